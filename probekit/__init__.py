@@ -1,0 +1,45 @@
+"""probekit: which level of representation did a masked autoencoder learn, and how does that follow from its masks?
+
+The public names are resolved on first use, so that `import probekit` stays light: it imports neither torch nor xarray.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "load": "probekit.models",
+    "evaluate": "probekit.evaluation",
+    "compare": "probekit.evaluation",
+    "contrast": "probekit.evaluation",
+    "train": "probekit.training",
+    "CheckpointError": "probekit.errors",
+    "DataError": "probekit.errors",
+    "ProbekitError": "probekit.errors",
+}
+
+__all__ = [*_HOME, "__version__"]
+
+if TYPE_CHECKING:
+    from probekit.errors import CheckpointError, DataError, ProbekitError
+    from probekit.evaluation import compare, contrast, evaluate
+    from probekit.models import load
+    from probekit.training import train
+
+
+_ROOMS = {"data", "latents", "masking", "measures", "models", "probes", "schema", "training", "evaluation", "report"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _ROOMS:
+        return import_module(f"probekit.{name}")
+    raise AttributeError(f"module 'probekit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_ROOMS])

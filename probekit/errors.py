@@ -1,0 +1,51 @@
+"""Errors, written for the person who gets them: what came, what was expected, the nearest thing, the way out.
+
+Every error that bad input can cause is a `ProbekitError`, and every one of those is a `ValueError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ProbekitError(ValueError):
+    """Something that was asked for cannot be done; the message says why and what would work."""
+
+
+class CheckpointError(ProbekitError):
+    """A checkpoint that cannot be read, or not completely."""
+
+
+class DataError(ProbekitError):
+    """An image set that cannot be read, or that lacks what was asked of it."""
+
+
+class MaskError(ProbekitError):
+    """A masking setting that is impossible: it hides everything or nothing, or its units do not fit the grid."""
+
+
+class ResultsError(ProbekitError):
+    """A results file or dataset that is not one, or is of another schema."""
+
+
+class ProbeError(ProbekitError):
+    """A probe or suite that does not exist, or that was given data it cannot work on."""
+
+
+class TrainingError(ProbekitError):
+    """A training run that cannot start, or had to stop."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, limit: int = 12) -> str:
+    """A sentence that names the nearest known name, or else lists what is known.
+
+    >>> did_you_mean("high_levle", ["high_level", "low_level"])
+    "Did you mean 'high_level'?"
+    """
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    listed = ", ".join(known[:limit]) + (f", ... ({len(known)} in all)" if len(known) > limit else "")
+    return f"Known: {listed}." if known else "None are known."

@@ -1,0 +1,254 @@
+"""What a result is: the names of its dimensions, coordinates and attributes, and how to tell a good file from a bad one.
+
+Every probe describes its variables with `Variable`, so a new probe needs no change here; this module says what any
+description must hold, assembles the labelled arrays, checks whole datasets, and reads and writes them. It imports
+neither torch nor any other room of probekit but `errors`, since a report is drawn from a file without torch.
+
+netCDF attributes hold strings, numbers and lists of them: nested facts (provenance, reasons) are stored as JSON text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from probekit.errors import ResultsError
+
+SCHEMA_VERSION = 1
+"""Version of the layout of a results file. A reader refuses newer files and upgrades older ones."""
+
+CONFIDENCE = 0.95
+"""Coverage of every interval in a results dataset."""
+
+DIMS: dict[str, str] = {
+    "checkpoint": "a model, by name",
+    "data": "an image set, by name",
+    "image": "an image of the reported split, by position",
+    "layer": "0 = embedding, 1..L = blocks, L after the final norm",
+    "head": "an attention head, from 0",
+    "pooling": "cls, mean (patch tokens only), native (the model's own head input), token (each position apart)",
+    "k": "neighbours",
+    "level": "height of a latent: 0 = pixel noise, H = root",
+    "readout": "global (pooled features) or local (tokens under the latent's support)",
+    "regressor": "linear or nonlinear",
+    "target": "latent (carries all higher levels) or noise (the level's own)",
+    "scaling": "raw, or standardised (every feature at unit variance)",
+    "shift": "a distribution shift of the test images",
+    "bound": "lower and upper end of the 95 % interval",
+    "example": "an image kept for pictures",
+    "patch": "a patch of the image in raster order",
+}
+"""The dimensions in use and what a step along each means. A probe may add its own."""
+
+CHECKPOINT_COORDS = ("mask_ratio", "patch_size", "vit_patch_size", "seed", "images_seen")
+"""Coordinates along `checkpoint` that every dataset carries: numbers, NaN where unknown. `patch_size` is the mask unit
+in pixels, `vit_patch_size` the ViT's patch in pixels, `images_seen` counts training images with repetition."""
+
+BETTER = ("higher", "lower", "none")
+ATTRIBUTES = ("long_name", "units", "better", "protocol", "reference", "version")
+"""Attributes that every result variable carries."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """The description of one result variable.
+
+    Args:
+        name: lower-case noun of the quantity, e.g. `knn_accuracy`.
+        dims: its dimensions besides `checkpoint` and `data`, which every variable has.
+        long_name: for axes and tables; starts with a capital.
+        units: "1" for pure numbers in [0, 1], "pixels", "nats", "dB", ...
+        better: "higher", "lower" or "none" (neither is good or bad).
+        protocol: how the number came about, with its constants: another lab must be able to repeat it.
+        reference: paper, equation or repository that defines it.
+        version: grows whenever a measured value would differ.
+        interval: what `<name>_ci` resamples, e.g. "bootstrap over images"; None where there is no interval.
+        no_interval: the reason, where there is none. Exactly one of `interval` and `no_interval` is given.
+        extra: further attributes (strings, numbers, lists of them).
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    long_name: str
+    units: str
+    better: str
+    protocol: str
+    reference: str
+    version: int = 1
+    interval: str | None = None
+    no_interval: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.better not in BETTER:
+            raise ResultsError(f"{self.name}: better={self.better!r}, expected one of {', '.join(BETTER)}.")
+        if (self.interval is None) == (self.no_interval is None):
+            raise ResultsError(f"{self.name}: give either `interval` (what it resamples) or `no_interval` (the reason).")
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        attrs = {key: getattr(self, key) for key in ATTRIBUTES} | dict(self.extra)
+        if self.no_interval is not None:
+            attrs["no_interval"] = self.no_interval
+        return attrs
+
+    def arrays(
+        self,
+        values: Any,
+        interval: Any = None,
+        *,
+        coords: Mapping[str, Any] | None = None,
+        per_image: Any = None,
+    ) -> dict[str, xr.DataArray]:
+        """The labelled arrays of this variable, before `checkpoint` and `data` are added.
+
+        Args:
+            values: shape `dims`.
+            interval: shape `dims + (2,)`, lower and upper; required if the variable has one.
+            coords: labels of the dims.
+            per_image: shape `dims + (image,)`: contributions whose mean over images is `values` (NaN = image not used).
+        """
+        coords = dict(coords or {})
+        out = {self.name: xr.DataArray(np.asarray(values), dims=self.dims, coords=coords, attrs=self.attributes)}
+        if (interval is None) == (self.interval is not None):
+            raise ResultsError(f"{self.name}: an interval is {'missing' if interval is None else 'not described'}.")
+        if interval is not None:
+            attrs = {"long_name": f"95 % interval of: {self.long_name}", "units": self.units, "resamples": self.interval}
+            bounds = {**coords, "bound": ["lower", "upper"]}
+            out[f"{self.name}_ci"] = xr.DataArray(np.asarray(interval), dims=(*self.dims, "bound"), coords=bounds, attrs=attrs)
+        if per_image is not None:
+            attrs = {"long_name": f"Per image: {self.long_name}", "units": self.units}
+            out[f"{self.name}_image"] = xr.DataArray(
+                np.asarray(per_image), dims=(*self.dims, "image"), coords=coords, attrs=attrs
+            )
+        return out
+
+
+def result_names(ds: xr.Dataset) -> list[str]:
+    """Names of the variables that are results: neither intervals, nor per-image values, nor pictures."""
+    return [str(name) for name, array in ds.data_vars.items() if all(key in array.attrs for key in ATTRIBUTES)]
+
+
+def problems(ds: xr.Dataset) -> list[str]:
+    """Everything in which a dataset departs from the schema, one sentence each; empty if nothing."""
+    found = [f"no dimension {dim!r}" for dim in ("checkpoint", "data") if dim not in ds.dims]
+    found += [f"no coordinate {name!r}" for name in CHECKPOINT_COORDS if name not in ds.coords]
+    found += [f"no attribute {name!r}" for name in ("schema_version", "not_applicable", "provenance") if name not in ds.attrs]
+    names = result_names(ds)
+    if not names:
+        found.append("no result variable (one with the attributes " + ", ".join(ATTRIBUTES) + ")")
+    for name in names:
+        array = ds[name]
+        missing = [dim for dim in ("checkpoint", "data") if dim not in array.dims]
+        found += [f"{name}: no dimension {dim!r}" for dim in missing]
+        if array.attrs["better"] not in BETTER:
+            found.append(f"{name}: better is {array.attrs['better']!r}")
+        twin = f"{name}_ci"
+        if twin in ds:
+            if ds[twin].dims != (*array.dims, "bound"):
+                found.append(f"{twin}: dims {ds[twin].dims}, expected {(*array.dims, 'bound')}")
+        elif "no_interval" not in array.attrs:
+            found.append(f"{name}: neither {twin} nor the attribute no_interval")
+    return found
+
+
+def validate(ds: xr.Dataset) -> xr.Dataset:
+    """Return `ds` unchanged, or raise `ResultsError` listing everything that is wrong with it."""
+    found = problems(ds)
+    if found:
+        raise ResultsError("Not a probekit results dataset: " + "; ".join(found) + ".")
+    return ds
+
+
+def not_applicable(ds: xr.Dataset) -> dict[str, dict[str, str]]:
+    """checkpoint -> probe -> the reason why it has no number."""
+    return dict(json.loads(ds.attrs.get("not_applicable", "{}")))
+
+
+def provenance(ds: xr.Dataset) -> dict[str, Any]:
+    """The nested record of where a dataset's numbers come from."""
+    return dict(json.loads(ds.attrs.get("provenance", "{}")))
+
+
+def versions(packages: Sequence[str] = ("torch", "torchvision", "timm", "transformers", "scikit-learn", "scikit-image", "xarray", "numpy")) -> dict[str, str]:
+    """Installed versions, read from package metadata: nothing is imported."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in ("probekit", *packages):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def stamp(**facts: Any) -> str:
+    """JSON text for the dataset attribute `provenance`: the given facts, versions, the time, the command."""
+    record = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, "versions": versions()}
+    return json.dumps(record | facts, sort_keys=True)
+
+
+def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+    """Write a results dataset as netCDF, whole or not at all (a temporary file beside it, then a rename)."""
+    target = Path(path)
+    handle, name = tempfile.mkstemp(dir=target.parent if str(target.parent) else ".", suffix=".part")
+    os.close(handle)
+    try:
+        # Per-image outcomes and pictures compress well; strings cannot be compressed by HDF5 filters.
+        encoding: dict[Hashable, dict[str, Any]] = {
+            key: {"zlib": True, "complevel": 4} for key, array in ds.variables.items() if array.dtype.kind in "fiub" and array.ndim
+        }
+        ds.to_netcdf(name, engine="h5netcdf", encoding=encoding)
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def read(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read a results file into memory and check it.
+
+    Raises:
+        ResultsError: no such file, empty, truncated, not netCDF, not ours, or of a newer schema.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise ResultsError(f"No results file at {source}. `python -m probekit.report` writes one.")
+    if source.stat().st_size == 0:
+        raise ResultsError(f"{source} is empty: the run that wrote it did not finish. Run the evaluation again.")
+    try:
+        with xr.open_dataset(source, engine="h5netcdf") as opened:
+            ds = opened.load()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ResultsError(
+            f"{source} cannot be read as netCDF ({type(error).__name__}: {error}). Expected a whole file written by "
+            "probekit; it may be truncated, or of another kind. Copy it again, or run the evaluation again."
+        ) from error
+    return upgrade(ds, str(source))
+
+
+def upgrade(ds: xr.Dataset, source: str = "this dataset") -> xr.Dataset:
+    """Bring a dataset of an older schema to this one; refuse what is newer or not ours."""
+    version = ds.attrs.get("schema_version")
+    if version is None:
+        raise ResultsError(f"{source} is no probekit results file: it has no attribute schema_version.")
+    if not isinstance(version, int | np.integer) or version < 1:
+        raise ResultsError(f"{source} names the schema version {version!r}; expected a whole number from 1 to {SCHEMA_VERSION}.")
+    if version > SCHEMA_VERSION:
+        raise ResultsError(
+            f"{source} is of schema version {version}, this probekit reads up to {SCHEMA_VERSION}. Upgrade probekit to read it."
+        )
+    return validate(ds)
