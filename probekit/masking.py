@@ -1,0 +1,292 @@
+"""Which patches are hidden: the one place where masks are drawn, for training, evaluation and theory alike.
+
+A mask is drawn from p(m; ratio, patch size, strategy). The patch size is the *mask unit*, the smallest square that is
+hidden as a whole, in pixels; the ViT's own patch may be smaller, and a unit is then a block of u x u ViT patches on a
+grid that starts at the image's corner. Every row of a batch hides the same number of patches, so that visible tokens
+stack into one tensor. The generator is an argument and never optional: masks drawn inside a model's forward from the
+global generator are why two checkpoints usually cannot be given the same masks.
+
+Masks are drawn on the CPU, so that one seed means one mask on every device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from probekit.errors import MaskError, did_you_mean
+
+Grid = tuple[int, int]
+"""Rows and columns."""
+
+BLOCK_ASPECT = 0.3
+"""Narrowest block of the strategy "block": height / width is log-uniform in [0.3, 1 / 0.3] (BEiT, arXiv 2106.08254)."""
+
+BLOCK_UNITS = 4
+"""Smallest block of the strategy "block", in units, while as many are left to hide (BEiT has 16 patches of 196)."""
+
+
+def hidden_units(units: int, mask_ratio: float) -> int:
+    """How many of `units` a ratio hides: units - floor(units (1 - ratio)), at least 1 and at most units - 1.
+
+    Raises:
+        MaskError: the ratio is not strictly between 0 and 1, or there are fewer than two units.
+    """
+    if not 0.0 < mask_ratio < 1.0:
+        raise MaskError(
+            f"mask_ratio={mask_ratio!r}: expected a number between 0 and 1, both excluded (0.75 hides three quarters). "
+            "To see an image without masking, pass hidden=None to the model."
+        )
+    if units < 2:
+        raise MaskError(
+            f"A grid of {units} unit(s) cannot be split into hidden and visible ones. Use a smaller patch_size."
+        )
+    # The small term keeps floating point out of the count: 10 * (1 - 0.7) is a hair above 3 or below.
+    return min(max(units - math.floor(units * (1.0 - mask_ratio) + 1e-9), 1), units - 1)
+
+
+def real_ratio(units: int, mask_ratio: float) -> float:
+    """The share of `units` that `mask_ratio` really hides; it differs where the ratio does not divide the units."""
+    return hidden_units(units, mask_ratio) / units
+
+
+def unit_grid(grid: Grid, *, patch_size: int, vit_patch_size: int) -> Grid:
+    """Rows and columns of mask units on a grid of ViT patches.
+
+    Raises:
+        MaskError: the unit is no whole number of ViT patches, or does not tile the grid.
+    """
+    rows, columns = grid
+    if rows < 1 or columns < 1:
+        raise MaskError(f"grid={grid}: expected at least one row and one column of ViT patches.")
+    if patch_size < 1 or vit_patch_size < 1 or patch_size % vit_patch_size:
+        raise MaskError(
+            f"patch_size={patch_size} (the mask unit) is no whole multiple of vit_patch_size={vit_patch_size}. "
+            f"Units that fit this grid: {_fitting(grid, vit_patch_size)} pixels."
+        )
+    side = patch_size // vit_patch_size
+    if rows % side or columns % side:
+        raise MaskError(
+            f"A mask unit of {patch_size} pixels ({side} x {side} ViT patches) does not tile a grid of {rows} x {columns} "
+            f"ViT patches. Units that fit: {_fitting(grid, vit_patch_size)} pixels."
+        )
+    return rows // side, columns // side
+
+
+def _fitting(grid: Grid, vit_patch_size: int) -> str:
+    both = math.gcd(*grid)
+    sides = [side for side in range(1, both + 1) if both % side == 0 and math.prod(grid) > side * side]
+    return ", ".join(str(side * vit_patch_size) for side in sides) or "none"
+
+
+def sample_hidden(
+    n: int,
+    grid: Grid,
+    *,
+    mask_ratio: float,
+    patch_size: int,
+    vit_patch_size: int,
+    strategy: str = "random",
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, float]:
+    """Draw `n` masks.
+
+    Args:
+        n: masks to draw.
+        grid: (rows, columns) of ViT patches.
+        mask_ratio: share of the units to hide, in (0, 1).
+        patch_size: side of the mask unit in pixels, a multiple of `vit_patch_size`.
+        vit_patch_size: side of a ViT patch in pixels.
+        strategy: "random" (units independent of each other), "block" (rectangles, as in BEiT), or "structure" (whole
+            subtrees of the quadtree over the units).
+        generator: a CPU generator; the same state gives the same masks.
+
+    Returns:
+        hidden: bool (n, rows * columns), raster order, True = hidden, the same count in every row.
+        ratio: the real ratio, hidden units / units.
+
+    Raises:
+        MaskError: an impossible ratio, units that do not fit the grid, or an unknown strategy.
+    """
+    units = unit_grid(grid, patch_size=patch_size, vit_patch_size=vit_patch_size)
+    total = units[0] * units[1]
+    count = hidden_units(total, mask_ratio)
+    if strategy not in STRATEGIES:
+        raise MaskError(f"strategy={strategy!r} is no masking strategy. {did_you_mean(strategy, STRATEGIES)}")
+    if n < 0:
+        raise MaskError(f"n={n}: expected the number of masks to draw, 0 or more.")
+    return expand(STRATEGIES[strategy](n, units, count, generator), units, grid), count / total
+
+
+def expand(hidden: torch.Tensor, from_grid: Grid, to_grid: Grid) -> torch.Tensor:
+    """The same masks on a finer grid over the same image: each cell becomes a block of cells.
+
+    Args:
+        hidden: bool (n, rows * columns of `from_grid`), raster order.
+        from_grid: (rows, columns) the masks are on.
+        to_grid: (rows, columns) wanted; whole multiples of `from_grid`. (height, width) of the image gives pixels.
+
+    Returns:
+        bool (n, rows * columns of `to_grid`), raster order.
+
+    Raises:
+        MaskError: the masks are not on `from_grid`, or `to_grid` is no refinement of it.
+    """
+    if hidden.ndim != 2 or hidden.shape[1] != from_grid[0] * from_grid[1]:
+        raise MaskError(
+            f"hidden has shape {tuple(hidden.shape)}; expected (n, {from_grid[0] * from_grid[1]}) for a grid of "
+            f"{from_grid[0]} x {from_grid[1]}."
+        )
+    if to_grid[0] % from_grid[0] or to_grid[1] % from_grid[1]:
+        raise MaskError(
+            f"A mask on {from_grid[0]} x {from_grid[1]} cells cannot be put on a grid of {to_grid[0]} x {to_grid[1]}: the "
+            "rows and columns must be whole multiples. Draw the mask on a grid that fits both (see `common_unit`)."
+        )
+    down, right = to_grid[0] // from_grid[0], to_grid[1] // from_grid[1]
+    cells = hidden.view(-1, from_grid[0], 1, from_grid[1], 1).expand(-1, -1, down, -1, right)
+    return cells.reshape(hidden.shape[0], to_grid[0] * to_grid[1])
+
+
+def common_unit(vit_patch_sizes: Sequence[int], size: Grid, *, at_least: int = 1) -> int:
+    """The smallest mask unit in pixels, no smaller than `at_least`, that fits all these ViT patches and the image.
+
+    Args:
+        vit_patch_sizes: ViT patch sides in pixels of the checkpoints to compare.
+        size: (height, width) of the image in pixels.
+        at_least: lower bound on the unit in pixels.
+
+    Raises:
+        MaskError: no unit fits.
+    """
+    step = math.lcm(*vit_patch_sizes)
+    both = math.gcd(*size)
+    for unit in range(step, both + 1, step):
+        if unit >= at_least and both % unit == 0 and size[0] * size[1] > unit * unit:
+            return unit
+    raise MaskError(
+        f"No mask unit of {at_least} pixels or more fits ViT patches of {sorted(set(vit_patch_sizes))} pixels and an image of "
+        f"{size[0]} x {size[1]} at once: it must be a multiple of {step} that divides {both}. Compare at another image size."
+    )
+
+
+def sample_hidden_pixels(
+    n: int, size: Grid, *, mask_ratio: float, unit: int, strategy: str = "random", generator: torch.Generator
+) -> tuple[torch.Tensor, Grid, float]:
+    """Draw masks on a grid of pixels, for checkpoints whose ViT patches differ: each sees the same hidden pixels.
+
+    Args:
+        n: masks to draw.
+        size: (height, width) of the image in pixels.
+        mask_ratio: share of the units to hide, in (0, 1).
+        unit: side of the mask unit in pixels, from `common_unit`.
+        strategy: as in `sample_hidden`.
+        generator: a CPU generator.
+
+    Returns:
+        hidden: bool (n, rows * columns) on the unit grid; put it on a model's grid, or on pixels, with `expand`.
+        grid: (rows, columns) of the unit grid.
+        ratio: the real ratio.
+    """
+    if size[0] % unit or size[1] % unit:
+        raise MaskError(
+            f"A mask unit of {unit} pixels does not tile an image of {size[0]} x {size[1]}. Units that fit: {_fitting(size, 1)}."
+        )
+    grid = size[0] // unit, size[1] // unit
+    hidden, ratio = sample_hidden(
+        n, grid, mask_ratio=mask_ratio, patch_size=unit, vit_patch_size=unit, strategy=strategy, generator=generator
+    )
+    return hidden, grid, ratio
+
+
+def boundary(hidden: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """Hidden patches that touch a visible one along an edge: what the paper's §3.6 leaves out of the loss.
+
+    Args:
+        hidden: bool (n, rows * columns), raster order.
+        grid: (rows, columns).
+
+    Returns:
+        bool (n, rows * columns).
+    """
+    visible = ~hidden.view(-1, *grid)
+    near = torch.zeros_like(visible)
+    near[:, 1:] |= visible[:, :-1]
+    near[:, :-1] |= visible[:, 1:]
+    near[:, :, 1:] |= visible[:, :, :-1]
+    near[:, :, :-1] |= visible[:, :, 1:]
+    return (near & ~visible).view(hidden.shape)
+
+
+def _random(n: int, units: Grid, count: int, generator: torch.Generator) -> torch.Tensor:
+    """`count` of the units, every subset equally likely."""
+    order = torch.rand(n, units[0] * units[1], generator=generator).argsort(dim=1, stable=True)
+    hidden = torch.zeros(order.shape, dtype=torch.bool)
+    return hidden.scatter_(1, order[:, :count], True)
+
+
+def _block(n: int, units: Grid, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Rectangles of random place, area and aspect until `count` units are hidden; the last one is cut to fit."""
+    rng = _numpy(generator)
+    hidden = np.zeros((n, *units), dtype=bool)
+    for mask in hidden:
+        left = count
+        while left:
+            area = rng.uniform(min(BLOCK_UNITS, left), left)
+            aspect = math.exp(rng.uniform(math.log(BLOCK_ASPECT), -math.log(BLOCK_ASPECT)))
+            height = min(max(round(math.sqrt(area * aspect)), 1), units[0])
+            width = min(max(round(math.sqrt(area / aspect)), 1), units[1])
+            top = int(rng.integers(units[0] - height + 1))
+            start = int(rng.integers(units[1] - width + 1))
+            block = mask[top : top + height, start : start + width]
+            rows, columns = np.nonzero(~block)
+            block[rows[:left], columns[:left]] = True
+            left -= min(left, rows.size)
+    return torch.from_numpy(hidden.reshape(n, -1))
+
+
+def _structure(n: int, units: Grid, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Whole subtrees of the quadtree over the units, as large as the count allows.
+
+    Going down from the root, children in random order are hidden whole while they fit, and what is left of the count goes
+    into the first that does not. The nodes with both hidden and visible units are therefore one path from the root, and
+    none but the root where the count is made of whole quadrants.
+    """
+    rng = _numpy(generator)
+    hidden = np.zeros((n, *units), dtype=bool)
+    for mask in hidden:
+        part, left = mask, count
+        while left:
+            for child in _quadrants(part, rng):
+                if child.size > left:
+                    part = child
+                    break
+                child[...] = True
+                left -= child.size
+                if not left:
+                    break
+    return torch.from_numpy(hidden.reshape(n, -1))
+
+
+def _quadrants(part: NDArray[np.bool_], rng: np.random.Generator) -> list[NDArray[np.bool_]]:
+    """The two or four parts of a rectangle, in random order; a side of one unit is not split."""
+    rows, columns = (side // 2 if side > 1 else side for side in part.shape)
+    parts = [part[:rows, :columns], part[:rows, columns:], part[rows:, :columns], part[rows:, columns:]]
+    parts = [child for child in parts if child.size]
+    return [parts[index] for index in rng.permutation(len(parts))]
+
+
+def _numpy(generator: torch.Generator) -> np.random.Generator:
+    """A NumPy generator seeded by, and advancing, a torch one: many small draws are faster there."""
+    return np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator).item()))
+
+
+STRATEGIES: dict[str, Callable[[int, Grid, int, torch.Generator], torch.Tensor]] = {
+    "random": _random,
+    "block": _block,
+    "structure": _structure,
+}
+"""Name -> function of (masks, unit grid, hidden units, generator) that gives bool (masks, units)."""
