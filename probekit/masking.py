@@ -71,8 +71,8 @@ def unit_grid(grid: Grid, *, patch_size: int, vit_patch_size: int) -> Grid:
     side = patch_size // vit_patch_size
     if rows % side or columns % side:
         raise MaskError(
-            f"A mask unit of {patch_size} pixels ({side} x {side} ViT patches) does not tile a grid of {rows} x {columns} "
-            f"ViT patches. Units that fit: {_fitting(grid, vit_patch_size)} pixels."
+            f"A mask unit of {patch_size} pixels ({side} x {side} ViT patches) does not tile a grid of {rows} x "
+            f"{columns} ViT patches. Units that fit: {_fitting(grid, vit_patch_size)} pixels."
         )
     return rows // side, columns // side
 
@@ -143,8 +143,8 @@ def expand(hidden: torch.Tensor, from_grid: Grid, to_grid: Grid) -> torch.Tensor
         )
     if to_grid[0] % from_grid[0] or to_grid[1] % from_grid[1]:
         raise MaskError(
-            f"A mask on {from_grid[0]} x {from_grid[1]} cells cannot be put on a grid of {to_grid[0]} x {to_grid[1]}: the "
-            "rows and columns must be whole multiples. Draw the mask on a grid that fits both (see `common_unit`)."
+            f"A mask on {from_grid[0]} x {from_grid[1]} cells cannot be put on a grid of {to_grid[0]} x {to_grid[1]}: "
+            "the rows and columns must be whole multiples. Draw the mask on a grid that fits both (see `common_unit`)."
         )
     down, right = to_grid[0] // from_grid[0], to_grid[1] // from_grid[1]
     cells = hidden.view(-1, from_grid[0], 1, from_grid[1], 1).expand(-1, -1, down, -1, right)
@@ -168,8 +168,9 @@ def common_unit(vit_patch_sizes: Sequence[int], size: Grid, *, at_least: int = 1
         if unit >= at_least and both % unit == 0 and size[0] * size[1] > unit * unit:
             return unit
     raise MaskError(
-        f"No mask unit of {at_least} pixels or more fits ViT patches of {sorted(set(vit_patch_sizes))} pixels and an image of "
-        f"{size[0]} x {size[1]} at once: it must be a multiple of {step} that divides {both}. Compare at another image size."
+        f"No mask unit of {at_least} pixels or more fits ViT patches of {sorted(set(vit_patch_sizes))} pixels and an "
+        f"image of {size[0]} x {size[1]} at once: it must be a multiple of {step} that divides {both}. Compare at another "
+        "image size."
     )
 
 
@@ -193,7 +194,8 @@ def sample_hidden_pixels(
     """
     if size[0] % unit or size[1] % unit:
         raise MaskError(
-            f"A mask unit of {unit} pixels does not tile an image of {size[0]} x {size[1]}. Units that fit: {_fitting(size, 1)}."
+            f"A mask unit of {unit} pixels does not tile an image of {size[0]} x {size[1]}. "
+            f"Units that fit: {_fitting(size, 1)}."
         )
     grid = size[0] // unit, size[1] // unit
     hidden, ratio = sample_hidden(
@@ -251,9 +253,9 @@ def _block(n: int, units: Grid, count: int, generator: torch.Generator) -> torch
 def _structure(n: int, units: Grid, count: int, generator: torch.Generator) -> torch.Tensor:
     """Whole subtrees of the quadtree over the units, as large as the count allows.
 
-    Going down from the root, children in random order are hidden whole while they fit, and what is left of the count goes
-    into the first that does not. The nodes with both hidden and visible units are therefore one path from the root, and
-    none but the root where the count is made of whole quadrants.
+    Going down from the root, children in random order are hidden whole while they fit, and what is left of the count
+    goes into the first that does not. The nodes with both hidden and visible units are therefore one path from the
+    root, and the root alone where the count is made of whole quadrants.
     """
     rng = _numpy(generator)
     hidden = np.zeros((n, *units), dtype=bool)
