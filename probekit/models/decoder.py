@@ -1,0 +1,93 @@
+"""The decoder of a masked autoencoder: visible tokens, mask tokens and positions in; pixels of every patch out.
+
+Built from timm blocks, with the names of MAE's own parts. Its position table is a frozen parameter, as MAE's is.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from probekit.models.attention import block_at
+from probekit.models.positions import resample
+
+
+class Decoder(nn.Module):
+    """A transformer over all patches.
+
+    Args:
+        encoder_width: width of the tokens that come in.
+        width, depth, num_heads: of the decoder.
+        vit_patch_size: side of a patch in pixels; a patch has 3 * side² values.
+        grid: (rows, columns) of the position table.
+        num_prefix_tokens: tokens in front of the patches ([CLS]).
+        mlp_hidden: width of the hidden layer of the MLPs; 4 * width if None.
+        layer_norm_eps: of every layer norm.
+        qkv_bias: whether queries, keys and values have a bias.
+        device: where parameters are made; "meta" makes none.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_width: int,
+        width: int,
+        depth: int,
+        num_heads: int,
+        vit_patch_size: int,
+        grid: tuple[int, int],
+        num_prefix_tokens: int = 1,
+        mlp_hidden: int | None = None,
+        layer_norm_eps: float = 1e-6,
+        qkv_bias: bool = True,
+        antialias: bool = False,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.width, self.depth, self.num_heads = width, depth, num_heads
+        self.grid, self.num_prefix_tokens, self.antialias = tuple(grid), num_prefix_tokens, antialias
+        self.embed = nn.Linear(encoder_width, width, device=device)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width, device=device))
+        table = torch.zeros(1, num_prefix_tokens + grid[0] * grid[1], width, device=device)
+        self.pos_embed = nn.Parameter(table, requires_grad=False)
+        norm = partial(nn.LayerNorm, eps=layer_norm_eps)
+        hidden = 4 * width if mlp_hidden is None else mlp_hidden
+        ratio = (hidden + 0.5) / width  # timm rounds down: the half keeps rounding of the quotient from losing a unit
+        block = partial(Block, width, num_heads, mlp_ratio=ratio, qkv_bias=qkv_bias, norm_layer=norm, device=device)
+        self.blocks = nn.ModuleList(block() for _ in range(depth))
+        self.norm = norm(width, device=device)
+        self.pred = nn.Linear(width, vit_patch_size**2 * 3, device=device)
+
+    def _tokens(self, encoded: Tensor, visible: Tensor | None, grid: tuple[int, int]) -> Tensor:
+        """Encoder tokens at their places, mask tokens elsewhere, plus positions: (batch, prefix + patches, width)."""
+        tokens, prefix, patches = self.embed(encoded), self.num_prefix_tokens, grid[0] * grid[1]
+        if visible is not None:
+            full = self.mask_token.to(tokens.dtype).expand(len(tokens), patches, -1)
+            where = visible[..., None].expand(-1, -1, self.width)
+            tokens = torch.cat([tokens[:, :prefix], full.scatter(1, where, tokens[:, prefix:])], dim=1)
+        table = resample(self.pos_embed, self.grid, grid, num_prefix_tokens=prefix, antialias=self.antialias)
+        return tokens + table
+
+    def forward(self, encoded: Tensor, visible: Tensor | None, grid: tuple[int, int], wanted: Tensor | None = None) -> Tensor:
+        """Pixels from encoder tokens.
+
+        Args:
+            encoded: (batch, prefix + visible, encoder width), after the encoder's final norm.
+            visible: int64 (batch, visible), which patches these are; None if all.
+            grid: (rows, columns) of the image.
+            wanted: int64 (batch, n), the patches to predict; None for all. The last block then works on these alone.
+
+        Returns:
+            (batch, patches or n, side² * 3), pixels in the order (row, column, channel).
+        """
+        x = self._tokens(encoded, visible, grid)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        if wanted is None:
+            x = self.blocks[-1](x)[:, self.num_prefix_tokens :]
+        else:
+            x = block_at(self.blocks[-1], x, wanted + self.num_prefix_tokens)
+        return self.pred(self.norm(x))

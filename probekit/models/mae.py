@@ -1,0 +1,378 @@
+"""The one model class: a timm `VisionTransformer` as encoder and, where the checkpoint has one, our decoder.
+
+Masks are inputs, never drawn inside, so that any two models can be given the same ones. Hidden patches are dropped before
+they are embedded: the patch projection is a linear map of unfolded patches, and only visible patches are unfolded into it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from probekit.errors import CheckpointError, DataError, MaskError, ProbekitError, did_you_mean
+from probekit.models import attention as opened
+from probekit.models import pixels, positions
+from probekit.models.decoder import Decoder
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Layer(NamedTuple):
+    """One layer of a forward: 0 is the embedding, 1..L the blocks, L after the final norm."""
+
+    index: int
+    tokens: Tensor
+    """(batch, prefix + visible, width)"""
+    attention: Tensor | None
+    """Softmax probabilities used in this forward, (batch, heads, queries, keys); None for the embedding."""
+
+
+class MaskedAutoencoder(nn.Module):
+    """A vision transformer that can leave out patches, and the decoder that predicts them, if there is one.
+
+    Images are float (batch, 3, height, width), normalised by `mean` and `std`; height and width are multiples of the ViT
+    patch. `hidden` is bool (batch, patches) in raster order, True = hidden, the same number in every row; None = nothing.
+
+    Args:
+        encoder: a timm `VisionTransformer` with square patches; its classification head is dropped.
+        decoder: None for an encoder alone.
+        normalised_targets: whether the decoder predicts per-patch normalised pixels; None if unknown (taken as plain).
+        mean, std: of the pixels in [0, 1], per channel.
+        antialias: how encoder positions are resampled for other image sizes: False as MAE does, True as timm does.
+    """
+
+    def __init__(
+        self,
+        encoder: VisionTransformer,
+        decoder: Decoder | None,
+        *,
+        normalised_targets: bool | None,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        antialias: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_encoder(encoder)
+        if encoder.num_classes:
+            encoder.reset_classifier(0)
+        self.encoder, self.decoder = encoder, decoder
+        self.normalised_targets, self.antialias = normalised_targets, antialias
+        self.vit_patch_size = int(encoder.patch_embed.patch_size[0])
+        self.width, self.depth = int(encoder.embed_dim), len(encoder.blocks)
+        self.num_prefix_tokens = int(encoder.num_prefix_tokens)
+        self.num_heads = _num_heads(encoder)
+        self.image_size: tuple[int, int] = tuple(encoder.patch_embed.img_size)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32, device="cpu"), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32, device="cpu"), persistent=False)
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        image_size: tuple[int, int],
+        vit_patch_size: int,
+        width: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float = 4,
+        decoder_width: int,
+        decoder_depth: int,
+        decoder_num_heads: int,
+        normalised_targets: bool = True,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        seed: int | None = None,
+    ) -> MaskedAutoencoder:
+        """A fresh model as MAE initialises it: sin-cos positions, Xavier-uniform weights, tokens of deviation 0.02.
+
+        Args:
+            image_size: (height, width) in pixels.
+            seed: of the weights; None draws from torch's global generator.
+        """
+        encoder = VisionTransformer(
+            img_size=image_size, patch_size=vit_patch_size, embed_dim=width, depth=depth, num_heads=num_heads,
+            mlp_ratio=mlp_ratio, num_classes=0, norm_layer=partial(nn.LayerNorm, eps=1e-6), weight_init="skip",
+        )  # fmt: skip
+        grid = (image_size[0] // vit_patch_size, image_size[1] // vit_patch_size)
+        decoder = Decoder(
+            encoder_width=width, width=decoder_width, depth=decoder_depth, num_heads=decoder_num_heads,
+            vit_patch_size=vit_patch_size, grid=grid,
+        )  # fmt: skip
+        model = cls(encoder, decoder, normalised_targets=normalised_targets, mean=mean, std=std)
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            model.initialise()
+        return model
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Draw every weight anew, as MAE does, from torch's global generator."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        encoder, grid = self.encoder, self.encoder.patch_embed.grid_size
+        if encoder.cls_token is not None:
+            nn.init.normal_(encoder.cls_token, std=0.02)
+        encoder.pos_embed.copy_(positions.sin_cos(grid, self.width, num_prefix_tokens=self.num_prefix_tokens))
+        encoder.pos_embed.requires_grad_(False)
+        if self.decoder is not None:
+            nn.init.normal_(self.decoder.mask_token, std=0.02)
+            table = positions.sin_cos(grid, self.decoder.width, num_prefix_tokens=self.num_prefix_tokens)
+            self.decoder.pos_embed.copy_(table)
+
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def has_decoder(self) -> bool:
+        return self.decoder is not None
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether `trace` can give attention: not for block types whose attention is no plain softmax (q k) v."""
+        return all(opened.opens(block) for block in self.encoder.blocks)
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """The names that `pool` takes for this model."""
+        return (("cls",) if self.encoder.cls_token is not None else ()) + ("mean", "native")
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """(rows, columns) of ViT patches of an image of this size; DataError if they do not fit."""
+        size = self.vit_patch_size
+        if height % size or width % size or height < size or width < size:
+            near = [max(size, round(side / size) * size) for side in (height, width)]
+            raise DataError(
+                f"Images of {height} x {width} pixels do not divide into ViT patches of {size} x {size}. "
+                f"Resize or crop them, for instance to {near[0]} x {near[1]}."
+            )
+        return height // size, width // size
+
+    def get_extra_state(self) -> Tensor:
+        """What shapes do not tell, as JSON in a uint8 tensor, so that a bare `state_dict()` is read back exactly."""
+        text = json.dumps(self.description(), sort_keys=True)
+        return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Refuse the state of a model whose shapes may agree but whose arithmetic differs."""
+        theirs, ours = json.loads(bytes(state.tolist())), self.description()
+        for name in ("num_heads", "decoder_num_heads", "layer_norm_eps", "grid"):
+            if theirs.get(name) != ours[name]:
+                raise CheckpointError(
+                    f"These weights are of a model with {name} = {theirs.get(name)}, this one has {ours[name]}. "
+                    "Load the file with probekit.load instead, which builds the model to fit."
+                )
+
+    def description(self) -> dict[str, Any]:
+        """What the shapes of the tensors do not tell, as JSON-able values."""
+        encoder, decoder = self.encoder, self.decoder
+        return {
+            "num_heads": self.num_heads,
+            "decoder_num_heads": None if decoder is None else decoder.num_heads,
+            "grid": list(encoder.patch_embed.grid_size),
+            "layer_norm_eps": _epsilon(encoder),
+            "normalised_targets": self.normalised_targets,
+            "mean": [round(value, 6) for value in self.mean.tolist()],
+            "std": [round(value, 6) for value in self.std.tolist()],
+            "antialias": self.antialias,
+            "global_pool": encoder.global_pool,
+        }
+
+    # --- forward ----------------------------------------------------------------------------------------------------
+
+    def encode(self, images: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Tokens after the final norm: (batch, prefix + visible, width), prefix first, patches in raster order."""
+        visible, grid = self._check(images, hidden)
+        return self._encode(images, visible, grid)
+
+    def trace(self, images: Tensor, hidden: Tensor | None = None, *, attention: bool = True) -> Iterator[Layer]:
+        """One forward, layer by layer: what is not kept by the caller is freed before the next layer is computed.
+
+        Args:
+            attention: also give the softmax probabilities, computed once, in this forward.
+
+        Yields:
+            `Layer` 0..L. The last one's tokens are after the final norm and equal `encode`.
+        """
+        if attention and not self.has_attention:
+            kind = type(self.encoder.blocks[0]).__name__
+            raise ProbekitError(f"The attention of {kind} blocks cannot be given. Call with attention=False.")
+        visible, grid = self._check(images, hidden)
+        x = self._embed(images, visible, grid)
+        yield Layer(0, x, None)
+        for index, block in enumerate(self.encoder.blocks, start=1):
+            x, probabilities = opened.block_with_probabilities(block, x) if attention else (block(x), None)
+            yield Layer(index, self.encoder.norm(x) if index == self.depth else x, probabilities)
+            del probabilities
+
+    def predict(self, images: Tensor, hidden: Tensor | None = None, *, hidden_only: bool = False) -> Tensor:
+        """The decoder's output, (batch, patches, vit_patch_size² * 3), raster order, pixels as (row, column, channel).
+
+        Args:
+            hidden_only: give the hidden patches alone, (batch, hidden, ...), and spare the work for the others in the
+                last block: what the training loss needs.
+        """
+        decoder = self._decoder()
+        if hidden_only and hidden is None:
+            raise MaskError("hidden_only=True needs a mask: give `hidden`.")
+        visible, grid = self._check(images, hidden)
+        wanted = _index(hidden.to(images.device)) if hidden_only and hidden is not None else None
+        return decoder(self._encode(images, visible, grid), visible, grid, wanted)
+
+    def reconstruct(
+        self, images: Tensor, hidden: Tensor | None = None, *, statistics: str = "image", paste_visible: bool = False
+    ) -> Tensor:
+        """The predicted picture, in [0, 1], clipped: (batch, 3, height, width).
+
+        Args:
+            hidden: None is reconstruction without masking: every patch is seen, every patch predicted.
+            statistics: where means and variances come from if targets are normalised: `image` (one of each from all
+                visible pixels), `neighbours` (interpolated from visible patches), `target` (the oracle: leaks).
+            paste_visible: show visible patches as they are instead of as predicted. Not for metrics.
+        """
+        pixels.check_statistics(statistics, hidden)
+        if paste_visible and hidden is None:
+            raise MaskError("paste_visible=True without a mask would return the images themselves. Give `hidden`.")
+        hidden = None if hidden is None else hidden.to(images.device)
+        prediction = self.predict(images, hidden)
+        grid, patches = self.grid(*images.shape[-2:]), self.patchify(images)
+        if self.normalised_targets:
+            prediction = pixels.undo_normalisation(prediction, patches, hidden, grid, statistics)
+        if paste_visible and hidden is not None:
+            prediction = torch.where(hidden[..., None], prediction, patches)
+        picture = pixels.unpatchify(prediction, self.vit_patch_size, grid)
+        return (picture * self.std[:, None, None] + self.mean[:, None, None]).clamp(0, 1)
+
+    def forward(self, images: Tensor, hidden: Tensor | None = None, *, hidden_only: bool = False) -> Tensor:
+        """`predict` where there is a decoder, `encode` where there is none (what wrappers such as DDP call)."""
+        return self.encode(images, hidden) if self.decoder is None else self.predict(images, hidden, hidden_only=hidden_only)
+
+    def patchify(self, images: Tensor) -> Tensor:
+        """(batch, patches, vit_patch_size² * 3), raster order, pixels as (row, column, channel)."""
+        self.grid(*images.shape[-2:])
+        return pixels.patchify(images, self.vit_patch_size)
+
+    def targets(self, images: Tensor) -> Tensor:
+        """What the decoder is trained to predict: the patches, normalised each if `normalised_targets`."""
+        patches = self.patchify(images)
+        return pixels.normalise(patches) if self.normalised_targets else patches
+
+    def pool(self, tokens: Tensor, pooling: str) -> Tensor:
+        """(batch, width) from the tokens of any layer.
+
+        Args:
+            tokens: (batch, prefix + visible, width).
+            pooling: `cls`; `mean` = patch tokens only, through `fc_norm` where there is one; `native` = the input of
+                the model's own head.
+        """
+        if pooling not in self.poolings:
+            raise ProbekitError(f"This model has no pooling {pooling!r}. {did_you_mean(pooling, self.poolings)}")
+        encoder = self.encoder
+        if pooling == "cls":
+            return tokens[:, 0]
+        if pooling == "mean" or (not encoder.global_pool and encoder.cls_token is None):
+            return encoder.fc_norm(tokens[:, self.num_prefix_tokens :].mean(dim=1))
+        if not encoder.global_pool:
+            return tokens[:, 0]
+        return encoder.fc_norm(encoder.pool(tokens))
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    def _decoder(self) -> Decoder:
+        if self.decoder is None:
+            raise CheckpointError(
+                "This checkpoint is an encoder alone: it cannot predict or reconstruct pixels. Load a file that holds the "
+                "decoder (for MAE, one named *_full or mae_visualize_*)."
+            )
+        return self.decoder
+
+    def _check(self, images: Tensor, hidden: Tensor | None) -> tuple[Tensor | None, tuple[int, int]]:
+        """Indices of visible patches, int64 (batch, visible) or None for all, and the grid; or the error."""
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise DataError(f"Images are float (batch, 3, height, width), got {images.dtype} {tuple(images.shape)}.")
+        grid = self.grid(*images.shape[-2:])
+        if hidden is None:
+            return None, grid
+        expected = (len(images), grid[0] * grid[1])
+        if hidden.dtype != torch.bool or tuple(hidden.shape) != expected:
+            raise MaskError(
+                f"`hidden` is bool (batch, patches) = {expected} for these images, got {hidden.dtype} {tuple(hidden.shape)}."
+            )
+        counts = hidden.sum(dim=1)
+        low, high = int(counts.min()), int(counts.max())
+        if low != high:
+            raise MaskError(
+                f"Every row of `hidden` hides the same number of patches; these hide from {low} to {high} "
+                f"(row {int(counts.argmin())} and row {int(counts.argmax())}). masking.sample_hidden draws equal counts."
+            )
+        if high == expected[1]:
+            raise MaskError(f"`hidden` hides all {high} patches; at least one stays visible.")
+        return (_index(~hidden).to(images.device) if high else None), grid
+
+    def _encode(self, images: Tensor, visible: Tensor | None, grid: tuple[int, int]) -> Tensor:
+        x = self._embed(images, visible, grid)
+        for block in self.encoder.blocks:
+            x = block(x)
+        return self.encoder.norm(x)
+
+    def _embed(self, images: Tensor, visible: Tensor | None, grid: tuple[int, int]) -> Tensor:
+        """Tokens that enter the first block. Visible patches are gathered before they are projected."""
+        encoder, size, (rows, columns) = self.encoder, self.vit_patch_size, grid
+        unfolded = images.reshape(len(images), 3, rows, size, columns, size).permute(0, 2, 4, 1, 3, 5)
+        unfolded = unfolded.reshape(len(images), rows * columns, -1)  # (channel, row, column), as the convolution's kernel
+        if visible is not None:
+            unfolded = unfolded.gather(1, visible[..., None].expand(-1, -1, unfolded.shape[-1]))
+        project = encoder.patch_embed.proj
+        x = encoder.patch_embed.norm(nn.functional.linear(unfolded, project.weight.flatten(1), project.bias))
+        prefix = [token.expand(len(x), -1, -1) for token in (encoder.cls_token, encoder.reg_token) if token is not None]
+        if encoder.pos_embed is not None:
+            placed = 0 if encoder.no_embed_class else self.num_prefix_tokens
+            table = positions.resample(
+                encoder.pos_embed, encoder.patch_embed.grid_size, grid, num_prefix_tokens=placed, antialias=self.antialias
+            )
+            patches = table[:, placed:]
+            x = x + (patches if visible is None else patches[0][visible])
+            if placed:
+                prefix = [torch.cat(prefix, dim=1) + table[:, :placed]]
+        return encoder.norm_pre(encoder.pos_drop(torch.cat([*prefix, x], dim=1)))
+
+
+def _index(chosen: Tensor) -> Tensor:
+    """Column numbers of the True cells, int64 (rows, n), where every row has the same number n."""
+    return chosen.nonzero()[:, 1].reshape(len(chosen), -1)
+
+
+def _check_encoder(encoder: nn.Module) -> None:
+    """Refuse by name what is no plain timm VisionTransformer."""
+    kind = type(encoder)
+    if kind is not VisionTransformer:
+        raise CheckpointError(
+            f"The encoder is a {kind.__module__}.{kind.__name__}; expected timm's VisionTransformer. "
+            "Other classes do not take a part of the patches in a way that this model could reproduce."
+        )
+    embed = encoder.patch_embed
+    if type(embed).__name__ != "PatchEmbed":
+        raise CheckpointError(f"The encoder embeds patches with {type(embed).__name__}; expected timm's PatchEmbed.")
+    if embed.patch_size[0] != embed.patch_size[1] or embed.proj.weight.shape[1] != 3:
+        raise CheckpointError(
+            f"The encoder takes patches of {tuple(embed.patch_size)} pixels and {embed.proj.weight.shape[1]} channels; "
+            "expected square patches and 3 channels."
+        )
+
+
+def _num_heads(encoder: VisionTransformer) -> int:
+    """Attention heads per block; 0 for block types that keep none of their own."""
+    return int(getattr(getattr(encoder.blocks[0], "attn", None), "num_heads", 0))
+
+
+def _epsilon(encoder: VisionTransformer) -> float:
+    """The layer norms' epsilon."""
+    return float(next(module.eps for module in encoder.modules() if isinstance(module, nn.LayerNorm)))
