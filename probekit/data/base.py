@@ -1,0 +1,216 @@
+"""What every image set is: images in a fixed order, with labels and whatever else is known about them.
+
+An `ImageSet` is final data, not a stream: index i is the same image whoever asks. What is unknown for a set is None,
+never a guess. How its images are turned into batches is one function for all sets (`probekit.data.loading`).
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probekit import cache
+from probekit.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from probekit.data.preprocess import Preprocess
+
+SPLITS = ("train", "val", "test")
+"""train: to fit on; val: to select on; test: to report. They never share an image."""
+
+
+def check_split(split: str) -> str:
+    """`split` itself if it is one."""
+    if split not in SPLITS:
+        raise DataError(f"Unknown split {split!r}; it is one of {', '.join(SPLITS)}. {did_you_mean(split, SPLITS)}")
+    return split
+
+
+def check_count(count: int | None, available: int | None = None) -> int | None:
+    """`count` itself if that many images can be had."""
+    if count is not None and count < 1:
+        raise DataError(f"count={count} images were asked for; it must be at least 1.")
+    if count is not None and available is not None and count > available:
+        raise DataError(f"count={count} images were asked for, but there are only {available}.")
+    return count
+
+
+class ImageSet(abc.ABC):
+    """Images in a fixed order, with labels.
+
+    Attributes:
+        name: short, for tables and coordinates, e.g. "quadtree".
+        spec: what `load` was given.
+        split: "train", "val" or "test".
+        classes: names of the classes, in the order of their numbers.
+        labels: int64 (n,).
+        origin: "generated" (same bytes on any machine), "decoded" (same bytes for the same library versions) or
+            "stored" (bytes as given). The fingerprint starts with it.
+        facts: what determines the images and labels besides the contents of files (JSON-able).
+        licence, description: for people.
+        latents, noise: dict level -> float array (n, nodes, dim), nodes in raster order at their level; or None.
+        height, patch_size: of the tree of latents, and of its leaves in pixels; or None.
+        object_masks: bool (n, height, width), True on the object; or None.
+        shape_labels, texture_labels: int64 (n,), into `classes`, where an image has both; or None.
+        groups: int64 (n,), the unit that intervals must resample (images of one group are not independent); or None.
+        class_indices: int64 (len(classes),), where each class stands among the 1000 of ImageNet-1k; or None. A class
+            that joins several of them has them in `class_members` instead (a tuple of tuples).
+        shifts: specs of shifted versions of the test split.
+        unreadable: names of images that were left out because `on_unreadable="skip"`.
+        colour_baseline: True where labels are nearly solved by colour alone, so that a colour histogram's accuracy
+            (`probekit.data.baselines`) belongs beside any accuracy.
+    """
+
+    latents: dict[int, np.ndarray] | None = None
+    noise: dict[int, np.ndarray] | None = None
+    height: int | None = None
+    patch_size: int | None = None
+    object_masks: np.ndarray | None = None
+    shape_labels: np.ndarray | None = None
+    texture_labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    class_indices: np.ndarray | None = None
+    class_members: tuple[tuple[int, ...], ...] | None = None
+    shifts: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    colour_baseline: bool = False
+    endless: bool = False
+    """Whether `pixels` takes any index >= 0 in the train split, so that training never sees an image twice."""
+    in_memory: bool = False
+    """Whether `pixels` is cheap, so that worker processes would only cost time."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        spec: str,
+        split: str,
+        classes: Sequence[str],
+        labels: np.ndarray,
+        origin: str,
+        facts: Mapping[str, Any],
+        licence: str = "unknown",
+        description: str = "",
+    ) -> None:
+        self.name = name
+        self.spec = spec
+        self.split = check_split(split)
+        self.classes = tuple(str(label) for label in classes)
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.origin = origin
+        self.facts = dict(facts)
+        self.licence = licence
+        self.description = description
+        if self.labels.ndim != 1:
+            raise DataError(f"{spec}: labels have shape {self.labels.shape}; one number per image is expected.")
+        if len(self.labels) == 0:
+            raise DataError(f"{spec}: the {split} split has no images.")
+        if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
+            raise DataError(
+                f"{spec}: labels run from {self.labels.min()} to {self.labels.max()}, "
+                f"but there are {len(self.classes)} classes (0 to {len(self.classes) - 1})."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """The image as it is, uint8 (height, width, 3)."""
+        index = range(len(self))[index]  # negative indices, and an IndexError past the end
+        return self.read(index)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.spec!r} {self.split}: {len(self)} images, {len(self.classes)} classes>"
+
+    @abc.abstractmethod
+    def read(self, index: int) -> np.ndarray:
+        """Image `index`, decoded: uint8 (height, width, 3). A DataError names an image that cannot be read."""
+
+    def pixels(self, indices: np.ndarray) -> np.ndarray:
+        """Several images of one size at once: uint8 (len(indices), height, width, 3)."""
+        images = [self.read(int(index)) for index in indices]
+        for index, image in zip(indices, images, strict=True):
+            if image.shape != images[0].shape:
+                raise DataError(
+                    f"{self.spec}: {self.image_name(int(index))} is {image.shape[0]} x {image.shape[1]} pixels and "
+                    f"{self.image_name(int(indices[0]))} {images[0].shape[0]} x {images[0].shape[1]}: images of "
+                    "different sizes make no batch; pass a Preprocess to have them resized."
+                )
+        return np.stack(images)
+
+    def image_name(self, index: int) -> str:
+        """What to call an image in a message, and what tells it from every other image of all splits."""
+        return f"{self.spec}#{self.split}/{index}"
+
+    def content(self) -> str:
+        """A digest of whatever the pixels depend on that `facts` do not say, such as the contents of files."""
+        return ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What images and labels depend on: `<origin>-<32 hexadecimal digits>`. Changes if any image changes."""
+        facts = {
+            "facts": self.facts,
+            "split": self.split,
+            "classes": self.classes,
+            "labels": cache.key(labels=self.labels.tolist()),
+            "content": self.content(),
+        }
+        if self.origin == "decoded":
+            facts["libraries"] = decoder_versions()
+        return f"{self.origin}-{cache.key(**facts)}"
+
+    def batches(
+        self,
+        size: int,
+        preprocess: Preprocess | None = None,
+        *,
+        indices: np.ndarray | Sequence[int] | None = None,
+        device: str = "cpu",
+        workers: int = 0,
+        prefetch: int = 2,
+    ) -> Iterator[dict[str, Any]]:
+        """Batches in the order of `indices` (default: all), each a dict of tensors on `device`.
+
+        `image`: float32 (b, 3, H, W), normalised as `preprocess` says; or uint8 as stored, where it is None.
+        `label`, `index`: int64 (b,). The bytes do not depend on `workers` (processes; 0 = one thread beside the
+        caller's) nor on `prefetch` (batches that are prepared ahead).
+        """
+        from probekit.data.loading import batches
+
+        return batches(self, size, preprocess, indices=indices, device=device, workers=workers, prefetch=prefetch)
+
+
+class ArraySet(ImageSet):
+    """An image set that lies in memory: `images` is uint8 (n, height, width, 3)."""
+
+    in_memory = True
+
+    def __init__(self, images: np.ndarray, **description: Any) -> None:
+        super().__init__(**description)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise DataError(
+                f"{self.spec}: images are {images.dtype} of shape {images.shape}; "
+                "uint8 of shape (n, height, width, 3) is expected."
+            )
+        if len(images) != len(self.labels):
+            raise DataError(f"{self.spec}: {len(images)} images but {len(self.labels)} labels.")
+        self.images = images
+
+    def read(self, index: int) -> np.ndarray:
+        return self.images[index]
+
+    def pixels(self, indices: np.ndarray) -> np.ndarray:
+        return self.images[indices]
+
+
+def decoder_versions() -> dict[str, str]:
+    """Versions of what decodes and resizes: with the same ones, the same file gives the same bytes."""
+    import PIL
+    from PIL import features
+
+    return {"pillow": PIL.__version__, "jpeg": str(features.version("jpg")), "zlib": str(features.version("zlib"))}

@@ -1,0 +1,122 @@
+"""Image sets whose images are files, and the digest of their contents.
+
+The fingerprint of such a set has to change if any image changes, and must not if a folder moves. So it is made of
+relative paths and contents. Contents are read once: their digests are kept in the cache by path, size and time of
+modification, and the digest is computed only when the fingerprint is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probekit import cache, progress
+from probekit.data.base import ImageSet
+from probekit.data.decode import open_rgb
+from probekit.errors import DataError
+
+POLICIES = ("stop", "skip")
+
+
+class FileSet(ImageSet):
+    """Images in files below `root`.
+
+    Args:
+        root: folder that the relative paths start from.
+        paths: relative paths (POSIX), one per label.
+        border: pixels cut off at each side of every image after decoding.
+    """
+
+    def __init__(self, root: Path, paths: Sequence[str], *, border: int = 0, **description: Any) -> None:
+        super().__init__(**description)
+        self.root = root
+        self.paths = list(paths)
+        self.border = border
+        if border:
+            self.facts["border"] = border
+
+    def read(self, index: int) -> np.ndarray:
+        path = self.paths[index]
+        image = open_rgb(self.root / path, str(self.root / path))
+        if not self.border:
+            return np.asarray(image)
+        if min(image.size) <= 2 * self.border:
+            raise DataError(
+                f"{self.root / path} is {image.height} x {image.width} pixels, "
+                f"no larger than the border of {self.border} on each side."
+            )
+        return np.asarray(image)[self.border : -self.border, self.border : -self.border]
+
+    def image_name(self, index: int) -> str:
+        return str(self.root / self.paths[index])
+
+    def content(self) -> str:
+        return cache.key(files=list(zip(self.paths, digests(self.root, self.paths), strict=True)))
+
+
+def digests(root: Path, paths: Sequence[str]) -> list[str]:
+    """SHA-256 of the contents of each file, read only where the cache has none for its size and time."""
+    store = cache.folder("digests", f"{cache.key(root=str(root.resolve()))}.json")
+    known: dict[str, list[Any]] = {}
+    if store.exists():
+        known = json.loads(store.read_text())
+    stats = [(root / path).stat() for path in paths]
+    marks = [[stat.st_size, stat.st_mtime_ns] for stat in stats]
+    missing = [path for path, mark in zip(paths, marks, strict=True) if path not in known or known[path][:2] != mark]
+    if missing:
+        read = dict(zip(missing, _read_digests(root, missing), strict=True))
+        for path, mark in zip(paths, marks, strict=True):
+            if path in read:
+                known[path] = [*mark, read[path]]
+        with cache.written_whole(store) as part:
+            part.write_text(json.dumps(known))
+    return [known[path][2] for path in paths]
+
+
+def _read_digests(root: Path, paths: Sequence[str]) -> list[str]:
+    def digest(path: str) -> str:
+        with (root / path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    with progress.bar(f"{root.name}: reading contents", len(paths)) as advance, ThreadPoolExecutor(4) as pool:
+        found = []
+        for value in pool.map(digest, paths, chunksize=64):
+            found.append(value)
+            advance()
+    return found
+
+
+def check_policy(on_unreadable: str) -> str:
+    """`on_unreadable` itself if it is one of the policies."""
+    if on_unreadable not in POLICIES:
+        raise DataError(f"on_unreadable={on_unreadable!r}: it is 'stop' or 'skip'.")
+    return on_unreadable
+
+
+def readable(names: Sequence[str], read: Callable[[int], Any], spec: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """For `on_unreadable="skip"`: decode everything once; indices that can be read, and the names of those that cannot.
+
+    What is left out is told in one warning, with the count; so that the labels of a set always fit its images, this
+    happens when a set is opened and not while it is being read.
+    """
+    good, bad = [], []
+    with progress.bar(f"{spec}: looking for unreadable images", len(names)) as advance:
+        for index, name in enumerate(names):
+            try:
+                read(index)
+            except DataError:
+                bad.append(name)
+            else:
+                good.append(index)
+            advance(note=f"{len(bad)} unreadable" if bad else "")
+    if bad:
+        shown = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
+        warnings.warn(f"{spec}: left out {len(bad)} of {len(names)} images that cannot be read: {shown}", stacklevel=2)
+    return np.array(good, dtype=np.int64), tuple(bad)

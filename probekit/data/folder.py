@@ -1,0 +1,220 @@
+"""`imagefolder:DIR`: a folder per class, with or without split folders above them.
+
+A folder is a *split folder* if it is named train, val or test (or valid, validation, dev) and holds folders but no
+images itself. Where some splits are missing, they are made by a hash of the relative path, per class:
+
+| given            | train / val / test                                        |
+|------------------|-----------------------------------------------------------|
+| none             | 60 / 20 / 20 % of everything                              |
+| train alone      | 60 / 20 / 20 % of it                                      |
+| train + val      | 90 % of train / 10 % of train / the val folder            |
+| train + test     | 90 % of train / 10 % of train / the test folder           |
+| all three        | as given                                                  |
+
+(With train + val, as ImageNet comes, `val` is what gets reported; it must not be what is selected on.)
+What was done is recorded in `facts["split_rule"]`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from probekit.data.base import ImageSet
+from probekit.data.decode import EXTENSIONS, open_rgb
+from probekit.data.files import FileSet, check_policy, readable
+from probekit.data.splits import SHARES, VAL_SHARE, choose, divide
+from probekit.errors import DataError
+
+ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
+
+
+class Listing(NamedTuple):
+    """Images found below a folder: class names, relative paths (sorted by class, then path), labels (n,)."""
+
+    classes: list[str]
+    paths: list[str]
+    labels: np.ndarray
+
+
+def open_split(
+    argument: str,
+    split: str,
+    *,
+    spec: str,
+    count: int | None = None,
+    seed: int = 0,
+    on_unreadable: str = "stop",
+    name: str | None = None,
+) -> ImageSet:
+    """Open a folder of images.
+
+    Args:
+        argument: the folder.
+        count, seed: choose that many images, spread evenly over the classes; None: all.
+        on_unreadable: "stop" (an unreadable image raises a DataError when it is reached) or "skip" (every image is
+            decoded once when the set is opened, those that cannot be are left out and counted in a warning).
+        name: of the set; default: the folder's name.
+    """
+    root = existing_folder(argument, spec)
+    listing, rule = split_listing(root, split, spec)
+    return file_set(root, listing, split, rule, spec, count, seed, on_unreadable, name or root.name)
+
+
+def existing_folder(argument: str, spec: str) -> Path:
+    """The folder, or a DataError that names the nearest folder that exists."""
+    root = Path(argument).absolute()
+    if root.is_dir():
+        return root
+    if root.exists():
+        raise DataError(f"{spec}: {root} is a file; a folder with one folder per class is expected.")
+    near = next(parent for parent in root.parents if parent.is_dir())
+    raise DataError(f"{spec}: there is no folder {root}. The nearest one that exists is {near}.")
+
+
+def file_set(
+    root: Path,
+    listing: Listing,
+    split: str,
+    rule: str,
+    spec: str,
+    count: int | None,
+    seed: int,
+    on_unreadable: str,
+    name: str,
+) -> FileSet:
+    """The images of a listing, less unreadable ones if asked, less what `count` leaves out."""
+    classes, paths, labels = listing
+    left_out: tuple[str, ...] = ()
+    if check_policy(on_unreadable) == "skip":
+        names = [str(root / path) for path in paths]
+        kept, left_out = readable(names, lambda index: open_rgb(root / paths[index]), spec)
+        paths, labels = [paths[index] for index in kept], labels[kept]
+    chosen = choose(paths, labels, count, seed)
+    result = FileSet(
+        root,
+        [paths[index] for index in chosen],
+        name=name,
+        spec=spec,
+        split=split,
+        classes=classes,
+        labels=labels[chosen],
+        origin="decoded",
+        facts={"source": "imagefolder", "split_rule": rule},
+        licence="as the folder's",
+        description=f"{len(chosen)} images in {len(classes)} classes; splits: {rule}",
+    )
+    result.unreadable = left_out
+    return result
+
+
+def split_listing(root: Path, split: str, spec: str) -> tuple[Listing, str]:
+    """The images of one split, and how they came to be that split."""
+    given = split_folders(root, spec)
+    if not given:
+        return _divided(listing(root, spec), split, SHARES), "60/20/20 per class by a hash of the relative path"
+    listings = {key: listing(folder, spec, prefix=f"{folder.name}/") for key, folder in given.items()}
+    _check_classes(listings, given, spec)
+    if set(given) == {"train"}:
+        return _divided(listings["train"], split, SHARES), "60/20/20 per class by a hash, of the folder train"
+    if "train" not in given:
+        if split in listings:
+            return listings[split], f"the folder {given[split].name}"
+        have = ", ".join(given[key].name for key in given)
+        raise DataError(f"{spec}: there is no {split} split in {root}; it has {have}. Add a folder named {split}.")
+    if len(given) == 3:
+        return listings[split], f"the folder {given[split].name}"
+    other = next(key for key in given if key != "train")
+    if split == "test":
+        return listings[other], f"the folder {given[other].name}"
+    shares = {"train": 1 - VAL_SHARE, "val": VAL_SHARE}
+    return _divided(listings["train"], split, shares), "90/10 per class by a hash, of the folder train"
+
+
+def split_folders(root: Path, spec: str) -> dict[str, Path]:
+    """Split name -> folder, for those that `root` has; empty if it has none."""
+    found: dict[str, Path] = {}
+    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    for entry in folders:
+        split = ALIASES.get(entry.name.lower())
+        if split and _holds_folders_only(entry):
+            if split in found:
+                raise DataError(f"{spec}: both {found[split].name} and {entry.name} in {root} are the {split} split.")
+            found[split] = entry
+    if found:
+        strays = [entry.name for entry in folders if entry not in found.values() and _image_below(entry)]
+        if strays:
+            raise DataError(
+                f"{spec}: {root} has split folders ({', '.join(path.name for path in found.values())}) and beside them "
+                f"folders with images ({', '.join(strays[:5])}), which would be ignored. Move or remove them."
+            )
+    return found
+
+
+def listing(root: Path, spec: str, *, prefix: str = "") -> Listing:
+    """Classes are the folders of `root`, sorted by name; images are found at any depth below each."""
+    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not classes:
+        loose = sum(1 for entry in root.iterdir() if _is_image(entry.name))
+        found = f"{loose} images directly in it" if loose else "no images at all"
+        raise DataError(f"{spec}: {root} has no folders, and {found}. One folder per class is expected.")
+    paths: list[str] = []
+    labels: list[int] = []
+    empty = []
+    for label, name in enumerate(classes):
+        inside = images_below(root / name)
+        paths += [f"{prefix}{name}/{path}" for path in inside]
+        labels += [label] * len(inside)
+        if not inside:
+            empty.append(name)
+    if not paths:
+        raise DataError(f"{spec}: there is no image in {root}. Names ending in {', '.join(sorted(EXTENSIONS))} count.")
+    if empty:
+        raise DataError(
+            f"{spec}: {len(empty)} of {len(classes)} classes in {root} have no image: {', '.join(empty[:5])}. "
+            "Remove those folders or fill them."
+        )
+    return Listing(classes, paths, np.array(labels, dtype=np.int64))
+
+
+def images_below(folder: Path) -> list[str]:
+    """Relative POSIX paths of the images at any depth, sorted; hidden files and folders are left out."""
+    found = []
+    for directory, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = Path(directory).relative_to(folder)
+        found += [(inside / name).as_posix() for name in files if _is_image(name)]
+    return sorted(found)
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def _image_below(folder: Path) -> bool:
+    return any(_is_image(name) for _, _, files in os.walk(folder) for name in files)
+
+
+def _holds_folders_only(folder: Path) -> bool:
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return any(entry.is_dir() for entry in entries) and not any(_is_image(entry.name) for entry in entries)
+
+
+def _divided(everything: Listing, split: str, shares: dict[str, float]) -> Listing:
+    belongs = divide(everything.paths, everything.labels, shares, classes=everything.classes)
+    mine = np.flatnonzero(belongs == split)
+    return Listing(everything.classes, [everything.paths[index] for index in mine], everything.labels[mine])
+
+
+def _check_classes(listings: dict[str, Listing], given: dict[str, Path], spec: str) -> None:
+    first, *rest = listings
+    for other in rest:
+        differing = sorted(set(listings[first].classes) ^ set(listings[other].classes))
+        if differing:
+            raise DataError(
+                f"{spec}: the folders {given[first].name} and {given[other].name} have different classes: "
+                f"{', '.join(differing[:5])} ({len(differing)} in all) are in only one of them."
+            )

@@ -1,0 +1,341 @@
+"""Augmented images, as pure functions of (seed, position): training batches by step, and several views of one image.
+
+A `TrainingStream` has no state that a resumed run would have to restore: `batch(step)` can be asked for in any order,
+and the images that `world` processes get together do not depend on how many they are. The augmentation is MAE's:
+random resized crop (area 0.2 to 1, aspect 3/4 to 4/3, bicubic) and a horizontal flip. Images that lie in memory (or
+fit there) are cropped and resized as two batched matrix products with the filter weights of Pillow's antialiased
+bicubic; others are decoded and resized one by one, in processes where asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from probekit.data.base import ImageSet
+from probekit.data.loading import ahead
+from probekit.data.preprocess import FILTERS, Preprocess
+from probekit.data.randomness import generator, uniforms
+from probekit.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+MEMORY_LIMIT = 2**30
+"""Sets of one image size that take at most this many bytes when decoded are kept in memory while training."""
+
+ASPECTS = (3 / 4, 4 / 3)
+ATTEMPTS = 10
+
+
+def crop_boxes(sizes: np.ndarray, randoms: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+    """Random resized crops by torchvision's rule: up to ten draws of area and aspect, else the largest centre crop.
+
+    Args:
+        sizes: (n, 2) height and width.
+        randoms: (n, 4 * ATTEMPTS) uniform in [0, 1).
+        scale: range of the crop's area as a share of the image's.
+
+    Returns:
+        int64 (n, 4): top, left, height, width.
+    """
+    heights, widths = sizes[:, :1], sizes[:, 1:]
+    area, aspect, down, right = np.split(randoms, 4, axis=1)
+    area = heights * widths * (scale[0] + area * (scale[1] - scale[0]))
+    aspect = np.exp(np.log(ASPECTS[0]) + aspect * (np.log(ASPECTS[1]) - np.log(ASPECTS[0])))
+    width = np.round(np.sqrt(area * aspect)).astype(np.int64)
+    height = np.round(np.sqrt(area / aspect)).astype(np.int64)
+    fits = (width >= 1) & (width <= widths) & (height >= 1) & (height <= heights)
+    top = np.floor(down * (heights - height + 1)).astype(np.int64)
+    left = np.floor(right * (widths - width + 1)).astype(np.int64)
+    boxes = np.stack([top, left, height, width], axis=-1)
+    first = np.argmax(fits, axis=1)
+    chosen = boxes[np.arange(len(boxes)), first]
+    for row in np.flatnonzero(~fits.any(axis=1)):
+        chosen[row] = _centre_box(*sizes[row])
+    return chosen
+
+
+def _centre_box(height: int, width: int) -> tuple[int, int, int, int]:
+    if width < ASPECTS[0] * height:
+        crop_height, crop_width = round(width / ASPECTS[0]), width
+    elif width > ASPECTS[1] * height:
+        crop_height, crop_width = height, round(height * ASPECTS[1])
+    else:
+        crop_height, crop_width = height, width
+    return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
+
+
+def _kernel(distance: np.ndarray, interpolation: str) -> np.ndarray:
+    """Filter weight at a distance in units of the filter's grid: Keys' cubic with a = -0.5, a triangle, or a box."""
+    x = np.abs(distance)
+    if interpolation == "bicubic":
+        near = (1.5 * x - 2.5) * x * x + 1
+        far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+        return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+    return np.maximum(1 - x, 0) if interpolation == "bilinear" else (x <= 0.5).astype(float)
+
+
+def resize_weights(start: np.ndarray, length: np.ndarray, source: int, target: int, interpolation: str) -> np.ndarray:
+    """Weights that crop [start, start + length) of `source` pixels and resize it to `target`: (n, target, source).
+
+    As in Pillow, the filter widens when shrinking and sees the pixels around the crop as far as the image reaches.
+    """
+    ratio = (length / target)[:, None, None]
+    widened = np.maximum(ratio, 1.0)
+    centre = start[:, None, None] + (np.arange(target)[None, :, None] + 0.5) * ratio
+    weights = _kernel((np.arange(source)[None, None, :] + 0.5 - centre) / widened, interpolation)
+    return weights / weights.sum(axis=2, keepdims=True)
+
+
+def resized_crops(
+    images: np.ndarray, boxes: np.ndarray, flips: np.ndarray, height: int, width: int, interpolation: str
+) -> torch.Tensor:
+    """uint8 (n, h, w, 3) -> float32 (n, 3, height, width) in [0, 255]: each crop, resized, flipped where asked."""
+    import torch
+
+    rows = resize_weights(boxes[:, 0], boxes[:, 2], images.shape[1], height, interpolation)
+    columns = resize_weights(boxes[:, 1], boxes[:, 3], images.shape[2], width, interpolation)
+    columns[flips] = columns[flips, ::-1]
+    left = torch.from_numpy(rows.astype(np.float32))[:, None]
+    right = torch.from_numpy(columns.astype(np.float32)).transpose(1, 2)[:, None]
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32)
+    return (left @ pixels @ right).clamp_(0, 255)
+
+
+class _Augmented:
+    """What streams and views share: reading, cropping, resizing and normalising images at given random numbers."""
+
+    def __init__(
+        self, image_set: ImageSet, preprocess: Preprocess, scale: tuple[float, float], flip: bool, augment: bool
+    ) -> None:
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise DataError(f"scale={scale}: the crop's share of the area must satisfy 0 < smallest <= largest <= 1.")
+        if augment and preprocess.interpolation not in ("bicubic", "bilinear", "box"):
+            raise DataError(
+                f"Random crops are resized with bicubic, bilinear or box, not with {preprocess.interpolation!r}."
+            )
+        self.image_set = image_set
+        self.preprocess = preprocess
+        self.scale = scale
+        self.flip = flip
+        self.augment = augment
+        self.packed = image_set.in_memory or image_set.endless
+
+    def pack(self) -> None:
+        """Decode everything into memory, if all images have one size and fit."""
+        first = self.image_set[0]
+        if self.packed or first.size * len(self.image_set) > MEMORY_LIMIT:
+            return
+        images = np.empty((len(self.image_set), *first.shape), dtype=np.uint8)
+        for index in range(len(self.image_set)):
+            image = self.image_set.read(index)
+            if image.shape != first.shape:
+                return
+            images[index] = image
+        self._images = images
+        self.packed = True
+
+    def uint8(self, indices: np.ndarray, randoms: np.ndarray) -> np.ndarray:
+        """Images one by one: uint8 (n, height, width, 3). `randoms` is (n, 4 * ATTEMPTS + 1)."""
+        size = self.preprocess.width, self.preprocess.height
+        out = np.empty((len(indices), size[1], size[0], 3), dtype=np.uint8)
+        for row, index in enumerate(indices):
+            image = self.image_set.read(int(index))
+            if not self.augment:
+                out[row] = self.preprocess(image)
+                continue
+            top, left, height, width = crop_boxes(np.array([image.shape[:2]]), randoms[row : row + 1, 1:], self.scale)[
+                0
+            ].tolist()
+            crop = Image.fromarray(image).resize(
+                size, FILTERS[self.preprocess.interpolation], box=(left, top, left + width, top + height)
+            )
+            out[row] = np.asarray(crop)[:, ::-1] if self.flip and randoms[row, 0] < 0.5 else np.asarray(crop)
+        return out
+
+    def packed_float(self, indices: np.ndarray, randoms: np.ndarray) -> torch.Tensor:
+        """Images all at once: float32 (n, 3, height, width) in [0, 255]."""
+        import torch
+
+        stored = getattr(self, "_images", None)
+        images = self.image_set.pixels(indices) if stored is None else stored[indices]
+        if self.augment:
+            boxes = crop_boxes(np.tile(images.shape[1:3], (len(images), 1)), randoms[:, 1:], self.scale)
+            flips = (randoms[:, 0] < 0.5) & self.flip
+            return resized_crops(
+                images, boxes, flips, self.preprocess.height, self.preprocess.width, self.preprocess.interpolation
+            )
+        if images.shape[1:3] != (self.preprocess.height, self.preprocess.width):
+            images = np.stack([self.preprocess(image) for image in images])
+        return torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32)
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """float (n, 3, height, width) in [0, 255] -> normalised as the model expects."""
+        return self.preprocess.normalise(pixels)
+
+
+class TrainingStream(_Augmented):
+    """Training batches without end.
+
+    A set with `endless` (generated, and no `count` given) gives images that were never seen before, un-augmented
+    unless asked otherwise; any other is gone through in a fresh random order per epoch, epochs following each other
+    without a gap or a short batch.
+
+    Args:
+        image_set: usually a train split.
+        batch_size: images per batch and process.
+        preprocess: size, interpolation and normalisation.
+        seed: of order and augmentation.
+        scale: range of the crop's area, as a share of the image's.
+        flip: whether half of the images are mirrored.
+        augment: None: as the image set allows (sets with known latents are not augmented: it would change them).
+        rank, world: this process, and how many there are.
+        workers: processes that decode (sets in memory need none).
+    """
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        batch_size: int,
+        preprocess: Preprocess,
+        *,
+        seed: int = 0,
+        scale: tuple[float, float] = (0.2, 1.0),
+        flip: bool = True,
+        augment: bool | None = None,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+    ) -> None:
+        if batch_size < 1 or not 0 <= rank < world:
+            raise DataError(
+                f"batch_size={batch_size}, rank={rank}, world={world}: batches of at least 1, rank < world."
+            )
+        chosen = image_set.height is None if augment is None else augment
+        super().__init__(image_set, preprocess, scale, flip, chosen)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.workers = workers
+        self.endless = image_set.endless
+        self._order = lru_cache(maxsize=2)(self._epoch_order)
+        self.pack()
+
+    @property
+    def images_per_epoch(self) -> int | None:
+        """None where every image is new."""
+        return None if self.endless else len(self.image_set)
+
+    def positions(self, step: int) -> np.ndarray:
+        """Which images of the stream make up this process's batch: int64 (batch_size,)."""
+        start = (step * self.world + self.rank) * self.batch_size
+        return np.arange(start, start + self.batch_size, dtype=np.int64)
+
+    def indices(self, step: int) -> np.ndarray:
+        """Which images of the set they are: int64 (batch_size,)."""
+        positions = self.positions(step)
+        if self.endless:
+            return positions
+        epochs, within = np.divmod(positions, len(self.image_set))
+        return np.array([self._order(int(e))[w] for e, w in zip(epochs, within, strict=True)], dtype=np.int64)
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        return generator("training order", self.seed, epoch).permutation(len(self.image_set))
+
+    def _pixels(self, step: int) -> np.ndarray | torch.Tensor:
+        randoms = uniforms(self.positions(step), 4 * ATTEMPTS + 1, "augmentation", self.seed)
+        if self.packed:
+            return self.packed_float(self.indices(step), randoms)
+        return self.uint8(self.indices(step), randoms)
+
+    def _tensor(self, pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
+        import torch
+
+        if isinstance(pixels, np.ndarray):
+            pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        return self.normalise(pixels)
+
+    def batch(self, step: int) -> torch.Tensor:
+        """The batch of a step: float32 (batch_size, 3, height, width), a pure function of (seed, step, rank, world)."""
+        return self._tensor(self._pixels(step))
+
+    def iterate(
+        self, start_step: int = 0, stop_step: int | None = None, *, prefetch: int = 2
+    ) -> Iterator[torch.Tensor]:
+        """`batch(start_step)`, `batch(start_step + 1)`, ..., computed ahead of the caller."""
+        steps = range(start_step, 2**62 if stop_step is None else stop_step)
+        workers = 0 if self.packed else self.workers
+        for pixels in ahead(_Step(self), steps, workers=workers, prefetch=prefetch):
+            yield self._tensor(pixels)
+
+    def __getstate__(self) -> dict:
+        """For worker processes: without the cache of orders, which is a function."""
+        state = dict(self.__dict__)
+        del state["_order"]
+        return state
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._order = lru_cache(maxsize=2)(self._epoch_order)
+
+
+class _Step:
+    """`stream._pixels`, as something that a process can be sent."""
+
+    def __init__(self, stream: TrainingStream) -> None:
+        self.stream = stream
+
+    def __call__(self, step: int) -> np.ndarray | torch.Tensor:
+        return self.stream._pixels(step)
+
+
+class Views(_Augmented):
+    """Several augmented views of each image, the same ones whenever asked: for measures that compare views (LiDAR).
+
+    Args:
+        image_set, preprocess, scale, flip: as in `TrainingStream`.
+        count: views per image.
+        seed: of the views.
+    """
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        preprocess: Preprocess,
+        count: int,
+        *,
+        seed: int = 0,
+        scale: tuple[float, float] = (0.2, 1.0),
+        flip: bool = True,
+    ) -> None:
+        super().__init__(image_set, preprocess, scale, flip, True)
+        if count < 1:
+            raise DataError(f"{count} views per image were asked for; at least 1 is needed.")
+        self.count = count
+        self.seed = seed
+
+    def batch(self, indices: np.ndarray) -> torch.Tensor:
+        """float32 (len(indices), count, 3, height, width); an image's views depend on its index and the seed alone."""
+        import torch
+
+        positions = (np.asarray(indices)[:, None] * self.count + np.arange(self.count)).reshape(-1)
+        randoms = uniforms(positions, 4 * ATTEMPTS + 1, "views", self.seed)
+        repeated = np.repeat(np.asarray(indices), self.count)
+        if self.packed:
+            pixels = self.packed_float(repeated, randoms)
+        else:
+            pixels = torch.from_numpy(self.uint8(repeated, randoms)).permute(0, 3, 1, 2)
+        out = self.normalise(pixels)
+        return out.reshape(len(indices), self.count, *out.shape[1:])
+
+
+def steps_for(images: int, batch_size: int, world: int = 1) -> int:
+    """Steps that see at least `images` images."""
+    return math.ceil(images / (batch_size * world))
