@@ -169,8 +169,8 @@ def common_unit(vit_patch_sizes: Sequence[int], size: Grid, *, at_least: int = 1
             return unit
     raise MaskError(
         f"No mask unit of {at_least} pixels or more fits ViT patches of {sorted(set(vit_patch_sizes))} pixels and an "
-        f"image of {size[0]} x {size[1]} at once: it must be a multiple of {step} that divides {both}. Compare at another "
-        "image size."
+        f"image of {size[0]} x {size[1]} at once: it must be a multiple of {step} that divides {both}. Compare at "
+        "another image size."
     )
 
 
