@@ -1,0 +1,392 @@
+"""`quadtree`: images whose latents are known at every level, drawn from `probekit.latents.GeneratingProcess`.
+
+An image is a square grid of patches, the leaves of a tree of latents: each child is an invertible function of its
+parent and of noise of its own, with a different function per quarter. A patch is an invertible function of the lowest
+latent above it and of its own noise, `grey = 127.5 + contrast * observable`, rounded to 8 bits. The class is carried by
+the root, a Gaussian mixture.
+
+Images are drawn in blocks, each a pure function of (functions, seed, split, block number). So image i never depends on
+how many are asked for, and training can go on for ever without seeing one twice. Splits have the same functions (that
+is `world`) and independent draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probekit import progress
+from probekit.data.base import ArraySet, ImageSet
+from probekit.data.randomness import generator
+from probekit.errors import DataError
+
+if TYPE_CHECKING:
+    from probekit.latents import Draw, GeneratingProcess
+
+BLOCK = 64
+"""Images per block: large enough for batched arithmetic, small enough to stay in the processor's cache."""
+
+COUNT = 2000
+"""Images per split where no count is given."""
+
+MIDDLE = 127.5
+
+CALIBRATION = 1024
+"""Samples that set the affine maps of the functions to unit variance; part of what the images are."""
+
+
+@dataclass(frozen=True)
+class QuadtreeSettings:
+    """What the images are drawn from; every default of the set stands here.
+
+    Args:
+        height: of the tree; the image has 2^(height - 1) patches per side.
+        patch: size of a leaf in pixels. Mask units of 1x, 2x, 4x this size hide whole subtrees.
+        classes: components of the root's mixture.
+        root_dim: dimension of the root.
+        noise_dim: fresh noise dimensions of every latent below the root. The observables' noise fills what is left.
+        noise: its standard deviation where it enters, the parents having 1 per dimension: a number for all levels, or
+            a text with one per height from the patches upwards, e.g. "0.5,1,1,1" (the root has none).
+        spread: distance of the mixture's means from the centre, in standard deviations of a component.
+        depth, slope: layers per function, and slope of their leaky ReLU below zero (1: linear).
+        tied: whether all nodes of one height and quarter share their function (else every node has its own).
+        contrast: standard deviation of the pixels in grey levels (of 255).
+        world: seed of the functions.
+    """
+
+    height: int = 4
+    patch: int = 4
+    classes: int = 8
+    root_dim: int = 4
+    noise_dim: int = 4
+    noise: float | str = 1.0
+    spread: float = 3.0
+    depth: int = 2
+    slope: float = 0.3
+    tied: bool = True
+    contrast: float = 36.0
+    world: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("height", 1),
+            ("patch", 1),
+            ("classes", 2),
+            ("root_dim", 1),
+            ("noise_dim", 1),
+            ("depth", 1),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise DataError(f"quadtree: {name}={value!r}; a whole number of at least {least} is expected.")
+        if self.patch_noise_dim < 1:
+            raise DataError(
+                f"quadtree: patches of {self.patch} x {self.patch} x 3 pixels hold {3 * self.patch**2} dimensions, "
+                f"but the latent above one has {self.lowest_dim} already, and noise must have room. "
+                "Choose a larger patch, or a smaller height, root_dim or noise_dim."
+            )
+        if not self.contrast > 0:
+            raise DataError(f"quadtree: contrast={self.contrast}; a number above 0 is expected.")
+        self.noise_scales()
+
+    @property
+    def size(self) -> int:
+        """Image side in pixels."""
+        return self.patch * self.grid
+
+    @property
+    def grid(self) -> int:
+        """Patches per side."""
+        return int(2 ** (self.height - 1))
+
+    @property
+    def lowest_dim(self) -> int:
+        """Dimension of the latents of height 1."""
+        return self.root_dim + self.noise_dim * (self.height - 1)
+
+    @property
+    def patch_noise_dim(self) -> int:
+        """Noise dimensions of a patch."""
+        return 3 * self.patch**2 - self.lowest_dim
+
+    def noise_scales(self) -> dict[int, float]:
+        """Standard deviation of the noise by height, 0 to height - 1."""
+        texts = str(self.noise).split(",")
+        try:
+            numbers = [float(text) for text in texts]
+        except ValueError:
+            numbers = []
+        if len(numbers) == 1:
+            numbers *= self.height
+        if len(numbers) != self.height or min(numbers) <= 0:
+            raise DataError(
+                f"quadtree: noise={self.noise!r}; a number above 0 is expected, or {self.height} of them with commas, "
+                f"for the heights 0 to {self.height - 1}."
+            )
+        return dict(enumerate(numbers))
+
+
+@lru_cache(maxsize=8)
+def generating_process(settings: QuadtreeSettings) -> GeneratingProcess:
+    """The process that the images of these settings are drawn from, and with it the graph (`.graph`)."""
+    from probekit.latents import GeneratingProcess, LatentGraph
+    from probekit.latents.families import quadtree_position
+
+    dims = dict.fromkeys(range(1, settings.height), settings.noise_dim)
+    graph = LatentGraph.quadtree(
+        settings.height, {0: settings.patch_noise_dim, **dims, settings.height: settings.root_dim}
+    )
+    return GeneratingProcess(
+        graph,
+        seed=settings.world,
+        depth=settings.depth,
+        slope=settings.slope,
+        noise_scale=settings.noise_scales(),
+        root="mixture",
+        n_classes=settings.classes,
+        mixture_spread=settings.spread,
+        tie=quadtree_position if settings.tied else None,
+        calibration=CALIBRATION,
+    )
+
+
+def to_images(draw: Draw, settings: QuadtreeSettings) -> np.ndarray:
+    """The observables of a draw, rounded and clipped: uint8 (n, size, size, 3)."""
+    layout = draw.layout
+    positions = layout.graph.at_height(0)
+    (block,) = np.unique(layout.block[positions])  # the patches are alike, so they are computed together
+    grey = draw.blocks[block][layout.row[positions]] * settings.contrast  # (patches, n, patch² x 3)
+    grey += MIDDLE + 0.5  # the half makes the cut below a rounding
+    np.clip(grey, 0, 255, out=grey)
+    n, grid, patch = grey.shape[1], settings.grid, settings.patch
+    tiles = grey.astype(np.uint8).reshape(grid, grid, n, patch, patch, 3)
+    return tiles.transpose(2, 0, 3, 1, 4, 5).reshape(n, settings.size, settings.size, 3)
+
+
+def to_observables(images: np.ndarray, settings: QuadtreeSettings) -> np.ndarray:
+    """The inverse of `to_images` but for its rounding and clipping: float64 (n, patches, patch² x 3)."""
+    n, grid, patch = len(images), settings.grid, settings.patch
+    tiles = images.reshape(n, grid, patch, grid, patch, 3).transpose(0, 1, 3, 2, 4, 5)
+    return (tiles.reshape(n, grid * grid, patch * patch * 3).astype(np.float64) - MIDDLE) / settings.contrast
+
+
+def invert(images: np.ndarray, settings: QuadtreeSettings) -> Draw:
+    """The latents and noise that images (n, size, size, 3) determine; `draw.level(height)` is (n, nodes, dim)."""
+    process = generating_process(settings)
+    observables = to_observables(images, settings)
+    nodes = process.graph.observables
+    return process.invert({node: observables[:, index] for index, node in enumerate(nodes)})
+
+
+class _Blocks:
+    """The endless row of images that a split of given settings and seed is cut from."""
+
+    def __init__(self, settings: QuadtreeSettings, split: str, seed: int, keep: tuple[Hashable, ...] | None, salt: int):
+        self.settings = settings
+        self.facts = ("quadtree", seed, split)
+        self.keep = keep
+        self.salt = salt
+        self.images = lru_cache(maxsize=8)(self._images)
+
+    def draw(self, block: int) -> Draw:
+        """The draw behind the images of a block (always BLOCK of them)."""
+        process = generating_process(self.settings)
+        first = process.draw(BLOCK, generator(*self.facts, block))
+        if self.keep is None:
+            return first
+        rng = generator(*self.facts, block, "partners", self.salt, len(self.keep))
+        return process.redraw(first, self.keep, rng)
+
+    def _images(self, block: int) -> tuple[np.ndarray, np.ndarray]:
+        draw = self.draw(block)
+        assert draw.labels is not None
+        return to_images(draw, self.settings), draw.labels
+
+    def pixels(self, indices: np.ndarray) -> np.ndarray:
+        blocks, within = np.divmod(np.asarray(indices), BLOCK)
+        out = np.empty((len(blocks), self.settings.size, self.settings.size, 3), dtype=np.uint8)
+        for block in np.unique(blocks):
+            mine = blocks == block
+            out[mine] = self.images(int(block))[0][within[mine]]
+        return out
+
+
+class Quadtree(ArraySet):
+    """A split of the quadtree set, or a set of partners of one (see `partners`).
+
+    `latents[h]` and `noise[h]` are float32 (n, nodes of height h, dim), raster order; the noise has level 0 too, the
+    patches'. They are drawn again when first asked for.
+    """
+
+    def __init__(
+        self,
+        settings: QuadtreeSettings,
+        split: str,
+        *,
+        spec: str,
+        count: int | None,
+        seed: int,
+        keep: tuple[Hashable, ...] | None = None,
+        salt: int = 0,
+    ) -> None:
+        self.settings = settings
+        self.seed = seed
+        self.keep = keep
+        self._blocks = _Blocks(settings, split, seed, keep, salt)
+        n = COUNT if count is None else count
+        images, labels = self._drawn(n, split)
+        super().__init__(
+            images,
+            name="quadtree",
+            spec=spec,
+            split=split,
+            classes=[f"class {index}" for index in range(settings.classes)],
+            labels=labels,
+            origin="generated",
+            facts={"source": "quadtree", "version": 1, "seed": seed, **asdict(settings)}
+            | ({} if keep is None else {"keep": [str(node) for node in keep], "salt": salt}),
+            licence="generated; no rights reserved",
+            description=f"{n} images drawn from a quadtree of latents of height {settings.height}",
+        )
+        self.height = settings.height
+        self.patch_size = settings.patch
+        self.endless = count is None and split == "train" and keep is None
+
+    def _drawn(self, n: int, split: str) -> tuple[np.ndarray, np.ndarray]:
+        blocks = -(-n // BLOCK)
+        images = np.empty((blocks * BLOCK, self.settings.size, self.settings.size, 3), dtype=np.uint8)
+        labels = np.empty(blocks * BLOCK, dtype=np.int64)
+        with progress.bar(f"quadtree {split}: drawing", blocks * BLOCK) as advance:
+            for block in range(blocks):
+                part = slice(block * BLOCK, (block + 1) * BLOCK)
+                images[part], labels[part] = self._blocks.images(block)
+                advance(BLOCK)
+        return images[:n], labels[:n]
+
+    def pixels(self, indices: np.ndarray) -> np.ndarray:
+        """uint8 (len(indices), size, size, 3). In an endless set, any index from 0 upwards."""
+        indices = np.asarray(indices)
+        if self.endless and len(indices) and indices.max() >= len(self):
+            return self._blocks.pixels(indices)
+        return self.images[indices]
+
+    def draws(self) -> Iterable[tuple[slice, Draw]]:
+        """The draws behind the images, in order: (which images, draw); the last one may hold more than that."""
+        for start in range(0, len(self), BLOCK):
+            yield slice(start, min(start + BLOCK, len(self))), self._blocks.draw(start // BLOCK)
+
+    def _collected(self, kind: str, heights: range) -> dict[int, np.ndarray]:
+        out: dict[int, np.ndarray] = {}
+        with progress.bar(f"quadtree {self.split}: {kind}", len(self)) as advance:
+            for part, draw in self.draws():
+                for height in heights:
+                    values = draw.level(height) if kind == "latents" else draw.noise.level(height)
+                    if height not in out:
+                        out[height] = np.empty((len(self), *values.shape[1:]), dtype=np.float32)
+                    out[height][part] = values[: part.stop - part.start]
+                advance(part.stop - part.start)
+        return out
+
+    @cached_property
+    def latents(self) -> dict[int, np.ndarray]:  # type: ignore[override]
+        """Height (1 to the root's) -> float32 (n, nodes, dim)."""
+        return self._collected("latents", range(1, self.settings.height + 1))
+
+    @cached_property
+    def noise(self) -> dict[int, np.ndarray]:  # type: ignore[override]
+        """Height (0 to the root's) -> float32 (n, nodes, noise dim), at unit scale. The root's is the root itself."""
+        return self._collected("noise", range(self.settings.height + 1))
+
+    def partners(self, keep: int | Iterable[Hashable], seed: int = 0) -> Quadtree:
+        """For each image one that shares the kept latents (and all their ancestors) and is fresh in everything else.
+
+        Args:
+            keep: a level: all latents of at least this height are shared (height + 1: nothing is; 0: the images are
+                the same); or nodes of the graph.
+            seed: of the fresh noise. Different levels have independent noise.
+        """
+        graph = generating_process(self.settings).graph
+        if isinstance(keep, int):
+            if not 0 <= keep <= self.settings.height + 1:
+                raise DataError(
+                    f"quadtree: partners that share the levels from {keep} up were asked for; levels are "
+                    f"0 to {self.settings.height}, and {self.settings.height + 1} shares nothing."
+                )
+            nodes = tuple(node for node, height in zip(graph.nodes, graph.heights, strict=True) if height >= keep)
+        else:
+            nodes = tuple(keep)
+        return Quadtree(
+            self.settings, self.split, spec=self.spec, count=len(self), seed=self.seed, keep=nodes, salt=seed
+        )
+
+
+def rounding_cost(image_set: ImageSet, limit: int = 512) -> dict[str, dict[int, float]]:
+    """What rounding to 8 bits costs the inverse.
+
+    Args:
+        image_set: a quadtree.
+        limit: images to look at.
+
+    Returns:
+        `exact_error`: height -> largest absolute error of the latents recovered from the float64 observables (latents
+        have unit variance); `rounded_r2`: height -> R² of the latents recovered from the 8-bit images, over all
+        nodes and dimensions; `clipped`: {0: share of pixel values outside 0 to 255}.
+    """
+    if not isinstance(image_set, Quadtree):
+        raise DataError(f"{image_set.spec}: only a quadtree's images can be inverted.")
+    settings = image_set.settings
+    process = generating_process(settings)
+    heights = range(1, settings.height + 1)
+    exact = dict.fromkeys(heights, 0.0)
+    residual, total = dict.fromkeys(heights, 0.0), dict.fromkeys(heights, 0.0)
+    clipped, seen = 0.0, 0
+    for part, draw in image_set.draws():
+        if part.start >= limit:
+            break
+        from_floats = process.invert(draw.observables)
+        from_pixels = invert(to_images(draw, settings), settings)
+        for height in heights:
+            truth = draw.level(height)
+            exact[height] = max(exact[height], float(np.abs(from_floats.level(height) - truth).max()))
+            residual[height] += float(((from_pixels.level(height) - truth) ** 2).sum())
+            total[height] += float(((truth - truth.mean(0)) ** 2).sum())
+        clipped += float((np.abs(draw.level(0) * settings.contrast) > MIDDLE + 0.5).mean())
+        seen += 1
+    return {
+        "exact_error": exact,
+        "rounded_r2": {height: 1 - residual[height] / total[height] for height in heights},
+        "clipped": {0: clipped / seen},
+    }
+
+
+def open_split(
+    argument: str,
+    split: str,
+    *,
+    spec: str,
+    count: int | None = None,
+    seed: int = 0,
+    height: int = QuadtreeSettings.height,
+    patch: int = QuadtreeSettings.patch,
+    classes: int = QuadtreeSettings.classes,
+    root_dim: int = QuadtreeSettings.root_dim,
+    noise_dim: int = QuadtreeSettings.noise_dim,
+    noise: float | str = QuadtreeSettings.noise,
+    spread: float = QuadtreeSettings.spread,
+    depth: int = QuadtreeSettings.depth,
+    slope: float = QuadtreeSettings.slope,
+    tied: bool = QuadtreeSettings.tied,
+    contrast: float = QuadtreeSettings.contrast,
+    world: int = QuadtreeSettings.world,
+) -> ImageSet:
+    """Draw a split; the options are those of `QuadtreeSettings`, `seed` is that of the draws."""
+    if argument:
+        raise DataError(f"{spec}: quadtree takes options, as in quadtree?height=3, but no {argument!r}.")
+    settings = QuadtreeSettings(
+        height, patch, classes, root_dim, noise_dim, noise, spread, depth, slope, tied, contrast, world
+    )
+    return Quadtree(settings, split, spec=spec, count=count, seed=seed)
