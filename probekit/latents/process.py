@@ -23,7 +23,7 @@ from probekit.errors import did_you_mean
 from probekit.latents.draws import Array, Draw, Layout
 from probekit.latents.graph import GraphError, LatentGraph, Node
 
-CHUNK = 64
+CHUNK = 32
 """Samples that go through the graph together."""
 
 ROOTS = ("normal", "mixture")
@@ -93,7 +93,7 @@ class GeneratingProcess:
         n_classes: int = 8,
         mixture_spread: float = 3.0,
         tie: Callable[[Node], Node] | None = None,
-        calibration: int = 4096,
+        calibration: int = 1024,
     ) -> None:
         if root not in ROOTS:
             raise GraphError(f"root={root!r} is no kind of root. {did_you_mean(root, ROOTS)}")
@@ -213,9 +213,9 @@ class GeneratingProcess:
     def _push(self, noise: list[Array]) -> list[Array]:
         """Noise -> values, block by block, a few samples at a time: what is in work then stays in the cache."""
         samples = noise[0].shape[1]
-        values = [np.empty((len(b.positions), samples, self._dim(b))) for b in self.blocks]
+        values: list[Array] = [np.empty((len(b.positions), samples, self._dim(b))) for b in self.blocks]
         for start in range(0, samples, CHUNK):
-            part = [array[:, start : start + CHUNK] for array in values]
+            part: list[Array] = [array[:, start : start + CHUNK] for array in values]
             for block, eps, out in zip(self.blocks, noise, part, strict=True):
                 out[...] = self._forward(block, self._mix(block, eps[:, start : start + CHUNK], part))
         return values
