@@ -60,6 +60,7 @@ class ImageSet(abc.ABC):
         class_indices: int64 (len(classes),), where each class stands among the 1000 of ImageNet-1k; or None. A class
             that joins several of them has them in `class_members` instead (a tuple of tuples).
         shifts: specs of shifted versions of the test split.
+        conflict: spec of the set in which shape and texture disagree, for a set in which they agree; or None.
         unreadable: names of images that were left out because `on_unreadable="skip"`.
         colour_baseline: True where labels are nearly solved by colour alone, so that a colour histogram's accuracy
             (`probekit.data.baselines`) belongs beside any accuracy.
@@ -76,6 +77,7 @@ class ImageSet(abc.ABC):
     class_indices: np.ndarray | None = None
     class_members: tuple[tuple[int, ...], ...] | None = None
     shifts: tuple[str, ...] = ()
+    conflict: str | None = None
     unreadable: tuple[str, ...] = ()
     colour_baseline: bool = False
     endless: bool = False
