@@ -1,0 +1,43 @@
+"""Results in, one HTML file out. Only `probekit.schema` is imported, so a report is drawn without torch.
+
+The way of the numbers: `results` reads the dataset into plain rows, `statistics` says what they separate, `sentences` puts
+that into words, the `figures_*` modules turn rows into Altair charts, `tables` into tables, `pictures` into PNG, and `page`
+lays them out with the template. `export` writes the same figures and tables as files. Nothing here measures anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def html(ds: xr.Dataset, *, script: str | None = None) -> str:
+    """The report of a results dataset as one self-contained page.
+
+    Args:
+        ds: a dataset that `schema.validate` accepts.
+        script: the Vega bundle; taken from vl-convert if not given (a few seconds, the first time in a process).
+
+    Raises:
+        ResultsError: not a results dataset, or one without a checkpoint or an image set.
+    """
+    from probekit.report.page import render
+
+    return render(ds, script=script)
+
+
+def write(ds: xr.Dataset, path: str | Path, *, script: str | None = None) -> Path:
+    """Write the report of `ds` to `path`; returns the path."""
+    target = Path(path)
+    target.write_text(html(ds, script=script), encoding="utf-8")
+    return target
+
+
+def export(ds: xr.Dataset, folder: str | Path) -> list[Path]:
+    """Write every figure as SVG, PDF and PNG and every table as CSV and LaTeX into `folder`; returns the files."""
+    from probekit.report.export import export_all
+
+    return export_all(ds, Path(folder))

@@ -1,0 +1,148 @@
+"""The page: sections in order, their data as JSON, and the template that lays them out.
+
+Jinja escapes all text. JSON goes into `<script type="application/json">` with `<`, `>` and `&` as \\u escapes, so no name in a
+results file can end the element; the only text inserted as it is comes from this package and from Vega.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from probekit import schema
+from probekit.report import figures_headline, theme
+from probekit.report.differences import Differences
+from probekit.report.figure import Figure
+from probekit.report.headline import Headline, find
+from probekit.report.results import Results
+from probekit.report.sections import Section, build
+from probekit.report.sentences import answer
+from probekit.report.tables import long_table
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that is shown, before it is laid out; `export` writes the same figures and tables to files."""
+
+    results: Results
+    headline: Headline | None
+    headline_figures: list[Figure]
+    sections: list[Section]
+    differences: Differences
+    facets: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def figures(self) -> list[Figure]:
+        return self.headline_figures + [figure for section in self.sections for figure in section.figures]
+
+
+def assemble(ds: Any) -> Report:
+    """Read a dataset into everything that is to be shown."""
+    results = Results(ds)
+    headline = find(results)
+    differences = Differences(results, headline)
+    figures = figures_headline.figures(headline) if headline else []
+    return Report(results, headline, figures, build(results, headline, differences), differences, facets(results))
+
+
+def facets(results: Results) -> list[dict[str, Any]]:
+    """Groups of checkpoints to switch on and off together: by ratio, patch size, seed, and the untrained."""
+    found = []
+    for key, title, unit in (("ratio", "Mask ratio", ""), ("patch", "Patch size", " px"), ("seed", "Seed", "")):
+        members = [c for c in results.checkpoints if not c.untrained]
+        values = sorted({getattr(c, key) for c in members if getattr(c, key) is not None})
+        if len(values) > 1:
+            items = [{"label": f"{value:g}{unit}", "indices": [c.index for c in members if getattr(c, key) == value]} for value in values]
+            found.append({"title": title, "members": items})
+    untrained = [c.index for c in results.checkpoints if c.untrained]
+    if untrained and len(untrained) < len(results.checkpoints):
+        found.append({"title": "Baseline", "members": [{"label": "untrained", "indices": untrained}]})
+    return found
+
+
+def embed(value: Any) -> Markup:
+    """JSON that is safe inside a script element."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def meta(report: Report) -> str:
+    """The line above the answer: how much was measured, on what, when."""
+    results = report.results
+    count = len(results.checkpoints)
+    parts = [f"{count} checkpoint{'s' if count > 1 else ''}", f"on {', '.join(results.data)}"]
+    if results.provenance.get("suite"):
+        parts.append(f"suite {results.provenance['suite']}")
+    if results.provenance.get("created"):
+        parts.append(str(results.provenance["created"])[:10])
+    return " · ".join(parts)
+
+
+def protocols(results: Results) -> list[dict[str, str]]:
+    found = []
+    for name in results.names:
+        attrs, twin = results.ds[name].attrs, f"{name}_ci"
+        if twin in results.ds:
+            interval = f"Interval ({schema.CONFIDENCE:.0%}): {results.ds[twin].attrs.get('resamples', 'not described')}."
+        else:
+            interval = f"No interval: {results.no_interval(name)}."
+        found.append({"name": name, "title": results.title(name), "interval": interval} | {key: str(attrs[key]) for key in ("protocol", "better", "version", "reference")})
+    return found
+
+
+def records(results: Results) -> list[tuple[str, Any]]:
+    """Provenance as foldable records: one for each checkpoint, then everything else that was stored."""
+    stored = {key: value for key, value in results.provenance.items() if key not in ("command", "created", "suite")}
+    checkpoints = stored.pop("checkpoints", {})
+    found = [(str(name), record) for name, record in checkpoints.items()] if isinstance(checkpoints, dict) else [("checkpoints", checkpoints)]
+    return found + [(key.capitalize(), value) for key, value in stored.items()]
+
+
+def vega_bundle() -> str:
+    """Vega, Vega-Lite and vega-embed as one script, from vl-convert."""
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle())
+
+
+def text(name: str) -> str:
+    return resources.files("probekit.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def render(ds: Any, *, script: str | None = None) -> str:
+    """The whole page; see `probekit.report.html`."""
+    report = assemble(ds)
+    results, headline = report.results, report.headline
+    charts = {f"{figure.key}-{i}": panel.spec() for figure in report.figures for i, panel in enumerate(figure.panels)}
+    command = results.provenance.get("command")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(text("template.html")).render(
+        version=results.provenance.get("versions", {}).get("probekit", ""),
+        light=Markup(theme.stylesheet(theme.LIGHT)),
+        dark=Markup(theme.stylesheet(theme.DARK)),
+        style=Markup(text("style.css")),
+        answer=answer(headline),
+        choice=headline.results.choose(headline.name).words if headline else "",
+        meta=meta(report),
+        headline_figures=report.headline_figures,
+        sections=report.sections,
+        protocols=protocols(results),
+        records=records(results),
+        command=shlex.join(map(str, command)) if isinstance(command, list) else command,
+        created=results.provenance.get("created", ""),
+        toggles={"names": [c.name for c in results.checkpoints], "facets": report.facets},
+        charts_json=embed(charts),
+        table_json=embed(long_table(results)),
+        difference_json=embed(report.differences.as_json()),
+        toggle_json=embed([c.name for c in results.checkpoints]),
+        vega=Markup(vega_bundle() if script is None else script),
+        script=Markup(text("report.js")),
+    )

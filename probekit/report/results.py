@@ -1,0 +1,274 @@
+"""The results dataset as plain rows: which number to show where a variable has many, and what a checkpoint is called.
+
+A variable has a value for every layer, pooling, number of neighbours and so on. Charts and sentences need one of them,
+so this module fixes *one* default choice for each dimension (`DEFAULTS`), says in words what it chose (`Choice.words`), and
+never averages silently: attention heads are the only dimension averaged, and then the words say so. The table
+of all numbers shows every choice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from probekit import schema
+
+DEFAULTS: dict[str, tuple[Any, ...]] = {
+    "pooling": ("mean", "cls", "native", "token"),
+    "scaling": ("raw", "standardised"),
+    "k": (20, 10),
+    "readout": ("global", "local"),
+    "regressor": ("nonlinear", "linear"),
+    "target": ("latent", "noise"),
+}
+"""Which label of a dimension a chart shows, first found; a dimension not listed shows its first label."""
+
+AVERAGED = ("head",)
+OWN = ("checkpoint", "data")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint as the report names and groups it. Numbers are None where unknown."""
+
+    index: int
+    name: str
+    ratio: float | None
+    patch: float | None
+    seed: float | None
+    untrained: bool
+
+    @property
+    def setting(self) -> str:
+        """What it was trained with; the name where that is unknown."""
+        if self.untrained:
+            return "untrained"
+        if self.ratio is None and self.patch is None:
+            return self.name
+        parts = [f"ratio {self.ratio:g}"] if self.ratio is not None else []
+        parts += [f"{self.patch:g} px"] if self.patch is not None else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The labels that were fixed to get one number per checkpoint (and layer)."""
+
+    labels: Mapping[str, Any]
+    averaged: tuple[str, ...] = ()
+    layer: str | None = None
+
+    @property
+    def words(self) -> str:
+        """E.g. "last layer, pooling mean, scaling raw"."""
+        parts = [self.layer] if self.layer else []
+        parts += [f"{dim} {plain(label)}" for dim, label in self.labels.items()]
+        parts += [f"mean over {dim}s" for dim in self.averaged]
+        return ", ".join(parts)
+
+
+def plain(label: Any) -> str:
+    """A coordinate label as text, without NumPy's decorations."""
+    if isinstance(label, bytes):
+        return label.decode(errors="replace")
+    if isinstance(label, float | np.floating):
+        return f"{float(label):g}"
+    return str(label)
+
+
+def number(value: Any) -> float | None:
+    """A float, or None where it is not finite."""
+    return float(value) if np.isfinite(value) else None
+
+
+def rounded(value: Any, digits: int = 5) -> float | None:
+    """`value` with that many significant digits, which is what a chart or table can show; None where not finite."""
+    if not np.isfinite(value):
+        return None
+    value = float(value)
+    return 0.0 if value == 0 else round(value, digits - 1 - math.floor(math.log10(abs(value))))
+
+
+class Results:
+    """A results dataset, read once."""
+
+    def __init__(self, ds: xr.Dataset) -> None:
+        self.ds = schema.validate(ds)
+        for dim, noun in (("checkpoint", "a checkpoint"), ("data", "an image set")):
+            if not ds.sizes[dim]:
+                raise schema.ResultsError(f"There is nothing to report: the results hold no {dim}; expected at least {noun}.")
+        self.names = schema.result_names(ds)
+        self.data = [plain(name) for name in self.labels("data")]
+        self.reasons = schema.not_applicable(ds)
+        self.provenance = schema.provenance(ds)
+
+    def labels(self, dim: str) -> list[Any]:
+        """Labels along a dimension; positions where the file has none."""
+        return list(self.ds[dim].values) if dim in self.ds.coords else list(range(self.ds.sizes[dim]))
+
+    @cached_property
+    def checkpoints(self) -> list[Checkpoint]:
+        columns = {}
+        for name in schema.CHECKPOINT_COORDS:
+            values = np.asarray(self.ds[name].values)
+            columns[name] = values.astype(float) if values.dtype.kind in "fiub" else np.full(values.shape, np.nan)
+        found = []
+        for i, label in enumerate(self.labels("checkpoint")):
+            ratio, patch, seed, seen = (number(np.ravel(columns[key])[i]) for key in ("mask_ratio", "patch_size", "seed", "images_seen"))
+            found.append(Checkpoint(i, plain(label), ratio, patch, seed, untrained=seen == 0))
+        return found
+
+    def array(self, name: str) -> np.ndarray:
+        """Values with dims (checkpoint, data, the rest in stored order)."""
+        return np.asarray(self.ds[name].transpose(*OWN, ...).values, dtype=float)
+
+    def dims(self, name: str) -> list[str]:
+        """Dimensions besides checkpoint and data, in the order of `array`."""
+        return [str(dim) for dim in self.ds[name].dims if dim not in OWN]
+
+    def interval(self, name: str) -> np.ndarray | None:
+        """Like `array` with a last axis (lower, upper); None where the variable has no interval."""
+        twin = f"{name}_ci"
+        return np.asarray(self.ds[twin].transpose(*OWN, ..., "bound").values, dtype=float) if twin in self.ds else None
+
+    def no_interval(self, name: str) -> str:
+        return str(self.ds[name].attrs.get("no_interval", ""))
+
+    def title(self, name: str) -> str:
+        return str(self.ds[name].attrs["long_name"])
+
+    def units(self, name: str) -> str:
+        units = str(self.ds[name].attrs["units"])
+        return "" if units == "1" else units
+
+    def better(self, name: str) -> str:
+        return str(self.ds[name].attrs["better"])
+
+    def axis_title(self, name: str) -> str:
+        units = self.units(name)
+        return f"{self.title(name)} ({units})" if units else self.title(name)
+
+    def measured(self, name: str) -> bool:
+        return bool(np.isfinite(self.array(name)).any())
+
+    def where(self, name: str) -> list[str]:
+        """Image sets on which `name` has any number."""
+        found = np.isfinite(self.array(name))
+        return [label for j, label in enumerate(self.data) if found[:, j].any()]
+
+    def choose(self, name: str, keep: Iterable[str] = ()) -> Choice:
+        """The default labels of every dimension of `name` but those in `keep`; for `layer` the last one of each model."""
+        labels, averaged, layer = {}, [], None
+        for dim in self.dims(name):
+            if dim in keep:
+                continue
+            if dim == "layer":
+                layer = "last layer"
+            elif dim in AVERAGED:
+                averaged.append(dim)
+            else:
+                labels[dim] = self.default_label(name, dim)
+        return Choice(labels, tuple(averaged), layer)
+
+    def default_label(self, name: str, dim: str) -> Any:
+        """The first preferred label that has any number."""
+        labels = self.labels(dim)
+        axis = 2 + self.dims(name).index(dim)
+        finite = np.isfinite(self.array(name))
+        alive = [label for i, label in enumerate(labels) if finite.take(i, axis).any()] or labels
+        return next((label for label in DEFAULTS.get(dim, ()) if label in alive), alive[0])
+
+    def rows(self, name: str, data: str, keep: tuple[str, ...] = ()) -> list[Row]:
+        """One row per checkpoint (and per label of the dims in `keep`) that has a number on the image set `data`.
+
+        Keys: checkpoint, setting, ratio, patch, seed, untrained, value, lower, upper (None without an interval), and
+        the dims in `keep`.
+        """
+        values, bounds = self.values(name, data, keep)
+        kept = [dim for dim in self.dims(name) if dim in keep]
+        labels = [self.labels(dim) for dim in kept]
+        rows = []
+        for place in zip(*np.nonzero(np.isfinite(values)), strict=True):
+            row = self.describe(self.checkpoints[place[0]])
+            for dim, at, names in zip(kept, place[1:], labels, strict=True):
+                label = names[at]
+                row[dim] = label.item() if isinstance(label, np.generic) else label
+            row["value"] = rounded(values[place])
+            row["lower"], row["upper"] = (None, None) if bounds is None else map(rounded, bounds[place])
+            rows.append(row)
+        return rows
+
+    def describe(self, checkpoint: Checkpoint) -> Row:
+        return {
+            "checkpoint": checkpoint.name,
+            "setting": checkpoint.setting,
+            "ratio": checkpoint.ratio,
+            "patch": checkpoint.patch,
+            "seed": checkpoint.seed,
+            "untrained": checkpoint.untrained,
+        }
+
+    def values(self, name: str, data: str, keep: tuple[str, ...] = ()) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values (checkpoint, *keep) and bounds (checkpoint, *keep, 2) on one image set after the default choice."""
+        choice = self.choose(name, keep)
+        j = self.data.index(data)
+        values, bounds = self.array(name)[:, j], self.interval(name)
+        bounds = None if bounds is None else bounds[:, j]
+        dims = self.dims(name)
+        for dim in list(dims):
+            axis = 1 + dims.index(dim)
+            if dim in choice.labels:
+                at = self.labels(dim).index(choice.labels[dim])
+                values = values.take(at, axis)
+                bounds = None if bounds is None else bounds.take(at, axis)
+            elif dim in choice.averaged:
+                values, bounds = nanmean(values, axis), None
+            elif dim == "layer" and choice.layer:
+                values, bounds = last_layer(values, bounds, axis)
+            else:
+                continue
+            dims.remove(dim)
+        return values, bounds
+
+    def per_image(self, name: str, data: str) -> np.ndarray | None:
+        """Per-image contributions (checkpoint, image) after the default choice; None where the file has none."""
+        twin = f"{name}_image"
+        if twin not in self.ds or "image" not in self.ds[twin].dims:
+            return None
+        array = self.ds[twin].isel(data=self.data.index(data))
+        choice = self.choose(name)
+        for dim, label in choice.labels.items():
+            if dim in array.dims:
+                array = array.isel({dim: self.labels(dim).index(label)})
+        array = array.mean([dim for dim in choice.averaged if dim in array.dims])
+        rest = [dim for dim in array.dims if dim not in ("checkpoint", "image", "layer")]
+        if rest:
+            return None
+        values = np.asarray(array.transpose("checkpoint", ..., "image").values, dtype=float)
+        if values.ndim == 3:
+            values = last_layer(values, None, 1)[0]
+        return values
+
+
+def nanmean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean of what is finite; NaN (without a warning) where nothing is."""
+    finite = np.isfinite(values)
+    count = finite.sum(axis)
+    return np.where(count > 0, np.where(finite, values, 0).sum(axis) / np.maximum(count, 1), np.nan)
+
+
+def last_layer(values: np.ndarray, bounds: np.ndarray | None, axis: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Each checkpoint's (first axis) deepest layer that has any number: models of unequal depth are padded with NaN."""
+    moved = np.moveaxis(values, axis, 1)
+    alive = np.isfinite(moved).reshape(*moved.shape[:2], -1).any(-1)
+    last = np.where(alive.any(1), moved.shape[1] - 1 - alive[:, ::-1].argmax(1), moved.shape[1] - 1)
+    rows = np.arange(len(moved))
+    picked = None if bounds is None else np.moveaxis(bounds, axis, 1)[rows, last]
+    return moved[rows, last], picked

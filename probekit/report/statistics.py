@@ -1,0 +1,95 @@
+"""What the numbers separate: two kinds of uncertainty that must not be mixed up.
+
+An *interval* in a results file resamples images: it speaks of one checkpoint on one image set. Another training run with
+the same setting would give another checkpoint, and only runs that differ in nothing but their seed show by how much. So
+settings are compared by their means over seeds, with a standard deviation pooled over all settings that have more than
+one seed, and a t quantile with the pooled degrees of freedom. Where no setting has two seeds, nothing is claimed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probekit.schema import CONFIDENCE
+
+
+def t_quantile(confidence: float, freedom: int) -> float:
+    """The two-sided quantile of Student's t."""
+    from scipy.special import stdtrit  # scipy.stats would cost a second of start-up
+
+    return float(stdtrit(freedom, 0.5 + confidence / 2))
+
+
+def normal_quantile(confidence: float) -> float:
+    from scipy.special import ndtri
+
+    return float(ndtri(0.5 + confidence / 2))
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Between-seed spread, pooled over settings. `deviation` is NaN where `freedom` is 0."""
+
+    deviation: float
+    freedom: int
+
+    def least_difference(self, first: int, second: int, comparisons: int = 1) -> float:
+        """How far apart the means of two settings with that many seeds must lie for a 95 % t-interval of their
+        difference to exclude 0; `comparisons` > 1 corrects by Bonferroni. Infinite without replicated seeds."""
+        if not self.freedom:
+            return math.inf
+        quantile = t_quantile(1 - (1 - CONFIDENCE) / max(comparisons, 1), self.freedom)
+        return quantile * self.deviation * math.sqrt(1 / first + 1 / second)
+
+
+def between_seeds(groups: Sequence[Sequence[float]]) -> Seeds:
+    """Pooled standard deviation of the values within groups (one group per setting, one value per seed)."""
+    squares, freedom = 0.0, 0
+    for group in groups:
+        values = np.asarray(group, dtype=float)
+        squares += float(((values - values.mean()) ** 2).sum()) if len(values) else 0.0
+        freedom += max(len(values) - 1, 0)
+    return Seeds(math.sqrt(squares / freedom) if freedom else math.nan, freedom)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference of two checkpoints over the same images."""
+
+    value: float
+    lower: float
+    upper: float
+    images: int
+
+
+def paired(first: np.ndarray, second: np.ndarray) -> Difference | None:
+    """Mean of `first - second` (per-image contributions, NaN = not used) with a normal-approximation interval.
+
+    None with fewer than two images that both have.
+    """
+    difference = first - second
+    difference = difference[np.isfinite(difference)]
+    if len(difference) < 2:
+        return None
+    value = float(difference.mean())
+    half = normal_quantile(CONFIDENCE) * float(difference.std(ddof=1)) / math.sqrt(len(difference))
+    return Difference(value, value - half, value + half, len(difference))
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Spearman's rank correlation (ties share their mean rank); NaN with fewer than three points or no spread."""
+    if len(first) < 3:
+        return math.nan
+    a, b = ranks(np.asarray(first, dtype=float)), ranks(np.asarray(second, dtype=float))
+    a, b = a - a.mean(), b - b.mean()
+    scale = math.sqrt(float((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum() / scale) if scale else math.nan
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]

@@ -1,0 +1,72 @@
+"""How charts look. The same specification is drawn twice: in the page its colours are CSS variables, so that light, dark
+and print are one stylesheet's business and need no redraw; in exported files they are the light theme's values.
+
+Categories use Okabe and Ito's palette (distinguishable with any of the common colour-vision deficiencies), ordered quantities a
+single ramp of rising lightness, and heat maps cividis, which is read the same by everyone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+LIGHT = {
+    "ink": "#1b1f24", "soft": "#59636e", "faint": "#d5dae0", "grid": "#e9ecef", "paper": "#ffffff", "panel": "#f6f7f9",
+    "accent": "#0b5cad",
+    "c1": "#0072b2", "c2": "#d55e00", "c3": "#009e73", "c4": "#cc79a7", "c5": "#b8860b", "c6": "#56b4e9", "c7": "#8c6d46", "c8": "#5e4fa2",
+    "s0": "#2a1a5e", "s1": "#31408f", "s2": "#2b67a6", "s3": "#2288a5", "s4": "#2ea391", "s5": "#5cb96f", "s6": "#95c53c", "s7": "#c9b10e",
+}  # fmt: skip
+DARK = {
+    "ink": "#e8eaed", "soft": "#a3acb6", "faint": "#3c444d", "grid": "#2a3037", "paper": "#14171b", "panel": "#1c2026",
+    "accent": "#7db8f0",
+    "c1": "#4fa8e0", "c2": "#f08a3c", "c3": "#2cc79b", "c4": "#e3a1c6", "c5": "#e6b93c", "c6": "#8fd0f7", "c7": "#c7a87f", "c8": "#a99be0",
+    "s0": "#8d7bd6", "s1": "#7f93e6", "s2": "#62aee8", "s3": "#46c2d6", "s4": "#4ed2b4", "s5": "#86dd94", "s6": "#bde567", "s7": "#f2dc4a",
+}  # fmt: skip
+
+CATEGORIES = [f"var(--c{i})" for i in range(1, 9)]
+STEPS = [f"var(--s{i})" for i in range(8)]
+HEAT = ["#0d2b5e", "#3f4d73", "#6c6e72", "#9d9269", "#d0b954", "#fbe54e"]
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def ramp(count: int) -> list[str]:
+    """`count` colours for ordered values, dark to light."""
+    if count <= 1:
+        return [STEPS[2]]
+    return [STEPS[round(i * (len(STEPS) - 1) / (count - 1))] for i in range(count)]
+
+
+def config() -> dict[str, Any]:
+    """The Vega-Lite config of every chart."""
+    text = {"labelColor": "var(--soft)", "titleColor": "var(--soft)", "labelFontSize": 12, "titleFontSize": 12}
+    return {
+        "background": "transparent",
+        "font": FONT,
+        "view": {"stroke": None},
+        "axis": {
+            **text, "titleFontWeight": "normal", "domainColor": "var(--faint)", "tickColor": "var(--faint)", "gridColor": "var(--grid)",
+            "tickSize": 4, "labelPadding": 4, "titlePadding": 8, "labelLimit": 190,
+        },  # fmt: skip
+        "axisX": {"grid": False},
+        "axisY": {"domain": False, "ticks": False, "tickCount": 5},
+        "legend": {**text, "titleFontWeight": "normal", "symbolSize": 70, "orient": "top", "titleOrient": "left", "labelLimit": 220},
+        "title": {"color": "var(--ink)", "fontSize": 13, "fontWeight": 600, "anchor": "start", "offset": 10, "subtitleColor": "var(--soft)"},
+        "line": {"strokeWidth": 1.75},
+        "rule": {"strokeWidth": 1.25},
+        "text": {"fontSize": 12, "color": "var(--ink)"},
+    }
+
+
+def stylesheet(colours: dict[str, str]) -> str:
+    """CSS declarations of a theme's variables."""
+    return "".join(f"--{name}:{value};" for name, value in colours.items())
+
+
+def concrete(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same specification with the light theme's values, for files outside a page."""
+    text = re.sub(r"var\(--(\w+)\)", lambda match: LIGHT[match[1]], json.dumps(spec))
+    spec = json.loads(text)
+    spec["config"]["background"] = LIGHT["paper"]
+    spec["config"]["font"] = "DejaVu Sans, Arial, sans-serif"
+    return spec
