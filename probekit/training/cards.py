@@ -1,0 +1,40 @@
+"""The card of a checkpoint that was trained here: how a run's settings become what a reader is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from probekit import models
+from probekit.data import ImageSet
+from probekit.training.settings import Settings
+
+
+def card_of(
+    name: str, model: models.MaskedAutoencoder, settings: Settings, image_set: ImageSet, seen: int
+) -> models.Card:
+    """The card after `seen` training images."""
+    return models.Card(
+        name=name,
+        architecture=model.description(),
+        mask_ratio=settings.mask_ratio,
+        patch_size=settings.patch_size,
+        vit_patch_size=settings.vit_patch_size,
+        image_size=settings.image_size,
+        mean=settings.mean,
+        std=settings.std,
+        normalisation_known=True,
+        normalised_targets=settings.normalise_targets,
+        data=f"{image_set.spec}, train split",
+        epochs=None if image_set.endless else seen / len(image_set),
+        images_seen=seen,
+        seed=settings.seed,
+    )
+
+
+def save_checkpoint(
+    folder: Path, name: str, model: models.MaskedAutoencoder, settings: Settings, image_set: ImageSet, seen: int
+) -> None:
+    """Write model and card into `folder`, in the format that transformers reads."""
+    card = card_of(name, model, settings, image_set, seen)
+    verdict = models.Verdict("probekit training", model)
+    models.Checkpoint(model=model, card=card, verdict=verdict, source=str(folder), name=name).save(folder)

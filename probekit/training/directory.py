@@ -1,0 +1,220 @@
+"""A run's directory: what lies where, and how it survives being killed at any moment.
+
+    config.json, model.safetensors, ...   the finished checkpoint, as `probekit.load` and transformers read it
+    settings.json                         every setting that the weights depend on, and the conditions of the run
+    log.jsonl                             one line per `log_every` steps: step, loss, lr, images_per_second, images_seen
+    state/step-N.pt                       model, optimizer and loss sums after N steps; the newest two
+    snapshots/0.125/ ...                  checkpoints at shares of training
+    finished.json                         written last: final loss, seconds of training
+
+Every file is written under another name, flushed to the disk and renamed: it is there whole or not at all. A state is
+written after the log lines of its steps; going on cuts the log back to the state's step, so no step is in it twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from probekit.errors import TrainingError
+
+KEPT_STATES = 2
+
+
+class RunDirectory:
+    """Reads and writes one run's files; knows nothing of models."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.log_path = self.path / "log.jsonl"
+        self.states = self.path / "state"
+
+    def open(self, record: dict[str, Any], conditions: dict[str, Any]) -> list[str]:
+        """Create the directory, or check that it belongs to the same run.
+
+        Args:
+            record: the settings, all of which must agree.
+            conditions: processes, threads, device and versions: where they differ the run may go on, but not to
+                the same bits.
+
+        Returns:
+            Sentences about conditions that differ.
+
+        Raises:
+            TrainingError: the directory holds a run of other settings, or something that is no run.
+        """
+        file = self.path / "settings.json"
+        if not file.is_file():
+            if self.path.is_dir() and any(entry.name[0] != "." for entry in self.path.iterdir()):
+                raise TrainingError(
+                    f"{self.path} is not empty and holds no settings.json, so it is no training run. "
+                    "Name a new directory."
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(file, json.dumps({"settings": record, "conditions": conditions}, indent=1))
+            return []
+        try:
+            found = json.loads(file.read_text())
+            before, conditions_before = found["settings"], found["conditions"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise TrainingError(f"{file} is no record of a training run ({error}). Name a new directory.") from error
+        differing = [key for key in sorted({*record, *before}) if record.get(key) != before.get(key)]
+        if differing:
+            listed = "; ".join(f"{key}: {before.get(key)!r} there, {record.get(key)!r} now" for key in differing)
+            raise TrainingError(
+                f"{self.path} holds a run with other settings ({listed}). Repeat those settings to continue that run, "
+                "or name another directory."
+            )
+        return [
+            f"{key} was {conditions_before.get(key)!r} and is {value!r}"
+            for key, value in conditions.items()
+            if conditions_before.get(key) != value
+        ]
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """What `finish` recorded, if the run came to its end."""
+        file = self.path / "finished.json"
+        return json.loads(file.read_text()) if file.is_file() else None
+
+    def finish(self, facts: dict[str, Any]) -> None:
+        """Mark the run as finished; its states are no longer needed."""
+        write_text(self.path / "finished.json", json.dumps(facts, indent=1))
+        shutil.rmtree(self.states, ignore_errors=True)
+
+    def save_state(self, step: int, state: dict[str, Any]) -> None:
+        """Write the state after `step` steps, then forget all but the newest few."""
+        self.states.mkdir(exist_ok=True)
+        target = self.states / f"step-{step:09d}.pt"
+        write_whole(target, lambda part: torch.save(state, part))
+        for old in sorted(self.states.glob("step-*.pt"))[:-KEPT_STATES]:
+            old.unlink(missing_ok=True)
+
+    def load_state(self, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest readable state, and a sentence about each one that could not be read."""
+        notes = []
+        for file in sorted(self.states.glob("step-*.pt"), reverse=True):
+            try:
+                return torch.load(file, map_location=device, weights_only=True), notes
+            except (RuntimeError, EOFError, OSError, UnpicklingError, zipfile.BadZipFile) as error:
+                notes.append(f"{file.name} cannot be read ({type(error).__name__}) and is left out")
+        return None, notes
+
+    def prepare(self, step: int) -> None:
+        """Make ready to go on after `step`: drop later log lines and whatever a killed process was writing."""
+        for part in [*self.path.glob("**/.*.part"), *self.path.glob("**/.writing-*")]:
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+        for state in self.states.glob("step-*.pt"):
+            if int(state.stem.removeprefix("step-")) > step:
+                state.unlink()  # it could not be read
+        if self.log_path.is_file():
+            write_text(self.log_path, "".join(line + "\n" for line in self._log_lines(step)))
+
+    def _log_lines(self, step: int) -> Iterator[str]:
+        """The whole lines of the log up to a step."""
+        for line in self.log_path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    yield line
+            except (json.JSONDecodeError, KeyError):
+                continue  # the last line, cut off when the process was killed
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Append a line to the log."""
+        with disk(self.log_path), self.log_path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def place(self, save: Callable[[Path], Any], name: str | None = None) -> None:
+        """Have `save(folder)` write a checkpoint, then move it where it belongs.
+
+        Args:
+            save: writes files into the folder it is given.
+            name: subfolder of the run's directory; None puts the files into the directory itself, one rename each.
+        """
+        target = self.path if name is None else self.path / name
+        with disk(target), tempfile.TemporaryDirectory(dir=self.path, prefix=".writing-") as scratch:
+            folder = Path(scratch) / "checkpoint"
+            save(folder)
+            if name is None:
+                for file in sorted(folder.iterdir()):
+                    os.replace(file, self.path / file.name)
+                return
+            target.parent.mkdir(exist_ok=True)
+            if target.exists():
+                os.replace(target, Path(scratch) / "replaced")
+            os.replace(folder, target)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out; the lock dies with the process.
+
+        Raises:
+            BusyError: another process trains in this directory.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise BusyError(
+                f"Another process is training in {self.path}. Wait for it, or name another directory."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """All lines of the log."""
+        return [json.loads(line) for line in self.log_path.read_text().splitlines()] if self.log_path.is_file() else []
+
+
+class BusyError(TrainingError):
+    """Another process trains in the directory."""
+
+
+@contextmanager
+def disk(target: Path) -> Iterator[None]:
+    """Turn a failure to write into an error that says what is kept.
+
+    Raises:
+        TrainingError: the disk is full or cannot be written to.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as RuntimeError
+        free = shutil.disk_usage(target.parent).free
+        raise TrainingError(
+            f"{target} cannot be written ({error}; {free / 1e6:,.0f} MB free there). The last good state is kept: make "
+            "room, then give the same command to go on from it."
+        ) from error
+
+
+def write_whole(target: Path, write: Callable[[Path], Any]) -> None:
+    """Call `write(path)` on a temporary path, flush it to the disk, rename it: `target` is the old or the new file."""
+    part = target.with_name(f".{target.name}.part")
+    with disk(target):
+        try:
+            write(part)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(part, target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    write_whole(target, lambda part: part.write_text(text))

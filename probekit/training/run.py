@@ -1,0 +1,197 @@
+"""`train`: checks, the run's directory, where to go on from, and the finished checkpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+
+from probekit import data as image_sets
+from probekit import models, schema
+from probekit.data import ImageSet
+from probekit.errors import TrainingError, did_you_mean
+from probekit.training.directory import RunDirectory
+from probekit.training.loop import Run, interruptible, warn
+from probekit.training.settings import Settings, resolve, with_precision
+
+if TYPE_CHECKING:
+    from probekit.models import Checkpoint
+
+TRACKERS = ("tensorboard", "wandb")
+
+
+def train(
+    data: str | ImageSet,
+    *,
+    mask_ratio: float,
+    patch_size: int,
+    output: str | os.PathLike[str],
+    preset: str = "tiny",
+    images: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+    workers: int = 0,
+    save_every: float = 60.0,
+    log_every: int = 20,
+    tracker: str | None = None,
+    **settings: Any,
+) -> Checkpoint:
+    """Pretrain a masked autoencoder, or go on with a run that was interrupted.
+
+    The same call continues an interrupted run from its last state and ends with the same bits as an uninterrupted one
+    (same machine, processes and threads); of a finished run it returns the checkpoint. Under `accelerate launch` the
+    batch is shared among the processes.
+
+    Args:
+        data: a spec as `probekit.data.load` takes it, whose train split is used, or an image set.
+        mask_ratio: share of mask units hidden, in (0, 1).
+        patch_size: side of the mask unit in pixels; a multiple of the ViT patch.
+        output: the run's directory.
+        preset: sizes and defaults, one of `PRESETS`.
+        images: training images in all, counting repetition; None: as the preset has it.
+        seed: of weights, order, augmentation and masks.
+        device: "auto" (what accelerate finds) or "cpu".
+        threads: of this process; None leaves torch's setting. It can change the last bits of a sum.
+        workers: processes that decode images (a set in memory needs none).
+        save_every: seconds between states. Results do not depend on it.
+        log_every: steps between lines of `log.jsonl`.
+        tracker: "tensorboard" or "wandb", through accelerate.
+        settings: any other field of `Settings`, e.g. `batch_size=256, normalise_targets=True, strategy="structure"`.
+
+    Returns:
+        The finished checkpoint, as read back from `output`.
+
+    Raises:
+        TrainingError, MaskError, DataError: before the first step for whatever is known then; later for a loss that
+            is not finite or a disk that is full. The last good state stays.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once a state was saved.
+    """
+    if tracker is not None and tracker not in TRACKERS:
+        raise TrainingError(f"No tracker is called {tracker!r}. {did_you_mean(tracker, TRACKERS)}")
+    if device not in ("auto", "cpu"):
+        raise TrainingError(
+            f"device={device!r}: expected 'auto' or 'cpu'; choose among GPUs with CUDA_VISIBLE_DEVICES."
+        )
+    image_set = image_sets.load(data, "train") if isinstance(data, str) else data
+    chosen = prepared(
+        image_set, preset, mask_ratio=mask_ratio, patch_size=patch_size, images=images, seed=seed, **settings
+    )
+    directory = RunDirectory(output)
+    accelerator = Accelerator(
+        cpu=device == "cpu", mixed_precision="no", log_with=tracker, project_dir=str(directory.path)
+    )
+    chosen = with_precision(chosen, accelerator.device)
+    with using_threads(threads), exclusive(directory, accelerator):
+        notes = open_run(directory, chosen, accelerator)
+        if directory.finished is None:
+            run = Run(chosen, image_set, accelerator, directory, workers=workers)
+            warn([*notes, *run.restore()], directory.path)
+            complete(run, save_every=save_every, log_every=log_every, tracker=tracker)
+        accelerator.wait_for_everyone()
+    return models.load(directory.path, device="cpu" if device == "cpu" else "auto")
+
+
+def prepared(
+    image_set: ImageSet, preset: str, *, mask_ratio: float, patch_size: int, seed: int, **settings: Any
+) -> Settings:
+    """Checked settings of a run on an image set.
+
+    Raises:
+        TrainingError: among others, an image set with fewer images than one batch.
+    """
+    for name, value in (("mask_ratio", mask_ratio), ("patch_size", patch_size), ("seed", seed)):
+        if isinstance(value, Sequence | set | tuple):
+            raise TrainingError(f"{name}={value!r}: one run has one value. `probekit.training.train_grid` takes lists.")
+    if settings.get("augment") is None:
+        settings["augment"] = image_set.height is None  # a crop would change the latents that are known
+    chosen = resolve(
+        preset,
+        settings,
+        data=image_set.spec,
+        data_fingerprint=image_set.fingerprint,
+        mask_ratio=float(mask_ratio),
+        patch_size=int(patch_size),
+        seed=int(seed),
+    )
+    if not image_set.endless and len(image_set) < chosen.batch_size:
+        raise TrainingError(
+            f"{image_set.spec} has {len(image_set)} training images, fewer than one batch (batch_size="
+            f"{chosen.batch_size}). Use a smaller batch_size, or more images."
+        )
+    return chosen
+
+
+def open_run(directory: RunDirectory, settings: Settings, accelerator: Accelerator) -> list[str]:
+    """Record the settings in the directory, or compare them with those of the run that is there."""
+    conditions = {
+        "processes": accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "device": accelerator.device.type,
+        "torch": torch.__version__,
+    }
+    notes = directory.open(settings.record(), conditions) if accelerator.is_main_process else []
+    accelerator.wait_for_everyone()
+    return [f"{note}, so the weights may differ in their last bits from an uninterrupted run" for note in notes]
+
+
+def complete(run: Run, *, save_every: float, log_every: int, tracker: str | None) -> None:
+    """Train to the end and write the checkpoint; a wish to stop becomes a KeyboardInterrupt after saving."""
+    accelerator, settings, directory = run.accelerator, run.settings, run.directory
+    if tracker:
+        plain = {
+            key: value if isinstance(value, int | float | str) else str(value)
+            for key, value in settings.record().items()
+        }
+        accelerator.init_trackers("probekit", config=plain)
+    with interruptible() as stop:
+        done = run.go(
+            save_every=save_every,
+            log_every=log_every,
+            stop=stop,
+            track=lambda line, step: accelerator.log(line, step=step) if tracker else None,
+        )
+    if tracker:
+        accelerator.end_training()
+    if not done:
+        raise KeyboardInterrupt(
+            f"Stopped after step {run.step} of {settings.steps}; the state is saved. The same command "
+            "goes on from there."
+        )
+    run.write()
+    if accelerator.is_main_process:
+        log = directory.read_log()
+        facts = {
+            "steps": run.step,
+            "images_seen": run.step * settings.batch_size,
+            "loss": log[-1]["loss"],
+            "seconds": round(run.seconds, 1),
+            "versions": schema.versions(("torch", "timm", "accelerate", "numpy")),
+        }
+        directory.finish(facts)
+
+
+@contextmanager
+def using_threads(threads: int | None) -> Iterator[None]:
+    """Torch with so many threads, and as before afterwards."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def exclusive(directory: RunDirectory, accelerator: Accelerator) -> Iterator[None]:
+    """The directory's lock, held by the main process."""
+    if not accelerator.is_main_process:
+        yield
+        return
+    with directory.locked():
+        yield

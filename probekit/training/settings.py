@@ -1,0 +1,252 @@
+"""What determines a run: every setting that changes the weights is here, and a run directory records all of them.
+
+The decision behind this module: a run is a pure function of `Settings`. Initial weights, the order of the images, their
+augmentation and every mask are derived from (seed, step), so going on after an interruption needs no generator states,
+and two runs with equal settings (on the same machine, with the same number of processes and threads) end with the same
+bits. What does not change the weights (where to write, how often to save, which tracker) is an argument of `train` and
+is not recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import torch
+
+from probekit import masking
+from probekit.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from probekit.data.randomness import words
+from probekit.errors import MaskError, TrainingError, did_you_mean
+
+IMAGENET_IMAGES = 1_281_167
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "image_size": 32, "vit_patch_size": 4, "width": 128, "depth": 4, "num_heads": 4,
+        "decoder_width": 64, "decoder_depth": 2, "decoder_num_heads": 4, "batch_size": 128,
+        "base_lr": 2e-3, "images": 500_000,
+    },
+    "small": {
+        "image_size": 224, "vit_patch_size": 16, "width": 384, "depth": 12, "num_heads": 6,
+        "decoder_width": 256, "decoder_depth": 4, "decoder_num_heads": 8, "batch_size": 1024,
+        "base_lr": 1.5e-4, "images": 800 * IMAGENET_IMAGES,
+    },
+    "base": {
+        "image_size": 224, "vit_patch_size": 16, "width": 768, "depth": 12, "num_heads": 12,
+        "decoder_width": 512, "decoder_depth": 8, "decoder_num_heads": 16, "batch_size": 4096,
+        "base_lr": 1.5e-4, "images": 800 * IMAGENET_IMAGES,
+    },
+    "large": {
+        "image_size": 224, "vit_patch_size": 16, "width": 1024, "depth": 24, "num_heads": 16,
+        "decoder_width": 512, "decoder_depth": 8, "decoder_num_heads": 16, "batch_size": 4096,
+        "base_lr": 1.5e-4, "images": 800 * IMAGENET_IMAGES,
+    },
+}  # fmt: skip
+"""Model sizes. `base` and `large` are MAE's ViT-B/16 and ViT-L/16 with its 8-block decoder of width 512 and its batch;
+`tiny` is what ships with probekit. Every entry can be overridden by an argument of the same name."""
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the trained weights depend on.
+
+    Attributes:
+        data, data_fingerprint: the image set's specification or name, and what identifies its content.
+        mask_ratio: share of mask units that are hidden, in (0, 1).
+        patch_size: the mask unit, the smallest square that is hidden as a whole, in pixels.
+        vit_patch_size: the ViT's own patch in pixels; divides `patch_size`.
+        strategy: how masks are drawn: "random", "block" or "structure" (`probekit.masking`).
+        boundary: count hidden patches that touch a visible one (above, below, left, right) in the loss; False leaves
+            them out (section 3.6 of Kong et al. 2023).
+        images: training images in all, with repetition; the steps are `images / batch_size`, rounded.
+        batch_size: images per optimizer step, over all processes and accumulated micro-batches.
+        accumulate: micro-batches that one process splits its share of a batch into.
+        base_lr: learning rate at 256 images per step; the real one is `base_lr * batch_size / 256`.
+        warmup: share of the steps over which the rate rises from 0; after it a half cosine to 0.
+        normalise_targets: predict pixels normalised per patch, as MAE's released encoders do, or plain pixels.
+        augment: MAE's augmentation (a random crop of 20 to 100 % of the area, and a horizontal flip).
+        precision: "float32", "bfloat16" or "float16": the type of autocast.
+    """
+
+    data: str
+    data_fingerprint: str
+    mask_ratio: float
+    patch_size: int
+    images: int
+    seed: int
+    preset: str
+    image_size: tuple[int, int]
+    vit_patch_size: int
+    width: int
+    depth: int
+    num_heads: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_num_heads: int
+    batch_size: int
+    base_lr: float
+    strategy: str = "random"
+    boundary: bool = True
+    normalise_targets: bool = False
+    augment: bool = True
+    accumulate: int = 1
+    warmup: float = 0.05
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    precision: str = "float32"
+    compile: bool = False
+    snapshots: tuple[float, ...] = (1 / 8, 1 / 4, 1 / 2)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return max(1, round(self.images / self.batch_size))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of ViT patches."""
+        return self.image_size[0] // self.vit_patch_size, self.image_size[1] // self.vit_patch_size
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest learning rate of the schedule."""
+        return self.base_lr * self.batch_size / 256
+
+    def snapshot_steps(self) -> dict[int, float]:
+        """Step after which a snapshot is written -> share of training; the end itself is not among them."""
+        found = {round(self.steps * share): share for share in sorted(self.snapshots)}
+        return {step: share for step, share in found.items() if 0 < step < self.steps}
+
+    def record(self) -> dict[str, Any]:
+        """The settings as plain JSON values, to be stored and compared."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+def resolve(preset: str, overrides: dict[str, Any], **known: Any) -> Settings:
+    """Settings from a preset, with overrides; checked, so that whatever cannot work fails here and not hours later.
+
+    Args:
+        preset: a name in `PRESETS`.
+        overrides: any field of `Settings`; None means "as the preset has it".
+        known: the fields that a preset does not give.
+    """
+    if preset not in PRESETS:
+        raise TrainingError(f"No preset is called {preset!r}. {did_you_mean(preset, PRESETS)}")
+    names = {field.name for field in fields(Settings)}
+    for name in overrides:
+        if name not in names:
+            raise TrainingError(f"train() has no setting {name!r}. {did_you_mean(name, names)}")
+    values = PRESETS[preset] | {name: value for name, value in overrides.items() if value is not None} | known
+    size = values["image_size"]
+    values["image_size"] = (int(size), int(size)) if isinstance(size, int) else tuple(int(side) for side in size)
+    for name in ("betas", "mean", "std", "snapshots"):
+        if name in values:
+            values[name] = tuple(float(value) for value in values[name])
+    settings = Settings(preset=preset, **values)
+    check(settings)
+    return settings
+
+
+def check(settings: Settings) -> None:
+    """Raise for whatever is known to fail before the first step.
+
+    Raises:
+        TrainingError: sizes that do not fit one another, or numbers out of range.
+        MaskError: a ratio that hides everything or nothing, or a mask unit that does not fit the image.
+    """
+    height, width = settings.image_size
+    patch = settings.vit_patch_size
+    if patch < 1 or height % patch or width % patch:
+        raise TrainingError(
+            f"Images of {height} x {width} pixels are no whole number of ViT patches of {patch} x {patch}. Expected a "
+            "`vit_patch_size` that divides both sides, or another `image_size`."
+        )
+    for name in ("images", "batch_size", "accumulate", "depth", "decoder_depth", "num_heads", "decoder_num_heads"):
+        if getattr(settings, name) < 1:
+            raise TrainingError(f"{name}={getattr(settings, name)}: expected at least 1.")
+    for side in ("", "decoder_"):
+        width_, heads = getattr(settings, f"{side}width"), getattr(settings, f"{side}num_heads")
+        if width_ % heads or width_ % 4:
+            raise TrainingError(
+                f"{side}width={width_} with {side}num_heads={heads}: expected a width that is a multiple of the "
+                "heads and of 4 (the position embedding has four parts)."
+            )
+    if settings.images < settings.batch_size:
+        raise TrainingError(
+            f"images={settings.images} is less than one batch (batch_size={settings.batch_size}). Train on more images, "
+            "or with a smaller batch_size."
+        )
+    if not 0 <= settings.warmup < 1:
+        raise TrainingError(f"warmup={settings.warmup}: expected a share of training in [0, 1).")
+    if any(not 0 < share < 1 for share in settings.snapshots):
+        raise TrainingError(f"snapshots={settings.snapshots}: expected shares of training between 0 and 1.")
+    if settings.precision not in PRECISIONS:
+        raise TrainingError(f"precision={settings.precision!r}. {did_you_mean(settings.precision, PRECISIONS)}")
+    check_masks(settings)
+
+
+def check_masks(settings: Settings) -> None:
+    """Draw one mask and see what it hides: the rules live in `probekit.masking`."""
+    hidden, _ = draw_masks(settings, 256, step=0)
+    if not settings.boundary and not interior(hidden, settings.grid).any():
+        raise MaskError(
+            f"boundary=False leaves nothing to learn from: at mask_ratio={settings.mask_ratio} and patch_size="
+            f"{settings.patch_size} every hidden patch touches a visible one. Raise either, or keep the boundary."
+        )
+
+
+def draw_masks(settings: Settings, n: int, step: int) -> tuple[torch.Tensor, float]:
+    """The masks of a step: a pure function of (seed, step).
+
+    Returns:
+        hidden: bool (n, patches), True where hidden; and the real ratio of hidden patches.
+    """
+    generator = torch.Generator().manual_seed(words("masks", settings.seed, step)[0] >> 1)
+    return masking.sample_hidden(
+        n,
+        settings.grid,
+        mask_ratio=settings.mask_ratio,
+        patch_size=settings.patch_size,
+        vit_patch_size=settings.vit_patch_size,
+        strategy=settings.strategy,
+        generator=generator,
+    )
+
+
+def interior(hidden: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Hidden patches none of whose four neighbours is visible: bool (batch, patches). An image's edge is no boundary."""
+    mask = hidden.view(-1, *grid)
+    inner = mask.clone()
+    inner[:, 1:] &= mask[:, :-1]
+    inner[:, :-1] &= mask[:, 1:]
+    inner[:, :, 1:] &= mask[:, :, :-1]
+    inner[:, :, :-1] &= mask[:, :, 1:]
+    return inner.flatten(1)
+
+
+def choose_precision(precision: str, width: int, device: torch.device) -> str:
+    """The recorded rule behind "auto": bfloat16 where it is native and the model wide enough to gain, else float32.
+
+    On a processor native means AVX-512 BF16 or AMX, and wide enough a width of 512: below it, casting costs more than
+    the products save. The rule never times anything, so a run that goes on elsewhere chooses the same.
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if width >= 512 and native_bfloat16() else "float32"
+
+
+def native_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def with_precision(settings: Settings, device: torch.device) -> Settings:
+    """Settings with "auto" resolved for the device that the run is on."""
+    return replace(settings, precision=choose_precision(settings.precision, settings.width, device))
