@@ -111,6 +111,27 @@ def train(
         raise typer.Exit(130) from None
 
 
+data_app = typer.Typer(no_args_is_help=True, help="Look at image sets.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("show")
+def data_show(
+    spec: Annotated[str, typer.Argument(help="An image set, e.g. quadtree, shapes:conflict or imagefolder:DIR.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The picture to write: .png or .jpg.")] = "sheet.png",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    per_class: Annotated[int, typer.Option(help="Images per class.")] = 10,
+    tile: Annotated[int, typer.Option(help="Pixels that an image is fitted into.")] = 96,
+    masks: Annotated[bool, typer.Option(help="Tint the objects, where their masks are known.")] = False,
+) -> None:
+    """Write a contact sheet: some images of every class."""
+    from probekit.data import load, sheet
+
+    image_set = load(spec, split)
+    sheet.write(image_set, output, per_class=per_class, tile=tile, masks=masks)
+    typer.echo(f"{output}: {image_set.description or image_set}")
+
+
 def main() -> None:
     """Run the command line; an expected error is one message on standard error and exit code 2."""
     from probekit.errors import ProbekitError

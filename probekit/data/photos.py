@@ -70,6 +70,9 @@ ROOM = 32
 MARGIN = 8
 """Pixels between blocks: what a decoder's and a camera's sharpening may carry across."""
 
+BLANK = 2.0
+"""A block whose grey levels (of 255) have a smaller standard deviation shows nothing and is left out."""
+
 WHOLE_SHARES = {"train": 0.2, "val": 0.2, "test": 0.6}
 """Of the whole photographs most are there to be looked at, so they are in the test split."""
 
@@ -110,7 +113,7 @@ class Blocks(NamedTuple):
 
 
 def blocks(split: str, crop: int, spec: str) -> Blocks:
-    """The blocks of a split, for crops of `crop` pixels. Pictures with fewer than three blocks are left out."""
+    """The blocks of a split, for crops of `crop` pixels. Pictures with fewer than three are left out."""
     side = crop + ROOM
     corners: dict[str, list[tuple[int, int]]] = {}
     for name, picture in pictures().items():
@@ -120,11 +123,14 @@ def blocks(split: str, crop: int, spec: str) -> Blocks:
                 (length - number * (side + MARGIN) + MARGIN) // 2
                 for length, number in zip(picture.shape[:2], (rows, columns), strict=True)
             )
-            corners[name] = [
+            places = [
                 (top + row * (side + MARGIN), left + column * (side + MARGIN))
                 for row in range(rows)
                 for column in range(columns)
             ]
+            seen = [place for place in places if not _blank(picture, place, side)]
+            if len(seen) >= len(SHARES):
+                corners[name] = seen
     if len(corners) < 2:
         largest = max(min(picture.shape[:2]) for picture in pictures().values())
         raise DataError(
@@ -133,10 +139,15 @@ def blocks(split: str, crop: int, spec: str) -> Blocks:
         )
     classes = list(corners)
     labels = np.repeat(np.arange(len(classes)), [len(corners[name]) for name in classes])
-    places = np.array([corner for name in classes for corner in corners[name]])
-    names = [f"photos {classes[label]} {row} {column}" for label, (row, column) in zip(labels, places, strict=True)]
+    tops_lefts = np.array([corner for name in classes for corner in corners[name]])
+    names = [f"photos {classes[label]} {row} {column}" for label, (row, column) in zip(labels, tops_lefts, strict=True)]
     mine = divide(names, labels, SHARES, classes=classes) == split
-    return Blocks(classes, labels[mine], places[mine])
+    return Blocks(classes, labels[mine], tops_lefts[mine])
+
+
+def _blank(picture: np.ndarray, corner: tuple[int, int], side: int) -> bool:
+    top, left = corner
+    return float(picture[top : top + side, left : left + side].std(axis=(0, 1)).max()) < BLANK
 
 
 def default_crop(size: int) -> int:

@@ -23,6 +23,7 @@ def contact_sheet(
         masks: show object masks as a red tint, where the set has them.
     """
     shown = [label for label in range(len(image_set.classes)) if (image_set.labels == label).any()][:rows]
+    per_class = min(per_class, int(np.bincount(image_set.labels).max()))
     pitch = tile + GAP
     sheet = Image.new(
         "RGB", (per_class * pitch + GAP, len(shown) * (pitch + LABEL_HEIGHT) + GAP + LABEL_HEIGHT), "white"
