@@ -71,7 +71,9 @@ class Decoder(nn.Module):
         table = resample(self.pos_embed, self.grid, grid, num_prefix_tokens=prefix, antialias=self.antialias)
         return tokens + table
 
-    def forward(self, encoded: Tensor, visible: Tensor | None, grid: tuple[int, int], wanted: Tensor | None = None) -> Tensor:
+    def forward(
+        self, encoded: Tensor, visible: Tensor | None, grid: tuple[int, int], wanted: Tensor | None = None
+    ) -> Tensor:
         """Pixels from encoder tokens.
 
         Args:

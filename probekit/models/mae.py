@@ -253,7 +253,11 @@ class MaskedAutoencoder(nn.Module):
 
     def forward(self, images: Tensor, hidden: Tensor | None = None, *, hidden_only: bool = False) -> Tensor:
         """`predict` where there is a decoder, `encode` where there is none (what wrappers such as DDP call)."""
-        return self.encode(images, hidden) if self.decoder is None else self.predict(images, hidden, hidden_only=hidden_only)
+        return (
+            self.encode(images, hidden)
+            if self.decoder is None
+            else self.predict(images, hidden, hidden_only=hidden_only)
+        )
 
     def patchify(self, images: Tensor) -> Tensor:
         """(batch, patches, vit_patch_size² * 3), raster order, pixels as (row, column, channel)."""
@@ -327,7 +331,9 @@ class MaskedAutoencoder(nn.Module):
         """Tokens that enter the first block. Visible patches are gathered before they are projected."""
         encoder, size, (rows, columns) = self.encoder, self.vit_patch_size, grid
         unfolded = images.reshape(len(images), 3, rows, size, columns, size).permute(0, 2, 4, 1, 3, 5)
-        unfolded = unfolded.reshape(len(images), rows * columns, -1)  # (channel, row, column), as the convolution's kernel
+        unfolded = unfolded.reshape(
+            len(images), rows * columns, -1
+        )  # (channel, row, column), as the convolution's kernel
         if visible is not None:
             unfolded = unfolded.gather(1, visible[..., None].expand(-1, -1, unfolded.shape[-1]))
         project = encoder.patch_embed.proj
@@ -336,7 +342,11 @@ class MaskedAutoencoder(nn.Module):
         if encoder.pos_embed is not None:
             placed = 0 if encoder.no_embed_class else self.num_prefix_tokens
             table = positions.resample(
-                encoder.pos_embed, encoder.patch_embed.grid_size, grid, num_prefix_tokens=placed, antialias=self.antialias
+                encoder.pos_embed,
+                encoder.patch_embed.grid_size,
+                grid,
+                num_prefix_tokens=placed,
+                antialias=self.antialias,
             )
             patches = table[:, placed:]
             x = x + (patches if visible is None else patches[0][visible])

@@ -54,7 +54,9 @@ def check_statistics(statistics: str, hidden: Tensor | None) -> None:
         )
 
 
-def undo_normalisation(prediction: Tensor, patches: Tensor, hidden: Tensor | None, grid: tuple[int, int], statistics: str) -> Tensor:
+def undo_normalisation(
+    prediction: Tensor, patches: Tensor, hidden: Tensor | None, grid: tuple[int, int], statistics: str
+) -> Tensor:
     """Give predicted patches a mean and a variance again.
 
     Args:

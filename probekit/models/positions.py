@@ -43,7 +43,9 @@ def sin_cos(grid: tuple[int, int], width: int, *, num_prefix_tokens: int = 1) ->
     return torch.cat([table.new_zeros(num_prefix_tokens, width), table]).to(torch.float32)[None]
 
 
-def resample(table: Tensor, old: tuple[int, int], new: tuple[int, int], *, num_prefix_tokens: int, antialias: bool) -> Tensor:
+def resample(
+    table: Tensor, old: tuple[int, int], new: tuple[int, int], *, num_prefix_tokens: int, antialias: bool
+) -> Tensor:
     """Bring a table (1, prefix + old patches, width) to another grid: bicubic in two dimensions, prefix rows untouched.
 
     Args:

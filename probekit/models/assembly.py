@@ -1,0 +1,175 @@
+"""From canonical tensors to a model: built on `meta`, every key and shape compared, tensors put in place uncopied.
+
+There is one way to a model and it is strict: a key that should be there and is not, or a shape that contradicts the others,
+is an error. What is left over is told in the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from probekit.errors import CheckpointError
+from probekit.models import architecture
+from probekit.models.architecture import Settled
+from probekit.models.card import Verdict
+from probekit.models.formats import Reading
+from probekit.models.mae import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoder
+
+Spell = Callable[[str], str]
+
+
+def assemble(reading: Reading, asked: Settled, label: str) -> tuple[MaskedAutoencoder, Verdict]:
+    """The model of a reading, and what was found.
+
+    Args:
+        reading: canonical tensors and what the format knows.
+        asked: what the caller settled (heads, image size); wins over the format.
+        label: how messages call the source.
+
+    Raises:
+        CheckpointError: keys missing, shapes that contradict each other, or heads that do not divide the width.
+    """
+    notes, warnings = list(reading.notes), list(reading.warnings)
+    chosen = {
+        name: value
+        for name, value in vars(asked).items()
+        if value is not None and name in ("num_heads", "decoder_num_heads", "image_size")
+    }
+    settled = replace(reading.settled, **chosen)
+    encoder, spec = _encoder(reading, settled, label, notes, warnings)
+    decoder = None
+    if reading.decoder:
+        decoder = _decoder(reading, settled, spec, label, notes, warnings)
+        encoder.pos_embed.requires_grad_(False)  # MAE's is fixed
+    facts = reading.facts
+    if not facts.get("normalisation_known"):
+        warnings.append("The normalisation of images is not recorded: ImageNet's mean and deviation were assumed.")
+    targets = facts.get("normalised_targets")
+    if decoder is not None and targets is None:
+        warnings.append(
+            "Whether pixel targets were normalised per patch is not recorded: plain pixels were assumed. If reconstructions look "
+            "grey, give normalised_targets=True to load."
+        )
+    model = MaskedAutoencoder(
+        encoder, decoder, normalised_targets=targets, mean=facts.get("mean", IMAGENET_MEAN), std=facts.get("std", IMAGENET_STD),
+        antialias=reading.antialias,
+    )  # fmt: skip
+    verdict = Verdict(
+        reading.format, model, missing=reading.missing, left_over=reading.left_over, notes=notes, warnings=warnings
+    )
+    return model, verdict
+
+
+def _heads(
+    width: int, depth: int, known: int | None, part: str, label: str, notes: list[str], warnings: list[str]
+) -> int:
+    """The number of heads: known, a known variant's, or guessed (and then warned of)."""
+    if known is None:
+        known, how, guessed = architecture.guess_heads(width, depth, 64 if part == "encoder" else 32, part)
+        (warnings if guessed else notes).append(how)
+    if known < 1 or width % known:
+        argument = "num_heads" if part == "encoder" else "decoder_num_heads"
+        raise CheckpointError(
+            f"{label}: {known} heads do not divide the {part}'s width of {width}. Give another {argument}=, one that divides it."
+        )
+    return known
+
+
+def _encoder(
+    reading: Reading, settled: Settled, label: str, notes: list[str], warnings: list[str]
+) -> tuple[VisionTransformer, architecture.EncoderSpec]:
+    tensors = reading.encoder
+    if "patch_embed.proj.weight" not in tensors:
+        raise _missing(label, [reading.spell("encoder.patch_embed.proj.weight")], "encoder", len(tensors))
+    width, depth = len(tensors["patch_embed.proj.weight"]), architecture.depth_of(tensors)
+    if not depth:
+        raise _missing(label, [reading.spell("encoder.blocks.0.norm1.weight")], "encoder", len(tensors))
+    known = settled.num_heads
+    if known is None and reading.module is not None:
+        known = reading.module.blocks[0].attn.num_heads
+    heads = _heads(width, settled.depth or depth, known, "encoder", label, notes, warnings)
+    spec = architecture.encoder_spec(tensors, settled, heads, label)
+    module = reading.module if reading.module is not None else spec.build()
+    if reading.module is None and not spec.final_norm:
+        raise _missing(
+            label, [reading.spell("encoder.norm.weight"), reading.spell("encoder.norm.bias")], "encoder", len(tensors)
+        )
+    _place(module, tensors, "encoder", label, reading.spell)
+    return module, spec
+
+
+def _decoder(
+    reading: Reading,
+    settled: Settled,
+    spec: architecture.EncoderSpec,
+    label: str,
+    notes: list[str],
+    warnings: list[str],
+) -> nn.Module:
+    tensors = reading.decoder
+    width = architecture.decoder_width(tensors)
+    if not width:
+        raise _missing(
+            label,
+            [reading.spell(f"decoder.{name}") for name in ("embed.weight", "mask_token", "pred.weight")],
+            "decoder",
+            len(tensors),
+        )
+    depth = settled.decoder_depth or architecture.depth_of(tensors) or 1
+    heads = _heads(width, depth, settled.decoder_num_heads, "decoder", label, notes, warnings)
+    module = architecture.decoder_module(tensors, settled, heads, spec)
+    _place(module, tensors, "decoder", label, reading.spell)
+    return module
+
+
+def _missing(label: str, names: list[str], part: str, present: int) -> CheckpointError:
+    listed = ", ".join(names[:6]) + (f", ... ({len(names)} in all)" if len(names) > 6 else "")
+    way = (
+        "A decoder is all or nothing: fetch the whole file, or remove every decoder key to use the encoder alone."
+        if part == "decoder"
+        else "The file is incomplete, or of another architecture: fetch it again, or load the model under its timm name."
+    )
+    return CheckpointError(
+        f"{label}: {len(names)} keys of the {part} are missing ({present} are there): {listed}. {way}"
+    )
+
+
+def _place(module: nn.Module, tensors: Mapping[str, Tensor], part: str, label: str, spell: Spell) -> None:
+    """Put tensors into a module on `meta`, in float32, after comparing every key and shape."""
+    expected = module.state_dict()
+    missing = [spell(f"{part}.{name}") for name in expected if name not in tensors]
+    if missing:
+        raise _missing(label, missing, part, len(tensors))
+    unknown = [spell(f"{part}.{name}") for name in tensors if name not in expected]
+    if unknown:
+        raise CheckpointError(
+            f"{label}: {len(unknown)} keys of the {part} have no place in it: {', '.join(unknown[:6])}. The architecture that the other "
+            "keys describe has no such part, so its numbers could not be reproduced."
+        )
+    wrong = [
+        f"{spell(f'{part}.{name}')} is {tuple(tensors[name].shape)}, expected {tuple(want.shape)}"
+        for name, want in expected.items()
+        if tensors[name].shape != want.shape
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{label}: {len(wrong)} shapes of the {part} contradict the others: {'; '.join(wrong[:4])}. The file mixes two models, or "
+            "an argument to load (image_size) does not fit it."
+        )
+    strange = [
+        f"{spell(f'{part}.{name}')} ({tensors[name].dtype})"
+        for name in expected
+        if not tensors[name].is_floating_point()
+    ]
+    if strange:
+        raise CheckpointError(
+            f"{label}: weights that are no floating-point numbers: {', '.join(strange[:4])}. Quantised files are not read: load the original."
+        )
+    module.load_state_dict(
+        {name: tensors[name].detach().to(torch.float32) for name in expected}, strict=True, assign=True
+    )

@@ -1,0 +1,68 @@
+"""A checkpoint in memory: the model, what is known about it, and what reading it found."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from probekit.data import Preprocess
+from probekit.models.card import Card, Verdict
+from probekit.models.mae import MaskedAutoencoder
+
+
+@dataclass
+class Checkpoint:
+    """What `load` returns.
+
+    Attributes:
+        model: in eval mode.
+        card: what the checkpoint says about itself.
+        verdict: what was found on reading.
+        source: where it came from: the path, hub id or name that was given, or a module's class.
+    """
+
+    model: MaskedAutoencoder
+    card: Card
+    verdict: Verdict
+    source: str
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How images are brought to this model."""
+        card = self.card
+        height, width = card.image_size
+        return Preprocess(
+            height, width, card.mean, card.std, interpolation=card.interpolation, crop_fraction=card.crop_fraction
+        )
+
+    def save(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        format: str = "transformers",
+        dtype: torch.dtype | None = None,
+        card_text: str = "",
+    ) -> Path:
+        """Write a directory, whole or not at all; an existing one is replaced.
+
+        Args:
+            directory: gets `config.json`, `model.safetensors`, `README.md` (the card), and for transformers
+                `preprocessor_config.json`.
+            format: `transformers` is read by `transformers.ViTMAEForPreTraining.from_pretrained`; `probekit` holds any
+                model of this class (registers, `fc_norm`, no [CLS], images that are not square).
+            dtype: of the stored weights; None keeps float32. Loading computes in float32 in any case.
+            card_text: Markdown for the card, after the facts.
+
+        Raises:
+            CheckpointError: the format cannot hold the model; it says what, and names `format="probekit"`.
+        """
+        from probekit.models.writing import write
+
+        return write(self, Path(directory), format=format, dtype=dtype, card_text=card_text)

@@ -1,0 +1,99 @@
+"""Checkpoint formats, one file each, found by their presence.
+
+A format is a module here with
+    NAME     what the verdict calls it,
+    RANK     formats are asked in this order, the most specific first,
+    matches(found) -> bool   whether these are its names,
+    read(found) -> Reading   the same tensors under timm's names (encoder) and ours (decoder), and what it knows besides.
+A format renames; it never builds, guesses or drops in silence: building, checking and guessing are done once, for all.
+Modules whose name begins with an underscore are shared by several formats.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from probekit.errors import CheckpointError
+from probekit.models.architecture import Settled
+from probekit.models.files import Found
+
+
+@dataclass
+class Reading:
+    """A checkpoint under canonical names.
+
+    Attributes:
+        format: name of the format.
+        encoder: tensors under timm's `VisionTransformer` names.
+        decoder: tensors under the names of `Decoder`; empty if there is none.
+        left_over: names in the file that belong to neither.
+        missing: names a format may lack, and lacks.
+        settled: what the format knows that shapes do not tell.
+        facts: fields of the card (see `card.RECORDED`), and `patch_size`.
+        notes, warnings: for the verdict.
+        antialias: how the original resamples positions for other image sizes.
+        module: the encoder on `meta`, where the format knows it exactly.
+        spell: from a canonical name ("encoder.norm.weight") to the file's own, for messages.
+    """
+
+    format: str
+    encoder: dict[str, Tensor]
+    decoder: dict[str, Tensor] = field(default_factory=dict)
+    left_over: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    settled: Settled = field(default_factory=Settled)
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    antialias: bool = False
+    module: VisionTransformer | None = None
+    spell: Callable[[str], str] = str
+
+
+@cache
+def formats() -> tuple[ModuleType, ...]:
+    """Every format, in the order in which they are asked."""
+    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    return tuple(sorted((import_module(f"{__name__}.{name}") for name in names), key=lambda module: module.RANK))
+
+
+def read(found: Found) -> Reading:
+    """Read with the first format that recognises the names.
+
+    Raises:
+        CheckpointError: none does; the message says what the names look like.
+    """
+    for module in formats():
+        if module.matches(found):
+            return module.read(found)
+    raise CheckpointError(_unknown(found))
+
+
+FAMILIES = {
+    "relative_position_bias_table": "a Swin or BEiT", "rel_pos": "a ViT with relative positions", "layer1.0.conv1.weight": "a ResNet",
+    "stages.0": "a hierarchical network (ConvNeXt, Swin)", "layers.0.blocks": "a Swin", "embeddings.word_embeddings": "a language model",
+    "model.embed_tokens": "a language model", "conv_proj.weight": "a torchvision ViT", "transformer.resblocks": "a CLIP model of open_clip",
+    "downsample": "a convolutional network", "features.0": "a convolutional network",
+}  # fmt: skip
+
+
+def _unknown(found: Found) -> str:
+    kind = next(
+        (family for part, family in FAMILIES.items() if any(part in name for name in found.tensors)),
+        "a network of another family",
+    )
+    shown = ", ".join(list(found.tensors)[:4])
+    known = ", ".join(module.NAME for module in formats())
+    return (
+        f"{found.label}: these are not the weights of a vision transformer; they look like {kind} ({len(found.tensors)} tensors: {shown}, ...). "
+        f"Expected one of the formats {known}. A ViT that timm has loads as 'timm:NAME'."
+    )

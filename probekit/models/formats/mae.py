@@ -1,0 +1,54 @@
+"""facebookresearch/mae: `.pth` files, bare or under `model`, with or without the decoder, pretrained or fine-tuned.
+
+Training checkpoints keep the script's arguments in `args`, which tell the mask ratio and the pixel targets. Published files
+keep none: their names tell whether targets were normalised (`mae_pretrain_*` yes, `mae_visualize_*` no).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from probekit.models.architecture import Settled
+from probekit.models.files import Found
+from probekit.models.formats import Reading, _names
+
+NAME = "facebookresearch/mae"
+RANK = 60
+CROP = 224 / 256
+
+
+def matches(found: Found) -> bool:
+    if _names.PROJECTION not in found.tensors:
+        return False
+    decoder = _names.decoder_prefix(found.tensors) is not None
+    return (
+        decoder or "mask_ratio" in found.args or "fc_norm.weight" in found.tensors or _names.is_sin_cos(found.tensors)
+    )
+
+
+def read(found: Found) -> Reading:
+    encoder, decoder, left_over, spell = _names.split(found.tensors, found.label)
+    notes = ["layer-norm epsilon 1e-6: what all of MAE's presets use; the file does not store it."]
+    settled = Settled(layer_norm_eps=1e-6)
+    reading = Reading(NAME, encoder, decoder, left_over, settled=settled, notes=notes, spell=spell)
+    reading.facts = facts(found, int(found.tensors[_names.PROJECTION].shape[-1]))
+    return reading
+
+
+def facts(found: Found, patch: int) -> dict[str, Any]:
+    """What the arguments and the file's name record."""
+    args = found.args
+    known: dict[str, Any] = {"crop_fraction": CROP, "interpolation": "bicubic", "normalisation_known": True}
+    known["normalised_targets"] = args.get("norm_pix_loss", _targets_by_name(found.name))
+    if "mask_ratio" in args:
+        known |= {"mask_ratio": float(args["mask_ratio"]), "patch_size": patch}
+        known |= {"seed": args.get("seed"), "data": args.get("data_path")}
+        if isinstance(found.extras.get("epoch"), int):
+            known["epochs"] = found.extras["epoch"] + 1
+    return known
+
+
+def _targets_by_name(name: str) -> bool | None:
+    if "mae_visualize" in name:
+        return False
+    return True if "mae_pretrain" in name else None

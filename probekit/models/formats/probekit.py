@@ -1,0 +1,74 @@
+"""Ours: `MaskedAutoencoder.state_dict()`, bare or under `model`, and directories of `save(format="probekit")`.
+
+A state dict describes itself: what shapes do not tell is JSON in its entry `_extra_state`. Without that entry the usual
+rules for heads apply.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from probekit.errors import CheckpointError
+from probekit.models.architecture import EncoderSpec, Settled
+from probekit.models.card import RECORDED
+from probekit.models.files import Found
+from probekit.models.formats import Reading
+
+NAME = "probekit"
+RANK = 10
+VERSION = 1
+STATE = "_extra_state"
+
+
+def _prefix(found: Found) -> str | None:
+    """'' or 'module.' (a wrapper's), if the names are ours."""
+    for prefix in ("", "module.", "_orig_mod."):
+        ours = f"{prefix}encoder.patch_embed.proj.weight" in found.tensors
+        if ours and (
+            prefix + STATE in found.tensors
+            or f"{prefix}decoder.embed.weight" in found.tensors
+            or f"{prefix}decoder.mask_token" in found.tensors
+        ):
+            return prefix
+    return None
+
+
+def matches(found: Found) -> bool:
+    return (found.config or {}).get("format") == NAME or _prefix(found) is not None
+
+
+def read(found: Found) -> Reading:
+    prefix, config = _prefix(found) or "", found.config or {}
+    if config.get("format") == NAME and int(config.get("version", 0)) > VERSION:
+        raise CheckpointError(
+            f"{found.label} is of version {config['version']} of this format; this probekit reads up to {VERSION}. Upgrade it."
+        )
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in found.tensors.items()}
+    stored = tensors.pop(STATE, None)
+    told: dict[str, Any] = {} if stored is None else json.loads(bytes(stored.tolist()))
+    reading = Reading(NAME, {}, antialias=bool(told.get("antialias", False)))
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part in ("encoder", "decoder"):
+            (reading.encoder if part == "encoder" else reading.decoder)[rest] = tensor
+        else:
+            reading.left_over.append(name)
+    patch = (
+        int(reading.encoder["patch_embed.proj.weight"].shape[-1]) if "patch_embed.proj.weight" in reading.encoder else 0
+    )
+    size = (told["grid"][0] * patch, told["grid"][1] * patch) if told else None
+    reading.settled = Settled(
+        num_heads=told.get("num_heads"), decoder_num_heads=told.get("decoder_num_heads"),
+        layer_norm_eps=told.get("layer_norm_eps", 1e-6), image_size=size, global_pool=told.get("global_pool"),
+    )  # fmt: skip
+    if not told:
+        reading.notes.append("layer-norm epsilon 1e-6: what MaskedAutoencoder.create uses; these weights do not say.")
+    if "encoder" in config:
+        spec = dict(config["encoder"])
+        reading.module = EncoderSpec(**spec | {"image_size": tuple(spec["image_size"])}).build()
+    reading.facts = {name: told[name] for name in ("normalised_targets", "mean", "std") if name in told}
+    reading.facts |= {"normalisation_known": bool(told)}
+    card = config.get("card") or found.extras.get("card") or {}
+    reading.facts |= {name: card[name] for name in (*RECORDED, "patch_size", "name") if name in card}
+    return reading

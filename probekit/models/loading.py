@@ -1,0 +1,287 @@
+"""`load`: from anything that names a checkpoint to a `Checkpoint`.
+
+A source is a path (file or directory), a hub id, `"hf:ID"`, `"timm:NAME"`, `"shipped:NAME"`, or a module. What is read
+decides, never what the file is called: names only break ties that bytes cannot.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from probekit.errors import CheckpointError, did_you_mean
+from probekit.models import files, formats
+from probekit.models.architecture import Settled
+from probekit.models.assembly import assemble
+from probekit.models.card import RECORDED, Card, Verdict, file_digest, tensor_digest
+from probekit.models.checkpoint import Checkpoint
+from probekit.models.files import Found
+from probekit.models.mae import MaskedAutoencoder
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+$")
+
+
+def load(
+    source: str | os.PathLike[str] | nn.Module,
+    *,
+    device: str | torch.device = "auto",
+    num_heads: int | None = None,
+    decoder_num_heads: int | None = None,
+    image_size: tuple[int, int] | None = None,
+    normalised_targets: bool | None = None,
+    name: str | None = None,
+) -> Checkpoint:
+    """Read a checkpoint, completely or not at all, and say what it is.
+
+    Args:
+        source: a path to a file or directory, a Hugging Face id (`"facebook/vit-mae-base"` or `"hf:..."`), `"timm:NAME"`,
+            `"shipped:NAME"`, or a module: ours, timm's `VisionTransformer`, or transformers' ViTMAE.
+        device: "auto" takes CUDA or MPS where there is one, and leaves a module where it is.
+        num_heads, decoder_num_heads: for files that do not tell; they win over what a file tells.
+        image_size: (height, width) the positions are of, where the grid is not square and the file does not tell.
+        normalised_targets: whether the decoder predicts normalised pixels, where the file does not tell (or tells wrong).
+        name: for tables and charts; else the file's, directory's, hub's or timm's name.
+
+    Returns:
+        `Checkpoint(model, card, verdict)`: the model in float32 and eval mode, gradients on.
+
+    Raises:
+        CheckpointError: a `ValueError` that says what was found, what was expected and what would work.
+    """
+    asked = Settled(num_heads=num_heads, decoder_num_heads=decoder_num_heads, image_size=image_size)
+    checkpoint = _module(source, asked) if isinstance(source, nn.Module) else _named(os.fspath(source), asked)
+    if normalised_targets is not None:
+        checkpoint.model.normalised_targets = checkpoint.card.normalised_targets = normalised_targets
+        checkpoint.verdict = checkpoint.verdict.without("Whether pixel targets")
+    if name is not None:
+        checkpoint.card.name = name
+    target = _device(device, checkpoint.model)
+    if isinstance(source, nn.Module) and target != next(source.parameters()).device:
+        checkpoint.model = copy.deepcopy(checkpoint.model)  # parameters are shared with the source, which stays where it is
+    checkpoint.model.to(target).eval()
+    return checkpoint
+
+
+def _device(device: str | torch.device, model: nn.Module) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    here = next(model.parameters()).device
+    if here.type != "cpu":
+        return here
+    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+
+
+# --- names and paths ----------------------------------------------------------------------------------------------------
+
+
+def _named(source: str, asked: Settled) -> Checkpoint:
+    """A checkpoint from a string: a scheme, a path that exists, or a hub id."""
+    scheme, _, rest = source.partition(":")
+    if scheme == "timm" and rest:
+        return _timm(rest, asked)
+    if scheme == "shipped":
+        return _finish(files.read_directory(shipped_path(rest)), asked, source, name=rest)
+    if scheme == "hf" and rest:
+        return _hub(rest, asked)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _finish(files.read_directory(path), asked, source)
+    if path.is_file():
+        if path.suffix == ".json":
+            raise CheckpointError(f"{path} is a configuration, not weights. Give its directory, {path.parent}.")
+        return _finish(files.read_file(path), asked, source)
+    if HUB_ID.fullmatch(source) and not source.endswith(files.SUFFIXES) and not path.parent.is_dir():
+        return _hub(source, asked)
+    raise CheckpointError(_no_such(source, path))
+
+
+def _no_such(source: str, path: Path) -> str:
+    """The message for a path that is not there: the nearest file, name or scheme."""
+    import timm
+
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    if timm.is_model(source):
+        return f"No file {source!r} here. To load timm's model of that name: 'timm:{source}'."
+    if source in shipped():
+        return f"No file {source!r} here. To load the checkpoint that ships with probekit: 'shipped:{source}'."
+    where = f"{path.parent} holds: {', '.join(sorted(siblings)[:6])}. {did_you_mean(path.name, siblings)}" if siblings else f"There is no directory {path.parent} either."
+    return f"No checkpoint at {source!r}. {where} Expected a file, a directory, a hub id ('org/name'), 'timm:NAME' or 'shipped:NAME'."
+
+
+def _hub(identity: str, asked: Settled) -> Checkpoint:
+    """A repository of the Hugging Face hub: its configuration files and its weights."""
+    from probekit.models import hub
+
+    get = partial(hub.fetch, identity, what=repr(identity))
+    get("config.json")
+    get("preprocessor_config.json")
+    weights = get("model.safetensors") or get("pytorch_model.bin")
+    if weights is None:
+        index = get("model.safetensors.index.json") or get("pytorch_model.bin.index.json")
+        if index is None:
+            raise CheckpointError(f"{identity!r}: the repository has neither model.safetensors nor pytorch_model.bin. Download the file it has and give its path.")
+        for part in sorted(set(files.read_json(index).get("weight_map", {}).values())):
+            get(part)
+        weights = index
+    found = files.read_directory(weights.parent)
+    found.label, found.name = identity, identity.rpartition("/")[2]
+    return _finish(found, asked, identity)
+
+
+def _timm(name: str, asked: Settled) -> Checkpoint:
+    """A model under its timm name, with timm's own weights."""
+    from probekit.models import timm_names
+
+    module, config, paths = timm_names.load(name)
+    reading = formats.Reading("timm", dict(module.state_dict()), antialias=True, module=timm_names.encoder_on_meta(name))
+    reading.facts = timm_names.facts(config, int(module.patch_embed.patch_size[0]) if timm_names.is_mae(name) else None)
+    return _built(reading, asked, f"timm:{name}", name, partial(file_digest, paths) if paths else None)
+
+
+# --- shipped ------------------------------------------------------------------------------------------------------------
+
+
+def _shelves() -> list[Path]:
+    """Where shipped checkpoints are: in the installed package, else in the checkout beside it."""
+    package = Path(__file__).parents[1]
+    return [package / "_checkpoints", package.parent / "checkpoints"]
+
+
+def shipped() -> list[str]:
+    """Names of the checkpoints that come with probekit, for `"shipped:NAME"`."""
+    return sorted({entry.parent.name for shelf in _shelves() for entry in shelf.glob("*/config.json")})
+
+
+def shipped_path(name: str) -> Path:
+    """The directory of a shipped checkpoint; CheckpointError with the nearest name if there is none."""
+    for shelf in _shelves():
+        if (shelf / name / "config.json").is_file() and name:
+            return shelf / name
+    raise CheckpointError(f"No checkpoint {name!r} ships with probekit. {did_you_mean(name, shipped())}")
+
+
+# --- modules ------------------------------------------------------------------------------------------------------------
+
+
+def _module(module: nn.Module, asked: Settled) -> Checkpoint:
+    """A checkpoint from a module, sharing its parameters; the module itself is left as it is."""
+    module = _unwrapped(module)
+    kind = f"{type(module).__module__}.{type(module).__qualname__}"
+    if isinstance(module, MaskedAutoencoder):
+        model = _sharing(module)
+        facts = {"normalised_targets": model.normalised_targets, "normalisation_known": True}
+    PLACE
+        return _carded(model, Verdict("module (probekit)", model), facts, kind, "model", partial(_digest, model))
+    if type(module) is VisionTransformer:
+        return _timm_module(module, kind)
+    if kind.startswith("timm."):
+        raise CheckpointError(f"A {kind} was given; of timm's classes only VisionTransformer has a forward that can leave out patches here.")
+    config = module.config.to_dict() if kind.startswith("transformers.") else None
+    found = Found(f"the {type(module).__qualname__}", type(module).__qualname__, dict(module.state_dict()), config=config)
+    if config is None:
+        asked = _heads_of(module, asked)
+    return _finish(found, asked, kind)
+
+
+def _digest(model: MaskedAutoencoder) -> str:
+    return tensor_digest(model.state_dict())
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside DataParallel, DistributedDataParallel or torch.compile's wrapper."""
+    while True:
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            module = module.module
+        elif type(module).__name__ == "OptimizedModule":
+            module = module._orig_mod
+        else:
+            return module
+
+
+def _sharing(module: nn.Module) -> Any:
+    """A copy of the structure with the same parameters: eval mode and a dropped head stay ours."""
+    shared = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
+
+
+def _timm_module(module: VisionTransformer, kind: str) -> Checkpoint:
+    encoder, config = _sharing(module), getattr(module, "pretrained_cfg", None) or {}
+    from probekit.models.timm_names import facts
+
+    known = facts(config, None)
+    model = MaskedAutoencoder(
+        encoder, None, normalised_targets=None, antialias=True, **{name: known[name] for name in ("mean", "std") if name in known}
+    )
+    warnings = () if known.get("normalisation_known") else ("The normalisation of images is not recorded: ImageNet's mean and deviation were assumed.",)
+    left_over = [name for name in module.state_dict() if name not in encoder.state_dict()]
+    name = config.get("architecture") or "VisionTransformer"
+    verdict = Verdict("module (timm)", model, left_over=left_over, warnings=warnings)
+    return _carded(model, verdict, known, kind, name, partial(_digest, model))
+
+
+def _heads_of(module: nn.Module, asked: Settled) -> Settled:
+    """Heads of a foreign module with MAE's names, read off its attention instead of guessed."""
+    told = {}
+    for name, part in module.named_modules():
+        heads = getattr(part, "num_heads", None)
+        if isinstance(heads, int):
+            told.setdefault("decoder_num_heads" if "decoder" in name else "num_heads", heads)
+    return replace(asked, **{key: value for key, value in told.items() if getattr(asked, key) is None})
+
+
+# --- the card -----------------------------------------------------------------------------------------------------------
+
+
+def _finish(found: Found, asked: Settled, source: str, name: str | None = None) -> Checkpoint:
+    """Recognise, rename, build, and describe."""
+    reading = formats.read(found)
+    digest = partial(file_digest, found.paths) if found.paths else None
+    return _built(reading, asked, found.label, name or found.name, digest, source)
+
+
+def _built(
+    reading: formats.Reading, asked: Settled, label: str, name: str, digest: Callable[[], str] | None, source: str | None = None
+) -> Checkpoint:
+    model, verdict = assemble(reading, asked, label)
+    name = str(reading.facts.get("name") or name)
+    return _carded(model, verdict, reading.facts, source or label, name, digest or partial(_digest, model))
+
+
+def _carded(
+    model: MaskedAutoencoder, verdict: Verdict, facts: dict[str, Any], source: str, name: str, digest: Callable[[], str]
+) -> Checkpoint:
+    """A checkpoint with its card."""
+    known = {key: facts[key] for key in (*RECORDED, "patch_size") if facts.get(key) is not None}
+    for key in ("mean", "std"):
+        if key in known:
+            known[key] = tuple(float(value) for value in known[key])
+    card = Card(
+        name=name, architecture=describe(model), vit_patch_size=model.vit_patch_size, image_size=model.image_size, digest=digest, **known
+    )
+    return Checkpoint(model=model, card=card, verdict=verdict, source=source)
+
+
+def describe(model: MaskedAutoencoder) -> dict[str, Any]:
+    """The architecture in numbers."""
+    encoder, decoder = model.encoder, model.decoder
+    told: dict[str, Any] = {
+        "width": model.width, "depth": model.depth, "num_heads": model.num_heads, "class_token": encoder.cls_token is not None,
+        "registers": int(encoder.num_reg_tokens), "global_pool": encoder.global_pool, "layer_norm_eps": model.description()["layer_norm_eps"],
+        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+    }  # fmt: skip
+    if decoder is not None:
+        told["decoder"] = {
+            "width": decoder.width, "depth": decoder.depth, "num_heads": decoder.num_heads,
+            "parameters": sum(parameter.numel() for parameter in decoder.parameters()),
+        }  # fmt: skip
+    return told

@@ -1,0 +1,91 @@
+"""Models by their timm name: built and loaded by timm itself, so that its own conversions apply."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models.vision_transformer import VisionTransformer
+
+from probekit.errors import CheckpointError, did_you_mean
+from probekit.models import hub
+
+
+def is_mae(name: str) -> bool:
+    """Whether a timm name is of MAE's own weights (`vit_base_patch16_224.mae`)."""
+    return name.partition(".")[2] == "mae"
+
+
+def facts(config: dict[str, Any], mae_patch: int | None) -> dict[str, Any]:
+    """Fields of the card from timm's pretrained configuration; MAE's weights were trained at 0.75 on normalised pixels."""
+    known: dict[str, Any] = {"licence": config.get("license")}
+    if config.get("mean") and config.get("std"):
+        known |= {"mean": tuple(config["mean"]), "std": tuple(config["std"]), "normalisation_known": True}
+    known |= {"interpolation": config.get("interpolation") or "bicubic", "crop_fraction": config.get("crop_pct") or 1.0}
+    if mae_patch is not None:
+        known |= {"mask_ratio": 0.75, "patch_size": mae_patch, "normalised_targets": True, "data": "ImageNet-1K"}
+    return known
+
+
+def encoder_on_meta(name: str, arguments: dict[str, Any] | None = None) -> VisionTransformer:
+    """The encoder that timm builds under a name, without weights; refused by name if it is no plain ViT."""
+    with quiet():
+        module = timm.create_model(name, pretrained=False, num_classes=0, device="meta", **(arguments or {}))
+    if type(module) is not VisionTransformer:
+        raise CheckpointError(
+            f"timm's {name} is a {type(module).__name__}; expected a VisionTransformer, the one class whose forward can leave "
+            "out patches here."
+        )
+    return module
+
+
+def check_name(name: str) -> dict[str, Any]:
+    """timm's pretrained configuration of a name.
+
+    Raises:
+        CheckpointError: no such architecture or weights; with the nearest name.
+    """
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        vits = timm.list_models(module="vision_transformer")
+        raise CheckpointError(f"timm has no model {architecture!r}. {did_you_mean(architecture, vits)}")
+    weights = [full for full in timm.list_pretrained(f"{architecture}*") if full.partition(".")[0] == architecture]
+    if not weights:
+        raise CheckpointError(
+            f"timm has no pretrained weights for {architecture!r}. Give a name that has some, or a file."
+        )
+    if tag and name not in weights:
+        raise CheckpointError(f"timm has no weights {name!r}. {did_you_mean(name, weights)}")
+    config = timm.get_pretrained_cfg(name)
+    return {} if config is None else config.to_dict()
+
+
+def load(name: str) -> tuple[VisionTransformer, dict[str, Any], tuple[Path, ...]]:
+    """(encoder with its weights, pretrained configuration, files) of a timm name, downloaded if they are not cached."""
+    config = check_name(name)
+    encoder_on_meta(name)  # refuses other classes before anything is downloaded
+    overlay, paths = {}, ()
+    if config.get("hf_hub_id") and not config.get("file"):
+        path = hub.fetch_any(str(config["hf_hub_id"]), hub.WEIGHTS, what=f"timm:{name}")
+        overlay, paths = {"file": str(path), "hf_hub_id": None, "url": ""}, (path,)
+    elif config.get("file"):
+        paths = (Path(config["file"]),)
+    with quiet():
+        module = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
+    return module, config, paths
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """timm logs what it leaves out (heads) as warnings; on a good path the user sees none."""
+    logger = logging.getLogger("timm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
