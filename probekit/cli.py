@@ -67,7 +67,7 @@ def train(
     precision: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     compile: Annotated[bool, typer.Option(help="Compile the loss with torch.compile.")] = False,
     snapshots: Annotated[list[float] | None, typer.Option(help="Shares of training to keep too.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as NAME=JSON, e.g. width=192.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other setting: NAME=JSON.")] = None,
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of this process.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 0,
@@ -87,10 +87,10 @@ def train(
 
     options: dict[str, Any] = {
         "batch_size": batch_size, "accumulate": accumulate, "image_size": image_size, "vit_patch_size": vit_patch_size,
-        "base_lr": base_lr, "warmup": warmup, "strategy": strategy, "boundary": boundary, "compile": compile,
-        "normalise_targets": normalise_targets, "augment": augment, "precision": precision,
-        "snapshots": snapshots or None, "device": device, "threads": threads, "workers": workers, "save_every": save_every, "log_every": log_every,
-        "tracker": tracker, "preset": preset, "images": images, "output": output,
+        "base_lr": base_lr, "warmup": warmup, "strategy": strategy, "boundary": boundary,
+        "normalise_targets": normalise_targets, "augment": augment, "precision": precision, "compile": compile,
+        "snapshots": snapshots or None, "device": device, "threads": threads, "workers": workers,
+        "save_every": save_every, "log_every": log_every, "tracker": tracker, "preset": preset, "images": images, "output": output,
     }  # fmt: skip
     for assignment in set_ or []:
         name, found, value = assignment.partition("=")

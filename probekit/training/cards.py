@@ -34,7 +34,9 @@ def card_of(
 def save_checkpoint(
     folder: Path, name: str, model: models.MaskedAutoencoder, settings: Settings, image_set: ImageSet, seen: int
 ) -> None:
-    """Write model and card into `folder`, in the format that transformers reads."""
+    """Write model and card into `folder`, in the format that transformers reads (ours where images are not square)."""
     card = card_of(name, model, settings, image_set, seen)
     verdict = models.Verdict("probekit training", model)
-    models.Checkpoint(model=model, card=card, verdict=verdict, source=str(folder), name=name).save(folder)
+    square = settings.image_size[0] == settings.image_size[1]
+    format = "transformers" if square else "probekit"  # transformers' ViTMAE has one side length
+    models.Checkpoint(model=model, card=card, verdict=verdict, source=str(folder)).save(folder, format=format)

@@ -178,8 +178,8 @@ def check(settings: Settings) -> None:
             )
     if settings.images < settings.batch_size:
         raise TrainingError(
-            f"images={settings.images} is less than one batch (batch_size={settings.batch_size}). Train on more images, "
-            "or with a smaller batch_size."
+            f"images={settings.images} is less than one batch (batch_size={settings.batch_size}). Train on more "
+            "images, or with a smaller batch_size."
         )
     if not 0 <= settings.warmup < 1:
         raise TrainingError(f"warmup={settings.warmup}: expected a share of training in [0, 1).")
@@ -219,7 +219,7 @@ def draw_masks(settings: Settings, n: int, step: int) -> tuple[torch.Tensor, flo
 
 
 def interior(hidden: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Hidden patches none of whose four neighbours is visible: bool (batch, patches). An image's edge is no boundary."""
+    """Hidden patches with no visible one of their four neighbours: bool (batch, patches). Edges are no boundary."""
     mask = hidden.view(-1, *grid)
     inner = mask.clone()
     inner[:, 1:] &= mask[:, :-1]
