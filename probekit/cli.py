@@ -132,6 +132,28 @@ def data_show(
     typer.echo(f"{output}: {image_set.description or image_set}")
 
 
+@app.command()
+def inspect(
+    checkpoint: Annotated[str, typer.Argument(help="A file, a directory, a hub id, timm:NAME or shipped:NAME.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The same facts, as JSON.")] = False,
+    num_heads: Annotated[int | None, typer.Option(help="Of the encoder, where the file does not tell.")] = None,
+    decoder_num_heads: Annotated[int | None, typer.Option(help="Of the decoder, where the file does not tell.")] = None,
+) -> None:
+    """What a checkpoint is: format, architecture, targets, masks, every missing and left-over key, warnings."""
+    import json
+
+    from probekit.models import inspection, load
+
+    loaded = load(checkpoint, device="cpu", num_heads=num_heads, decoder_num_heads=decoder_num_heads)
+    facts = inspection.report(loaded)
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    else:
+        from rich.console import Console
+
+        inspection.show(facts, Console(highlight=False, soft_wrap=False))
+
+
 def main() -> None:
     """Run the command line; an expected error is one message on standard error and exit code 2."""
     from probekit.errors import ProbekitError

@@ -1,7 +1,8 @@
-"""Architectures, read off the tensors themselves: which timm `VisionTransformer` and which decoder these weights are of.
+"""Architectures, read off the tensors themselves: which timm `VisionTransformer` and which decoder these weights are
+of.
 
-Shapes tell nearly everything. What they do not tell (heads, epsilon, a grid that is not square) comes from the format or
-the caller, else from known variants, else it is a guess and recorded as one.
+Shapes tell nearly everything. What they do not tell (heads, epsilon, a grid that is not square) comes from the format
+or the caller, else from known variants, else it is a guess and recorded as one.
 """
 
 from __future__ import annotations
@@ -60,15 +61,30 @@ class EncoderSpec:
     def build(self, device: str = "meta") -> VisionTransformer:
         """The module, its weights not initialised (on `meta`: not even allocated)."""
         return VisionTransformer(
-            img_size=self.image_size, patch_size=self.vit_patch_size, num_classes=0, global_pool=self.global_pool,
-            embed_dim=self.width, depth=self.depth, num_heads=self.num_heads,
+            img_size=self.image_size,
+            patch_size=self.vit_patch_size,
+            num_classes=0,
+            global_pool=self.global_pool,
+            embed_dim=self.width,
+            depth=self.depth,
+            num_heads=self.num_heads,
             mlp_ratio=(self.mlp_hidden + 0.5) / self.width,  # timm rounds down: the half guards the quotient's rounding
-            qkv_bias=self.qkv_bias, qk_norm=self.qk_norm, init_values=1e-5 if self.layer_scale else None,
-            class_token=self.class_token, reg_tokens=self.registers, pos_embed="learn" if self.positions else "none",
-            no_embed_class=not self.positions_cover_prefix, pre_norm=self.pre_norm, final_norm=self.final_norm,
-            fc_norm=self.fc_norm, norm_layer=partial(NORMS[self.norm], eps=self.layer_norm_eps), act_layer=self.activation,
-            mlp_layer=MLPS[self.mlp], weight_init="skip", device=device,
-        )  # fmt: skip
+            qkv_bias=self.qkv_bias,
+            qk_norm=self.qk_norm,
+            init_values=1e-5 if self.layer_scale else None,
+            class_token=self.class_token,
+            reg_tokens=self.registers,
+            pos_embed="learn" if self.positions else "none",
+            no_embed_class=not self.positions_cover_prefix,
+            pre_norm=self.pre_norm,
+            final_norm=self.final_norm,
+            fc_norm=self.fc_norm,
+            norm_layer=partial(NORMS[self.norm], eps=self.layer_norm_eps),
+            act_layer=self.activation,
+            mlp_layer=MLPS[self.mlp],
+            weight_init="skip",
+            device=device,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -112,7 +128,8 @@ def guess_heads(width: int, depth: int, per_head: int, part: str) -> tuple[int, 
     heads = min(divisors, key=lambda n: (abs(width / n - per_head), -n))
     argument = "num_heads" if part == "encoder" else "decoder_num_heads"
     how = (
-        f"The number of heads of the {part} was guessed: {heads} ({width // heads} channels each), since tensors do not tell. "
+        f"The number of heads of the {part} was guessed: {heads} ({width // heads} channels each), since tensors do "
+        f"not tell. "
         f"If it was another, all its numbers are wrong: give {argument}= to load."
     )
     return heads, how, True
@@ -133,7 +150,8 @@ def encoder_spec(tensors: Mapping[str, Tensor], settled: Settled, num_heads: int
     kernel = tensors["patch_embed.proj.weight"]
     if kernel.ndim != 4 or kernel.shape[1] != 3 or kernel.shape[2] != kernel.shape[3]:
         raise CheckpointError(
-            f"{label}: the patch projection has the shape {tuple(kernel.shape)}; expected (width, 3, patch, patch), square "
+            f"{label}: the patch projection has the shape {tuple(kernel.shape)}; expected (width, 3, patch, patch), "
+            f"square "
             "patches of colour images."
         )
     width, patch = kernel.shape[0], kernel.shape[2]
@@ -165,7 +183,8 @@ def _pool(tensors: Mapping[str, Tensor], class_token: bool, fc_norm: bool) -> st
 
 
 def _mlp(tensors: Mapping[str, Tensor], settled: Settled) -> tuple[str, int]:
-    """Kind and hidden width of the MLPs. A packed SwiGLU has one projection that is twice as wide as what it returns."""
+    """Kind and hidden width of the MLPs. A packed SwiGLU has one projection that is twice as wide as what it
+    returns."""
     if "blocks.0.mlp.fc1_g.weight" in tensors:
         return "swiglu", tensors["blocks.0.mlp.fc1_g.weight"].shape[0]
     first, second = tensors.get("blocks.0.mlp.fc1.weight"), tensors.get("blocks.0.mlp.fc2.weight")
@@ -189,7 +208,8 @@ def _grid(
         patches = (image_size[0] // patch) * (image_size[1] // patch)
         if rows not in (patches, patches + prefix):
             raise CheckpointError(
-                f"{label}: {rows} position embeddings contradict images of {image_size[0]} x {image_size[1]} pixels in patches of "
+                f"{label}: {rows} position embeddings contradict images of {image_size[0]} x {image_size[1]} pixels "
+                f"in patches of "
                 f"{patch}: expected {patches + prefix} (with {prefix} prefix tokens) or {patches}."
             )
         return image_size, rows == patches + prefix
@@ -198,7 +218,8 @@ def _grid(
         if side:
             return (side * patch, side * patch), covered == prefix
     raise CheckpointError(
-        f"{label}: {rows} position embeddings ({prefix} of them for prefix tokens) are no square grid of patches. If images "
+        f"{label}: {rows} position embeddings ({prefix} of them for prefix tokens) are no square grid of patches. If "
+        f"images "
         "were not square, give image_size=(height, width) to load."
     )
 
@@ -210,12 +231,18 @@ def decoder_module(
     grid = (spec.image_size[0] // spec.vit_patch_size, spec.image_size[1] // spec.vit_patch_size)
     first = tensors.get("blocks.0.mlp.fc1.weight")
     return Decoder(
-        encoder_width=spec.width, width=decoder_width(tensors), depth=settled.decoder_depth or depth_of(tensors) or 1,
-        num_heads=num_heads, vit_patch_size=spec.vit_patch_size, grid=grid,
-        num_prefix_tokens=spec.registers + spec.class_token, mlp_hidden=None if first is None else first.shape[0],
-        layer_norm_eps=spec.layer_norm_eps, qkv_bias="blocks.0.attn.qkv.bias" in tensors or "blocks.0.attn.qkv.weight" not in tensors,
+        encoder_width=spec.width,
+        width=decoder_width(tensors),
+        depth=settled.decoder_depth or depth_of(tensors) or 1,
+        num_heads=num_heads,
+        vit_patch_size=spec.vit_patch_size,
+        grid=grid,
+        num_prefix_tokens=spec.registers + spec.class_token,
+        mlp_hidden=None if first is None else first.shape[0],
+        layer_norm_eps=spec.layer_norm_eps,
+        qkv_bias="blocks.0.attn.qkv.bias" in tensors or "blocks.0.attn.qkv.weight" not in tensors,
         device=device,
-    )  # fmt: skip
+    )
 
 
 def decoder_width(tensors: Mapping[str, Tensor]) -> int:

@@ -1,7 +1,7 @@
 """From canonical tensors to a model: built on `meta`, every key and shape compared, tensors put in place uncopied.
 
-There is one way to a model and it is strict: a key that should be there and is not, or a shape that contradicts the others,
-is an error. What is left over is told in the verdict.
+There is one way to a model and it is strict: a key that should be there and is not, or a shape that contradicts the
+others, is an error. What is left over is told in the verdict.
 """
 
 from __future__ import annotations
@@ -52,13 +52,18 @@ def assemble(reading: Reading, asked: Settled, label: str) -> tuple[MaskedAutoen
     targets = facts.get("normalised_targets")
     if decoder is not None and targets is None:
         warnings.append(
-            "Whether pixel targets were normalised per patch is not recorded: plain pixels were assumed. If reconstructions look "
+            "Whether pixel targets were normalised per patch is not recorded: plain pixels were assumed. If "
+            "reconstructions look "
             "grey, give normalised_targets=True to load."
         )
     model = MaskedAutoencoder(
-        encoder, decoder, normalised_targets=targets, mean=facts.get("mean", IMAGENET_MEAN), std=facts.get("std", IMAGENET_STD),
+        encoder,
+        decoder,
+        normalised_targets=targets,
+        mean=facts.get("mean", IMAGENET_MEAN),
+        std=facts.get("std", IMAGENET_STD),
         antialias=reading.antialias,
-    )  # fmt: skip
+    )
     verdict = Verdict(
         reading.format, model, missing=reading.missing, left_over=reading.left_over, notes=notes, warnings=warnings
     )
@@ -75,7 +80,8 @@ def _heads(
     if known < 1 or width % known:
         argument = "num_heads" if part == "encoder" else "decoder_num_heads"
         raise CheckpointError(
-            f"{label}: {known} heads do not divide the {part}'s width of {width}. Give another {argument}=, one that divides it."
+            f"{label}: {known} heads do not divide the {part}'s width of {width}. Give another {argument}=, one that "
+            f"divides it."
         )
     return known
 
@@ -132,7 +138,7 @@ def _missing(label: str, names: list[str], part: str, present: int) -> Checkpoin
     way = (
         "A decoder is all or nothing: fetch the whole file, or remove every decoder key to use the encoder alone."
         if part == "decoder"
-        else "The file is incomplete, or of another architecture: fetch it again, or load the model under its timm name."
+        else "The file is incomplete, or of another architecture: fetch it again, or load it under its timm name."
     )
     return CheckpointError(
         f"{label}: {len(names)} keys of the {part} are missing ({present} are there): {listed}. {way}"
@@ -148,7 +154,8 @@ def _place(module: nn.Module, tensors: Mapping[str, Tensor], part: str, label: s
     unknown = [spell(f"{part}.{name}") for name in tensors if name not in expected]
     if unknown:
         raise CheckpointError(
-            f"{label}: {len(unknown)} keys of the {part} have no place in it: {', '.join(unknown[:6])}. The architecture that the other "
+            f"{label}: {len(unknown)} keys of the {part} have no place in it: {', '.join(unknown[:6])}. The "
+            f"architecture that the other "
             "keys describe has no such part, so its numbers could not be reproduced."
         )
     wrong = [
@@ -158,7 +165,8 @@ def _place(module: nn.Module, tensors: Mapping[str, Tensor], part: str, label: s
     ]
     if wrong:
         raise CheckpointError(
-            f"{label}: {len(wrong)} shapes of the {part} contradict the others: {'; '.join(wrong[:4])}. The file mixes two models, or "
+            f"{label}: {len(wrong)} shapes of the {part} contradict the others: {'; '.join(wrong[:4])}. The file "
+            f"mixes two models, or "
             "an argument to load (image_size) does not fit it."
         )
     strange = [
@@ -168,7 +176,8 @@ def _place(module: nn.Module, tensors: Mapping[str, Tensor], part: str, label: s
     ]
     if strange:
         raise CheckpointError(
-            f"{label}: weights that are no floating-point numbers: {', '.join(strange[:4])}. Quantised files are not read: load the original."
+            f"{label}: weights that are no floating-point numbers: {', '.join(strange[:4])}. Quantised files are not "
+            f"read: load the original."
         )
     module.load_state_dict(
         {name: tensors[name].detach().to(torch.float32) for name in expected}, strict=True, assign=True

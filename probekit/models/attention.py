@@ -1,7 +1,7 @@
 """timm's attention, opened up in two ways: with the softmax probabilities kept, and for some of the queries only.
 
-Fused attention never forms the probabilities, so whoever hooks it gets nothing. Here they are computed once, in the very
-forward whose output they determine, and handed out. Both functions give what the block itself gives, to rounding.
+Fused attention never forms the probabilities, so whoever hooks it gets nothing. Here they are computed once, in the
+very forward whose output they determine, and handed out. Both functions give what the block itself gives, to rounding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 
 def opens(block: nn.Module) -> bool:
-    """Whether the probabilities of this block can be had: its attention is softmax(q k / sqrt(d)) v, as timm writes it."""
+    """Whether the probabilities of this block can be had: its attention is softmax(q k / sqrt(d)) v, as timm writes
+    it."""
     return type(block) in (Block, ResPostBlock) and type(block.attn) is Attention
 
 

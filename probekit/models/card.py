@@ -108,7 +108,8 @@ def scan(model: MaskedAutoencoder) -> list[str]:
     broken = [name for name, tensor in state.items() if not _finite(tensor)]
     if broken:
         found.append(
-            f"NaN or infinite weights in {len(broken)} of {len(state)} tensors, the first {broken[0]!r}: the training diverged, "
+            f"NaN or infinite weights in {len(broken)} of {len(state)} tensors, the first {broken[0]!r}: the training "
+            f"diverged, "
             "or the file was damaged. Every number measured on it will be NaN or meaningless."
         )
     for part in ("encoder", "decoder"):
@@ -116,8 +117,10 @@ def scan(model: MaskedAutoencoder) -> list[str]:
         if table is not None and not table.any():
             found.append(
                 f"The position embeddings of the {part} are all zero, so it cannot tell one place from another. "
-                "transformers 5.23 builds ViTMAEForPreTraining(config) with zeros in encoder and decoder (4.57: in the decoder), "
-                "frozen: a model trained from that never saw positions. If it was trained elsewhere, they were lost in saving."
+                "transformers 5.23 builds ViTMAEForPreTraining(config) with zeros in encoder and decoder (4.57: in "
+                "the decoder), "
+                "frozen: a model trained from that never saw positions. If it was trained elsewhere, they were lost "
+                "in saving."
             )
     return found
 

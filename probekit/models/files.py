@@ -1,8 +1,8 @@
 """Tensors from files, safely: what kind of file it is is decided by its bytes, and nothing in a file is ever run.
 
 Pickles are read with `weights_only=True` and argparse namespaces allowed (training checkpoints keep their arguments in
-one); whatever needs more is refused. Zip archives and safetensors are mapped, not read: weights come in when touched, and
-an optimiser's state beside them never does.
+one); whatever needs more is refused. Zip archives and safetensors are mapped, not read: weights come in when touched,
+and an optimiser's state beside them never does.
 """
 
 from __future__ import annotations
@@ -96,10 +96,7 @@ def read_directory(folder: Path) -> Found:
         raise CheckpointError(
             f"{folder} holds no {WEIGHTS[0]} or {WEIGHTS[2]}, the names a checkpoint directory has. {way}"
         )
-    if weights.suffix == ".json":
-        found = _shards(weights)
-    else:
-        found = read_file(weights)
+    found = _shards(weights) if weights.suffix == ".json" else read_file(weights)
     found.label, found.name = str(folder), folder.resolve().name
     _beside(found, folder)
     return found
@@ -191,19 +188,22 @@ def _zip_kind(path: Path) -> bool:
         return False
     if not zipfile.is_zipfile(path):
         raise CheckpointError(
-            f"{path} begins as a torch.save archive and has no end: it is truncated ({path.stat().st_size:,} bytes). Fetch it again."
+            f"{path} begins as a torch.save archive and has no end: it is truncated ({path.stat().st_size:,} bytes). "
+            f"Fetch it again."
         )
     with zipfile.ZipFile(path) as archive:
         names = [name.split("/", 1)[-1] for name in archive.namelist()]
     if "constants.pkl" in names:
         raise CheckpointError(
-            f"{path} is a TorchScript archive, which is code. Expected tensors: load it with torch.jit.load where you trust "
+            f"{path} is a TorchScript archive, which is code. Expected tensors: load it with torch.jit.load where you "
+            f"trust "
             "it, and save its state_dict() with torch.save."
         )
     if "data.pkl" not in names:
         inside = ", ".join(names[:4])
         raise CheckpointError(
-            f"{path} is a zip archive without tensors (it holds {inside}, ...). Expected a file written by torch.save or safetensors"
+            f"{path} is a zip archive without tensors (it holds {inside}, ...). Expected a file written by torch.save "
+            f"or safetensors"
             + (
                 "; an .npz of JAX weights loads by its timm name instead."
                 if any(name.endswith(".npy") for name in names)
@@ -230,8 +230,10 @@ def _refuse_pickle(path: Path, message: str) -> None:
     if match is None:
         return
     raise CheckpointError(
-        f"{path} is a pickle that needs {match[1]}, and unpickling that could run code. Allowed are tensors, plain containers "
-        "and argparse.Namespace. Where you trust the file, load it with torch.load(..., weights_only=False), and save its "
+        f"{path} is a pickle that needs {match[1]}, and unpickling that could run code. Allowed are tensors, plain "
+        f"containers "
+        "and argparse.Namespace. Where you trust the file, load it with torch.load(..., weights_only=False), and save "
+        "its "
         "tensors alone: torch.save({'model': state_dict}, 'clean.pth')."
     )
 

@@ -1,4 +1,5 @@
-"""Files from the Hugging Face hub: from the local cache if they are there, else downloaded; never a hang without a network.
+"""Files from the Hugging Face hub: from the local cache if they are there, else downloaded; never a hang without a
+network.
 
 huggingface_hub retries a failing connection for up to half a minute per file. One short request decides first.
 """
@@ -26,8 +27,8 @@ SECONDS = 5.0
 """How long to wait for the hub's answer."""
 
 NETWORK_ERRORS = (OSError, HfHubHTTPError.__bases__[0])
-"""What a broken connection raises. The HTTP client differs between versions of huggingface_hub; its base error is the first
-base of the hub's own."""
+"""What a broken connection raises. The HTTP client differs between versions of huggingface_hub; its base error is the
+first base of the hub's own."""
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -47,7 +48,8 @@ def fetch(repository: str, filename: str, *, what: str) -> Path | None:
             return Path(hf_hub_download(repository, filename, etag_timeout=SECONDS))
     except HFValidationError as error:
         raise CheckpointError(
-            f"{what} is neither a file nor a hub id ({error}). Expected a path, or an id such as 'facebook/vit-mae-base'."
+            f"{what} is neither a file nor a hub id ({error}). Expected a path, or an id such as "
+            f"'facebook/vit-mae-base'."
         ) from error
     except GatedRepoError as error:
         raise CheckpointError(
@@ -81,7 +83,8 @@ def fetch_any(repository: str, filenames: Sequence[str], *, what: str) -> Path:
 def _offline(what: str, error: Exception) -> str:
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
     return (
-        f"{what} is no file here, and the Hugging Face hub cannot be reached ({first}). Connect to the network, or download the "
+        f"{what} is no file here, and the Hugging Face hub cannot be reached ({first}). Connect to the network, or "
+        f"download the "
         "repository elsewhere and give its directory."
     )
 

@@ -44,13 +44,14 @@ def load(
     """Read a checkpoint, completely or not at all, and say what it is.
 
     Args:
-        source: a path to a file or directory, a Hugging Face id (`"facebook/vit-mae-base"` or `"hf:..."`), `"timm:NAME"`,
+        source: a path to a file or directory, a Hugging Face id (`"facebook/vit-mae-base"` or `"hf:..."`),
+        `"timm:NAME"`,
             `"shipped:NAME"`, or a module: ours, timm's `VisionTransformer`, or transformers' ViTMAE.
         device: "auto" takes CUDA or MPS where there is one, and leaves a module where it is.
         num_heads, decoder_num_heads: for files that do not tell; they win over what a file tells.
         image_size: (height, width) the positions are of, where the grid is not square and the file does not tell.
-        normalised_targets: whether the decoder predicts normalised pixels, where the file does not tell (or tells wrong).
-        name: for tables and charts; else the file's, directory's, hub's or timm's name.
+        normalised_targets: whether the decoder predicts normalised pixels, where the file does not tell (or tells
+        wrong). name: for tables and charts; else the file's, directory's, hub's or timm's name.
 
     Returns:
         `Checkpoint(model, card, verdict)`: the model in float32 and eval mode, gradients on.
@@ -67,7 +68,9 @@ def load(
         checkpoint.card.name = name
     target = _device(device, checkpoint.model)
     if isinstance(source, nn.Module) and target != next(source.parameters()).device:
-        checkpoint.model = copy.deepcopy(checkpoint.model)  # parameters are shared with the source, which stays where it is
+        checkpoint.model = copy.deepcopy(
+            checkpoint.model
+        )  # parameters are shared with the source, which stays where it is
     checkpoint.model.to(target).eval()
     return checkpoint
 
@@ -81,7 +84,7 @@ def _device(device: str | torch.device, model: nn.Module) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
 
 
-# --- names and paths ----------------------------------------------------------------------------------------------------
+# --- names and paths --------------------------------------------------------------------------------------------------
 
 
 def _named(source: str, asked: Settled) -> Checkpoint:
@@ -114,8 +117,13 @@ def _no_such(source: str, path: Path) -> str:
         return f"No file {source!r} here. To load timm's model of that name: 'timm:{source}'."
     if source in shipped():
         return f"No file {source!r} here. To load the checkpoint that ships with probekit: 'shipped:{source}'."
-    where = f"{path.parent} holds: {', '.join(sorted(siblings)[:6])}. {did_you_mean(path.name, siblings)}" if siblings else f"There is no directory {path.parent} either."
-    return f"No checkpoint at {source!r}. {where} Expected a file, a directory, a hub id ('org/name'), 'timm:NAME' or 'shipped:NAME'."
+    where = (
+        f"{path.parent} holds: {', '.join(sorted(siblings)[:6])}. {did_you_mean(path.name, siblings)}"
+        if siblings
+        else f"There is no directory {path.parent} either."
+    )
+    kinds = "a file, a directory, a hub id ('org/name'), 'timm:NAME' or 'shipped:NAME'"
+    return f"No checkpoint at {source!r}. {where} Expected {kinds}."
 
 
 def _hub(identity: str, asked: Settled) -> Checkpoint:
@@ -129,7 +137,10 @@ def _hub(identity: str, asked: Settled) -> Checkpoint:
     if weights is None:
         index = get("model.safetensors.index.json") or get("pytorch_model.bin.index.json")
         if index is None:
-            raise CheckpointError(f"{identity!r}: the repository has neither model.safetensors nor pytorch_model.bin. Download the file it has and give its path.")
+            raise CheckpointError(
+                f"{identity!r}: the repository has neither model.safetensors nor pytorch_model.bin. Download the file "
+                f"it has and give its path."
+            )
         for part in sorted(set(files.read_json(index).get("weight_map", {}).values())):
             get(part)
         weights = index
@@ -143,12 +154,14 @@ def _timm(name: str, asked: Settled) -> Checkpoint:
     from probekit.models import timm_names
 
     module, config, paths = timm_names.load(name)
-    reading = formats.Reading("timm", dict(module.state_dict()), antialias=True, module=timm_names.encoder_on_meta(name))
+    reading = formats.Reading(
+        "timm", dict(module.state_dict()), antialias=True, module=timm_names.encoder_on_meta(name)
+    )
     reading.facts = timm_names.facts(config, int(module.patch_embed.patch_size[0]) if timm_names.is_mae(name) else None)
     return _built(reading, asked, f"timm:{name}", name, partial(file_digest, paths) if paths else None)
 
 
-# --- shipped ------------------------------------------------------------------------------------------------------------
+# --- shipped ----------------------------------------------------------------------------------------------------------
 
 
 def _shelves() -> list[Path]:
@@ -170,7 +183,7 @@ def shipped_path(name: str) -> Path:
     raise CheckpointError(f"No checkpoint {name!r} ships with probekit. {did_you_mean(name, shipped())}")
 
 
-# --- modules ------------------------------------------------------------------------------------------------------------
+# --- modules ----------------------------------------------------------------------------------------------------------
 
 
 def _module(module: nn.Module, asked: Settled) -> Checkpoint:
@@ -179,15 +192,20 @@ def _module(module: nn.Module, asked: Settled) -> Checkpoint:
     kind = f"{type(module).__module__}.{type(module).__qualname__}"
     if isinstance(module, MaskedAutoencoder):
         model = _sharing(module)
-        facts = {"normalised_targets": model.normalised_targets, "normalisation_known": True}
-    PLACE
+        told = model.description()
+        facts = {name: told[name] for name in ("normalised_targets", "mean", "std")} | {"normalisation_known": True}
         return _carded(model, Verdict("module (probekit)", model), facts, kind, "model", partial(_digest, model))
     if type(module) is VisionTransformer:
         return _timm_module(module, kind)
     if kind.startswith("timm."):
-        raise CheckpointError(f"A {kind} was given; of timm's classes only VisionTransformer has a forward that can leave out patches here.")
+        raise CheckpointError(
+            f"A {kind} was given; of timm's classes only VisionTransformer has a forward that can leave out patches "
+            f"here."
+        )
     config = module.config.to_dict() if kind.startswith("transformers.") else None
-    found = Found(f"the {type(module).__qualname__}", type(module).__qualname__, dict(module.state_dict()), config=config)
+    found = Found(
+        f"the {type(module).__qualname__}", type(module).__qualname__, dict(module.state_dict()), config=config
+    )
     if config is None:
         asked = _heads_of(module, asked)
     return _finish(found, asked, kind)
@@ -220,9 +238,17 @@ def _timm_module(module: VisionTransformer, kind: str) -> Checkpoint:
 
     known = facts(config, None)
     model = MaskedAutoencoder(
-        encoder, None, normalised_targets=None, antialias=True, **{name: known[name] for name in ("mean", "std") if name in known}
+        encoder,
+        None,
+        normalised_targets=None,
+        antialias=True,
+        **{name: known[name] for name in ("mean", "std") if name in known},
     )
-    warnings = () if known.get("normalisation_known") else ("The normalisation of images is not recorded: ImageNet's mean and deviation were assumed.",)
+    warnings = (
+        ()
+        if known.get("normalisation_known")
+        else ("The normalisation of images is not recorded: ImageNet's mean and deviation were assumed.",)
+    )
     left_over = [name for name in module.state_dict() if name not in encoder.state_dict()]
     name = config.get("architecture") or "VisionTransformer"
     verdict = Verdict("module (timm)", model, left_over=left_over, warnings=warnings)
@@ -239,7 +265,7 @@ def _heads_of(module: nn.Module, asked: Settled) -> Settled:
     return replace(asked, **{key: value for key, value in told.items() if getattr(asked, key) is None})
 
 
-# --- the card -----------------------------------------------------------------------------------------------------------
+# --- the card ---------------------------------------------------------------------------------------------------------
 
 
 def _finish(found: Found, asked: Settled, source: str, name: str | None = None) -> Checkpoint:
@@ -250,7 +276,12 @@ def _finish(found: Found, asked: Settled, source: str, name: str | None = None) 
 
 
 def _built(
-    reading: formats.Reading, asked: Settled, label: str, name: str, digest: Callable[[], str] | None, source: str | None = None
+    reading: formats.Reading,
+    asked: Settled,
+    label: str,
+    name: str,
+    digest: Callable[[], str] | None,
+    source: str | None = None,
 ) -> Checkpoint:
     model, verdict = assemble(reading, asked, label)
     name = str(reading.facts.get("name") or name)
@@ -266,7 +297,12 @@ def _carded(
         if key in known:
             known[key] = tuple(float(value) for value in known[key])
     card = Card(
-        name=name, architecture=describe(model), vit_patch_size=model.vit_patch_size, image_size=model.image_size, digest=digest, **known
+        name=name,
+        architecture=describe(model),
+        vit_patch_size=model.vit_patch_size,
+        image_size=model.image_size,
+        digest=digest,
+        **known,
     )
     return Checkpoint(model=model, card=card, verdict=verdict, source=source)
 
@@ -275,13 +311,20 @@ def describe(model: MaskedAutoencoder) -> dict[str, Any]:
     """The architecture in numbers."""
     encoder, decoder = model.encoder, model.decoder
     told: dict[str, Any] = {
-        "width": model.width, "depth": model.depth, "num_heads": model.num_heads, "class_token": encoder.cls_token is not None,
-        "registers": int(encoder.num_reg_tokens), "global_pool": encoder.global_pool, "layer_norm_eps": model.description()["layer_norm_eps"],
+        "width": model.width,
+        "depth": model.depth,
+        "num_heads": model.num_heads,
+        "class_token": encoder.cls_token is not None,
+        "registers": int(encoder.num_reg_tokens),
+        "global_pool": encoder.global_pool,
+        "layer_norm_eps": model.description()["layer_norm_eps"],
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
-    }  # fmt: skip
+    }
     if decoder is not None:
         told["decoder"] = {
-            "width": decoder.width, "depth": decoder.depth, "num_heads": decoder.num_heads,
+            "width": decoder.width,
+            "depth": decoder.depth,
+            "num_heads": decoder.num_heads,
             "parameters": sum(parameter.numel() for parameter in decoder.parameters()),
-        }  # fmt: skip
+        }
     return told

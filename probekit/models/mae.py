@@ -1,7 +1,8 @@
 """The one model class: a timm `VisionTransformer` as encoder and, where the checkpoint has one, our decoder.
 
-Masks are inputs, never drawn inside, so that any two models can be given the same ones. Hidden patches are dropped before
-they are embedded: the patch projection is a linear map of unfolded patches, and only visible patches are unfolded into it.
+Masks are inputs, never drawn inside, so that any two models can be given the same ones. Hidden patches are dropped
+before they are embedded: the patch projection is a linear map of unfolded patches, and only visible patches are
+unfolded into it.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ class Layer(NamedTuple):
 class MaskedAutoencoder(nn.Module):
     """A vision transformer that can leave out patches, and the decoder that predicts them, if there is one.
 
-    Images are float (batch, 3, height, width), normalised by `mean` and `std`; height and width are multiples of the ViT
-    patch. `hidden` is bool (batch, patches) in raster order, True = hidden, the same number in every row; None = nothing.
+    Images are float (batch, 3, height, width), normalised by `mean` and `std`; height and width are multiples of the
+    ViT patch. `hidden` is bool (batch, patches) in raster order, True = hidden, the same number in every row; None =
+    nothing.
 
     Args:
         encoder: a timm `VisionTransformer` with square patches; its classification head is dropped.
@@ -293,7 +295,8 @@ class MaskedAutoencoder(nn.Module):
     def _decoder(self) -> Decoder:
         if self.decoder is None:
             raise CheckpointError(
-                "This checkpoint is an encoder alone: it cannot predict or reconstruct pixels. Load a file that holds the "
+                "This checkpoint is an encoder alone: it cannot predict or reconstruct pixels. Load a file that holds "
+                "the "
                 "decoder (for MAE, one named *_full or mae_visualize_*)."
             )
         return self.decoder
@@ -308,14 +311,16 @@ class MaskedAutoencoder(nn.Module):
         expected = (len(images), grid[0] * grid[1])
         if hidden.dtype != torch.bool or tuple(hidden.shape) != expected:
             raise MaskError(
-                f"`hidden` is bool (batch, patches) = {expected} for these images, got {hidden.dtype} {tuple(hidden.shape)}."
+                f"`hidden` is bool (batch, patches) = {expected} for these images, got {hidden.dtype} "
+                f"{tuple(hidden.shape)}."
             )
         counts = hidden.sum(dim=1)
         low, high = int(counts.min()), int(counts.max())
         if low != high:
             raise MaskError(
                 f"Every row of `hidden` hides the same number of patches; these hide from {low} to {high} "
-                f"(row {int(counts.argmin())} and row {int(counts.argmax())}). masking.sample_hidden draws equal counts."
+                f"(row {int(counts.argmin())} and row {int(counts.argmax())}). masking.sample_hidden draws equal "
+                f"counts."
             )
         if high == expected[1]:
             raise MaskError(f"`hidden` hides all {high} patches; at least one stays visible.")

@@ -18,7 +18,8 @@ STATISTICS = ("image", "neighbours", "target")
 
 
 def patchify(images: Tensor, size: int) -> Tensor:
-    """(batch, channels, height, width) -> (batch, patches, size * size * channels), in the order (row, column, channel)."""
+    """(batch, channels, height, width) -> (batch, patches, size * size * channels), in the order (row, column,
+    channel)."""
     batch, channels, height, width = images.shape
     split = images.reshape(batch, channels, height // size, size, width // size, size)
     return split.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, size * size * channels)

@@ -24,7 +24,8 @@ def _sin_cos(positions: Tensor, width: int) -> Tensor:
 def sin_cos(grid: tuple[int, int], width: int, *, num_prefix_tokens: int = 1) -> Tensor:
     """MAE's position embedding, computed in float64.
 
-    The first half of the width encodes the column ("the w half first"), the second half the row; prefix tokens are zero.
+    The first half of the width encodes the column ("the w half first"), the second half the row; prefix tokens are
+    zero.
 
     Args:
         grid: (rows, columns) of patches.

@@ -21,7 +21,8 @@ def is_mae(name: str) -> bool:
 
 
 def facts(config: dict[str, Any], mae_patch: int | None) -> dict[str, Any]:
-    """Fields of the card from timm's pretrained configuration; MAE's weights were trained at 0.75 on normalised pixels."""
+    """Fields of the card from timm's pretrained configuration; MAE's weights were trained at 0.75 on normalised
+    pixels."""
     known: dict[str, Any] = {"licence": config.get("license")}
     if config.get("mean") and config.get("std"):
         known |= {"mean": tuple(config["mean"]), "std": tuple(config["std"]), "normalisation_known": True}
@@ -37,7 +38,8 @@ def encoder_on_meta(name: str, arguments: dict[str, Any] | None = None) -> Visio
         module = timm.create_model(name, pretrained=False, num_classes=0, device="meta", **(arguments or {}))
     if type(module) is not VisionTransformer:
         raise CheckpointError(
-            f"timm's {name} is a {type(module).__name__}; expected a VisionTransformer, the one class whose forward can leave "
+            f"timm's {name} is a {type(module).__name__}; expected a VisionTransformer, the one class whose forward "
+            f"can leave "
             "out patches here."
         )
     return module

@@ -1,7 +1,7 @@
 """Writing checkpoints: transformers' ViTMAE layout, and our own for what that layout cannot hold.
 
-Names are those of transformers 4, which 5 reads too; the other way round fails. A directory appears whole or not at all,
-and what a format cannot hold is refused by name: nothing is dropped in silence.
+Names are those of transformers 4, which 5 reads too; the other way round fails. A directory appears whole or not at
+all, and what a format cannot hold is refused by name: nothing is dropped in silence.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def recorded(card: Card) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
 
 
-# --- transformers -------------------------------------------------------------------------------------------------------
+# --- transformers -----------------------------------------------------------------------------------------------------
 
 
 def refuse(model: MaskedAutoencoder) -> None:
@@ -78,8 +78,10 @@ def refuse(model: MaskedAutoencoder) -> None:
     parts = {
         "no [CLS] token": not spec.class_token, f"{spec.registers} register tokens": spec.registers,
         "fc_norm": spec.fc_norm, "no final norm": not spec.final_norm, "no position embeddings": not spec.positions,
-        "positions for patches only": spec.class_token and not spec.positions_cover_prefix, "a norm before the blocks": spec.pre_norm,
-        "layer scale": spec.layer_scale, "query and key norms": spec.qk_norm, f"MLPs of kind {spec.mlp}": spec.mlp != "mlp",
+        "positions for patches "
+        "only": spec.class_token and not spec.positions_cover_prefix, "a norm before the blocks": spec.pre_norm,
+        "layer "
+        "scale": spec.layer_scale, "query and key norms": spec.qk_norm, f"MLPs of kind {spec.mlp}": spec.mlp != "mlp",
         "RMS norms": spec.norm != "layer", f"{spec.activation} activations": spec.activation != "gelu",
         f"images of {height} x {width} pixels, which are not square": height != width,
         f"{spec.global_pool!r} pooling": spec.global_pool not in ("token", ""),
@@ -87,7 +89,8 @@ def refuse(model: MaskedAutoencoder) -> None:
     found = [name for name, there in parts.items() if there]
     if found:
         raise CheckpointError(
-            f'transformers\' ViTMAE cannot hold this model: it has {", ".join(found)}. Save it with format="probekit", which holds '
+            f"transformers' ViTMAE cannot hold this model: it has {', '.join(found)}. Save it with "
+            f'format="probekit", which holds '
             "everything that probekit.load reads."
         )
 
@@ -96,14 +99,25 @@ def transformers_config(model: MaskedAutoencoder, card: Card, dtype: torch.dtype
     """`config.json` of a ViTMAE; ours under `mask_patch_size` and `probekit`."""
     spec, decoder = spec_of(model.encoder), model.decoder
     config: dict[str, Any] = {
-        "architectures": ["ViTMAEModel" if decoder is None else "ViTMAEForPreTraining"], "model_type": "vit_mae",
-        "hidden_size": spec.width, "num_hidden_layers": spec.depth, "num_attention_heads": spec.num_heads,
-        "intermediate_size": spec.mlp_hidden, "hidden_act": "gelu", "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0, "layer_norm_eps": spec.layer_norm_eps, "qkv_bias": spec.qkv_bias,
-        "image_size": spec.image_size[0], "patch_size": spec.vit_patch_size, "num_channels": 3,
-        "norm_pix_loss": bool(model.normalised_targets), "torch_dtype": str(dtype or torch.float32).removeprefix("torch."),
-        "mask_patch_size": card.patch_size, "probekit": recorded(card) | {"antialias": model.antialias},
-    }  # fmt: skip
+        "architectures": ["ViTMAEModel" if decoder is None else "ViTMAEForPreTraining"],
+        "model_type": "vit_mae",
+        "hidden_size": spec.width,
+        "num_hidden_layers": spec.depth,
+        "num_attention_heads": spec.num_heads,
+        "intermediate_size": spec.mlp_hidden,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": spec.layer_norm_eps,
+        "qkv_bias": spec.qkv_bias,
+        "image_size": spec.image_size[0],
+        "patch_size": spec.vit_patch_size,
+        "num_channels": 3,
+        "norm_pix_loss": bool(model.normalised_targets),
+        "torch_dtype": str(dtype or torch.float32).removeprefix("torch."),
+        "mask_patch_size": card.patch_size,
+        "probekit": recorded(card) | {"antialias": model.antialias},
+    }
     if decoder is not None:
         config |= {
             "decoder_hidden_size": decoder.width, "decoder_num_hidden_layers": decoder.depth,
@@ -116,7 +130,8 @@ def transformers_config(model: MaskedAutoencoder, card: Card, dtype: torch.dtype
 
 
 def transformers_tensors(model: MaskedAutoencoder) -> dict[str, Tensor]:
-    """The weights under version 4's names; q, k and v apart. An encoder alone has ViTMAEModel's names, without `vit.`."""
+    """The weights under version 4's names; q, k and v apart. An encoder alone has ViTMAEModel's names, without
+    `vit.`."""
     out: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         if not tensor.is_floating_point():
@@ -143,7 +158,7 @@ def preprocessor_config(card: Card) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# --- ours ---------------------------------------------------------------------------------------------------------------
+# --- ours -------------------------------------------------------------------------------------------------------------
 
 
 def own_config(model: MaskedAutoencoder, card: Card) -> dict[str, Any]:
@@ -170,20 +185,34 @@ def spec_of(encoder: VisionTransformer) -> EncoderSpec:
     kind, activation = type(mlp).__name__, type(mlp.act).__name__
     if kind not in kinds or activation not in activations or type(block).__name__ != "Block":
         raise CheckpointError(
-            f"An encoder of {type(block).__name__} with {kind} and {activation} cannot be saved. Expected Block, with one of "
-            f"{', '.join(MLPS)} and one of {', '.join(sorted(set(activations.values())))}. Save its state_dict with torch.save."
+            f"An encoder of {type(block).__name__} with {kind} and {activation} cannot be saved. Expected Block, with "
+            f"one of "
+            f"{', '.join(MLPS)} and one of {', '.join(sorted(set(activations.values())))}. Save its state_dict with "
+            f"torch.save."
         )
     return EncoderSpec(
-        image_size=tuple(encoder.patch_embed.img_size), vit_patch_size=encoder.patch_embed.patch_size[0], width=encoder.embed_dim,
-        depth=len(encoder.blocks), num_heads=block.attn.num_heads, mlp_hidden=first.out_features, mlp=kinds[kind],
-        norm="rms" if isinstance(norm, RmsNorm) else "layer", activation=activations[activation], layer_norm_eps=norm.eps,
-        qkv_bias=block.attn.qkv.bias is not None, qk_norm=not isinstance(block.attn.q_norm, nn.Identity),
-        layer_scale=not isinstance(block.ls1, nn.Identity), class_token=encoder.cls_token is not None,
-        registers=int(encoder.num_reg_tokens), positions=encoder.pos_embed is not None,
-        positions_cover_prefix=not encoder.no_embed_class, pre_norm=not isinstance(encoder.norm_pre, nn.Identity),
+        image_size=tuple(encoder.patch_embed.img_size),
+        vit_patch_size=encoder.patch_embed.patch_size[0],
+        width=encoder.embed_dim,
+        depth=len(encoder.blocks),
+        num_heads=block.attn.num_heads,
+        mlp_hidden=first.out_features,
+        mlp=kinds[kind],
+        norm="rms" if isinstance(norm, RmsNorm) else "layer",
+        activation=activations[activation],
+        layer_norm_eps=norm.eps,
+        qkv_bias=block.attn.qkv.bias is not None,
+        qk_norm=not isinstance(block.attn.q_norm, nn.Identity),
+        layer_scale=not isinstance(block.ls1, nn.Identity),
+        class_token=encoder.cls_token is not None,
+        registers=int(encoder.num_reg_tokens),
+        positions=encoder.pos_embed is not None,
+        positions_cover_prefix=not encoder.no_embed_class,
+        pre_norm=not isinstance(encoder.norm_pre, nn.Identity),
         final_norm=not (isinstance(encoder.norm, nn.Identity) and isinstance(encoder.fc_norm, nn.Identity)),
-        fc_norm=not isinstance(encoder.fc_norm, nn.Identity), global_pool=encoder.global_pool,
-    )  # fmt: skip
+        fc_norm=not isinstance(encoder.fc_norm, nn.Identity),
+        global_pool=encoder.global_pool,
+    )
 
 
 def _check_rebuilds(model: MaskedAutoencoder, spec: EncoderSpec) -> None:
@@ -207,20 +236,24 @@ def _check_rebuilds(model: MaskedAutoencoder, spec: EncoderSpec) -> None:
         model.train(training)
     if not same:
         raise CheckpointError(
-            "This encoder has parts that the probekit format does not describe: built again from its description, it has other "
+            "This encoder has parts that the probekit format does not describe: built again from its description, it "
+            "has other "
             "keys or gives other numbers. Save its state_dict with torch.save, and load it under its timm name."
         )
 
 
-# --- the card -----------------------------------------------------------------------------------------------------------
+# --- the card ---------------------------------------------------------------------------------------------------------
 
 
 def model_card(checkpoint: Checkpoint, format: str, digest: str, text: str) -> str:
     """README.md: YAML front matter for machines, a table and a text for people."""
     card, model = checkpoint.card, checkpoint.model
     facts = recorded(card) | {
-        "vit_patch_size": card.vit_patch_size, "image_size": list(card.image_size), "sha256": digest, "parameters": _parameters(model),
-    }  # fmt: skip
+        "vit_patch_size": card.vit_patch_size,
+        "image_size": list(card.image_size),
+        "sha256": digest,
+        "parameters": _parameters(model),
+    }
     front = {"license": card.licence or "unknown", "tags": ["masked-autoencoder", "vit_mae"], "probekit": facts}
     if format == "transformers":
         front = {"library_name": "transformers", **front}
@@ -228,7 +261,8 @@ def model_card(checkpoint: Checkpoint, format: str, digest: str, text: str) -> s
         f"| {name.replace('_', ' ')} | {'not recorded' if value is None else value} |" for name, value in facts.items()
     )
     how = (
-        f"transformers.ViTMAE{'ForPreTraining' if model.has_decoder else 'Model'}.from_pretrained(DIRECTORY)  # or probekit.load(DIRECTORY)"
+        f"transformers.ViTMAE{'ForPreTraining' if model.has_decoder else 'Model'}.from_pretrained(DIRECTORY)  # or "
+        f"probekit.load(DIRECTORY)"
         if format == "transformers"
         else "probekit.load(DIRECTORY)"
     )

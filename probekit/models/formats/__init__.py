@@ -4,7 +4,8 @@ A format is a module here with
     NAME     what the verdict calls it,
     RANK     formats are asked in this order, the most specific first,
     matches(found) -> bool   whether these are its names,
-    read(found) -> Reading   the same tensors under timm's names (encoder) and ours (decoder), and what it knows besides.
+    read(found) -> Reading   the same tensors under timm's names (encoder) and ours (decoder), and what it knows
+    besides.
 A format renames; it never builds, guesses or drops in silence: building, checking and guessing are done once, for all.
 Modules whose name begins with an underscore are shared by several formats.
 """
@@ -79,11 +80,18 @@ def read(found: Found) -> Reading:
 
 
 FAMILIES = {
-    "relative_position_bias_table": "a Swin or BEiT", "rel_pos": "a ViT with relative positions", "layer1.0.conv1.weight": "a ResNet",
-    "stages.0": "a hierarchical network (ConvNeXt, Swin)", "layers.0.blocks": "a Swin", "embeddings.word_embeddings": "a language model",
-    "model.embed_tokens": "a language model", "conv_proj.weight": "a torchvision ViT", "transformer.resblocks": "a CLIP model of open_clip",
-    "downsample": "a convolutional network", "features.0": "a convolutional network",
-}  # fmt: skip
+    "relative_position_bias_table": "a Swin or BEiT",
+    "rel_pos": "a ViT with relative positions",
+    "layer1.0.conv1.weight": "a ResNet",
+    "stages.0": "a hierarchical network (ConvNeXt, Swin)",
+    "layers.0.blocks": "a Swin",
+    "embeddings.word_embeddings": "a language model",
+    "model.embed_tokens": "a language model",
+    "conv_proj.weight": "a torchvision ViT",
+    "transformer.resblocks": "a CLIP model of open_clip",
+    "downsample": "a convolutional network",
+    "features.0": "a convolutional network",
+}
 
 
 def _unknown(found: Found) -> str:
@@ -94,6 +102,7 @@ def _unknown(found: Found) -> str:
     shown = ", ".join(list(found.tensors)[:4])
     known = ", ".join(module.NAME for module in formats())
     return (
-        f"{found.label}: these are not the weights of a vision transformer; they look like {kind} ({len(found.tensors)} tensors: {shown}, ...). "
+        f"{found.label}: these are not the weights of a vision transformer; they look like {kind} "
+        f"({len(found.tensors)} tensors: {shown}, ...). "
         f"Expected one of the formats {known}. A ViT that timm has loads as 'timm:NAME'."
     )

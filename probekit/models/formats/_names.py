@@ -1,4 +1,5 @@
-"""The names that MAE's code and timm share, under whatever prefix: `patch_embed`, `blocks.N`, `decoder_blocks.N`, ..."""
+"""The names that MAE's code and timm share, under whatever prefix: `patch_embed`, `blocks.N`, `decoder_blocks.N`,
+..."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def spell_mae(name: str, encoder: str = "", decoder: str = "") -> str:
 
 
 def prefix_of(names: Iterable[str], ending: str = PROJECTION) -> str | None:
-    """The prefix of the network to read: of several, a teacher's, else one that is no moving average, else the shortest."""
+    """The prefix of the network to read: of several, a teacher's, else one that is no moving average, else the
+    shortest."""
     found = [name.removesuffix(ending) for name in names if name == ending or name.endswith(f".{ending}")]
     return min(found, key=lambda p: ("teacher" not in p, "momentum" in p or "ema" in p, len(p)), default=None)
 
@@ -118,7 +120,8 @@ def refuse_other_arithmetic(left_over: Iterable[str], prefix: str, label: str) -
 
 
 def is_sin_cos(encoder: Mapping[str, Tensor]) -> bool:
-    """Whether the encoder's positions are MAE's sin-cos table on a square grid: what tells an MAE file from timm's others."""
+    """Whether the encoder's positions are MAE's sin-cos table on a square grid: what tells an MAE file from timm's
+    others."""
     table = encoder.get("pos_embed")
     if table is None or table.ndim != 3 or table.shape[-1] % 4:
         return False
@@ -130,7 +133,8 @@ def is_sin_cos(encoder: Mapping[str, Tensor]) -> bool:
 
 
 def fuse_biases(encoder: dict[str, Tensor]) -> list[str]:
-    """Turn `attn.q_bias`, `attn.v_bias` (no key bias) into `attn.qkv.bias` with zeros for the keys; returns what it added."""
+    """Turn `attn.q_bias`, `attn.v_bias` (no key bias) into `attn.qkv.bias` with zeros for the keys; returns what it
+    added."""
     added = []
     for name in [name for name in encoder if name.endswith(".attn.q_bias")]:
         stem = name.removesuffix("q_bias")

@@ -1,4 +1,5 @@
-"""facebookresearch/dinov2: timm's names but for registers and the SwiGLU; positions cover [CLS] and never the registers."""
+"""facebookresearch/dinov2: timm's names but for registers and the SwiGLU; positions cover [CLS] and never the
+registers."""
 
 from __future__ import annotations
 

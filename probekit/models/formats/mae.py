@@ -1,7 +1,7 @@
 """facebookresearch/mae: `.pth` files, bare or under `model`, with or without the decoder, pretrained or fine-tuned.
 
-Training checkpoints keep the script's arguments in `args`, which tell the mask ratio and the pixel targets. Published files
-keep none: their names tell whether targets were normalised (`mae_pretrain_*` yes, `mae_visualize_*` no).
+Training checkpoints keep the script's arguments in `args`, which tell the mask ratio and the pixel targets. Published
+files keep none: their names tell whether targets were normalised (`mae_pretrain_*` yes, `mae_visualize_*` no).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Anything else with MAE's or timm's names under a prefix (`module.`, `model.`, `encoder.`, `teacher.`, ...), which is stripped."""
+"""Anything else with MAE's or timm's names under a prefix (`module.`, `model.`, `encoder.`, `teacher.`, ...), which is
+stripped."""
 
 from __future__ import annotations
 

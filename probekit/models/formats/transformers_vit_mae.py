@@ -1,7 +1,9 @@
-"""transformers' ViTMAE: separate q, k, v; names changed between versions 4 and 5, and 5 writes a third spelling for decoders.
+"""transformers' ViTMAE: separate q, k, v; names changed between versions 4 and 5, and 5 writes a third spelling for
+decoders.
 
-`config.json` tells heads, epsilon (the library's default is 1e-12, MAE's presets use 1e-6), mask ratio and pixel targets;
-`preprocessor_config.json` the normalisation. Its `patch_size` is the ViT's patch; the mask unit is ours, `mask_patch_size`.
+`config.json` tells heads, epsilon (the library's default is 1e-12, MAE's presets use 1e-6), mask ratio and pixel
+targets; `preprocessor_config.json` the normalisation. Its `patch_size` is the ViT's patch; the mask unit is ours,
+`mask_patch_size`.
 """
 
 from __future__ import annotations
@@ -80,7 +82,8 @@ def canonical(name: str) -> tuple[str, str] | None:
 
 
 def fuse(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """q, k, v of every layer into `attn.qkv`; what lacks a partner keeps its name, and is then found missing or left over."""
+    """q, k, v of every layer into `attn.qkv`; what lacks a partner keeps its name, and is then found missing or left
+    over."""
     fused = dict(tensors)
     for name in tensors:
         if match := re.match(r"(blocks\.\d+\.)q\.(weight|bias)$", name):
@@ -117,13 +120,17 @@ def read(found: Found) -> Reading:
     reading.encoder, reading.decoder = fuse(reading.encoder), fuse(reading.decoder)
     told = DEFAULTS | config if config else {}
     reading.settled = Settled(
-        num_heads=told.get("num_attention_heads"), decoder_num_heads=told.get("decoder_num_attention_heads"),
-        layer_norm_eps=told.get("layer_norm_eps", DEFAULTS["layer_norm_eps"]), image_size=_size(config.get("image_size")),
-        depth=config.get("num_hidden_layers"), decoder_depth=config.get("decoder_num_hidden_layers"),
-    )  # fmt: skip
+        num_heads=told.get("num_attention_heads"),
+        decoder_num_heads=told.get("decoder_num_attention_heads"),
+        layer_norm_eps=told.get("layer_norm_eps", DEFAULTS["layer_norm_eps"]),
+        image_size=_size(config.get("image_size")),
+        depth=config.get("num_hidden_layers"),
+        decoder_depth=config.get("decoder_num_hidden_layers"),
+    )
     if not config:
         reading.warnings.append(
-            "No config.json: the layer-norm epsilon was taken as transformers' default, 1e-12 (MAE's presets use 1e-6), and heads, "
+            "No config.json: the layer-norm epsilon was taken as transformers' default, 1e-12 (MAE's presets use "
+            "1e-6), and heads, "
             "mask ratio and pixel targets are unknown. Load the directory, or the file beside its config.json."
         )
     reading.facts = facts(found, told)
@@ -160,10 +167,12 @@ def _refuse_other_models(found: Found, config: dict[str, Any]) -> None:
     kind = config.get("model_type", "vit_mae")
     if kind != "vit_mae":
         raise CheckpointError(
-            f"{found.label} is a transformers model of type {kind!r}; expected 'vit_mae'. A ViT of another training is read as a "
+            f"{found.label} is a transformers model of type {kind!r}; expected 'vit_mae'. A ViT of another training "
+            f"is read as a "
             "timm model: load('timm:NAME'), or convert its weights to timm's names."
         )
     if config.get("hidden_act", "gelu") != "gelu":
         raise CheckpointError(
-            f"{found.label}: hidden_act is {config['hidden_act']!r}; expected 'gelu', the only one ViTMAE was published with."
+            f"{found.label}: hidden_act is {config['hidden_act']!r}; expected 'gelu', the only one ViTMAE was "
+            f"published with."
         )
