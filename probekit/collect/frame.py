@@ -1,0 +1,199 @@
+"""What a pass looks at: one checkpoint, one split of an image set, prepared as the checkpoint's card asks.
+
+A `Source` says which images go through the model for which row: the images themselves, an image with its partners, or
+several views of it. All sources give rows in the order of the image set, so that a row number is an image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probekit import masking
+from probekit.collect.settings import MASK_RATIO, Settings
+from probekit.data import ImageSet, Preprocess, Views
+from probekit.errors import ProbeError
+
+if TYPE_CHECKING:
+    from probekit.models import Checkpoint
+
+
+@dataclass
+class Batch:
+    """Images of some rows on the model's device: `images` (rows * per_row, 3, H, W); `tokens` after the final norm."""
+
+    indices: np.ndarray
+    images: Tensor
+    tokens: Tensor | None = None
+
+
+class Frame:
+    """A checkpoint and how images are put before it.
+
+    Attributes:
+        model, preprocess, settings: as they are.
+        grid: (rows, columns) of ViT patches.
+        mask_grid: (rows, columns) of evaluation mask units.
+        poolings: names of the poolings that differ (`native` is left out where it is `cls` or `mean`).
+    """
+
+    def __init__(self, checkpoint: Checkpoint, settings: Settings) -> None:
+        self.checkpoint = checkpoint
+        self.model = checkpoint.model
+        self.preprocess: Preprocess = checkpoint.preprocess
+        self.settings = settings
+        self.grid: tuple[int, int] = self.model.grid(self.preprocess.height, self.preprocess.width)
+        self.mask_grid = settings.mask_grid or self.grid
+        if self.grid[0] % self.mask_grid[0] or self.grid[1] % self.mask_grid[1]:
+            raise ProbeError(
+                f"Evaluation masks on a grid of {self.mask_grid} units do not fit {checkpoint.name}'s grid of "
+                f"{self.grid} ViT "
+                "patches: its rows and columns must be whole multiples."
+            )
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.preprocess.height, self.preprocess.width
+
+    @property
+    def layers(self) -> int:
+        """Number of layers that are traced: the embedding and the blocks."""
+        return int(self.model.depth) + 1
+
+    @cached_property
+    def poolings(self) -> tuple[str, ...]:
+        names = tuple(self.model.poolings)
+        tokens = self.model.num_prefix_tokens + math.prod(self.grid)
+        generator = torch.Generator().manual_seed(0)
+        trial = torch.randn(2, tokens, self.model.width, generator=generator).to(self.device)
+        with torch.inference_mode():
+            pooled = {name: self.model.pool(trial, name) for name in names}
+        plain = [name for name in names if name != "native"]
+        same = "native" in names and any(torch.equal(pooled["native"], pooled[name]) for name in plain)
+        return tuple(plain) if same else names
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What determines the model's outputs on given images, JSON-able."""
+        return {
+            "weights": self.checkpoint.card.sha256,
+            "model": self.model.description(),
+            "preprocess": self.preprocess.fingerprint,
+            "precision": self.settings.precision,
+            "torch": torch.__version__.split("+")[0],
+        }
+
+    def hidden_units(self, rows: int) -> Tensor | None:
+        """The evaluation masks of rows 0..rows-1 on `mask_grid`, bool (rows, units); None where nothing can be
+        hidden.
+        """
+        if math.prod(self.mask_grid) < 2:
+            return None
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        hidden, _ = masking.sample_hidden(
+            rows, self.mask_grid, mask_ratio=MASK_RATIO, patch_size=1, vit_patch_size=1, generator=generator
+        )
+        return hidden
+
+    def autocast(self) -> Any:
+        enabled = self.settings.precision != "float32"
+        dtype = getattr(torch, self.settings.precision) if enabled else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=enabled)
+
+
+class Source:
+    """The images of a set, one per row."""
+
+    name = "images"
+    per_row = 1
+
+    def __init__(self, image_set: ImageSet, rows: int) -> None:
+        self.image_set = image_set
+        self.rows = min(rows, len(image_set))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"source": self.name, "images": self.image_set.fingerprint, "rows": self.rows}
+
+    def batches(self, frame: Frame, start: int, stop: int) -> Iterator[Batch]:
+        """Rows start..stop-1 in order."""
+        indices = np.arange(start, stop)
+        settings = frame.settings
+        size = max(1, settings.batch_size // self.per_row)
+        for batch in self.image_set.batches(
+            size, frame.preprocess, indices=indices, device=str(frame.device), workers=settings.workers
+        ):
+            yield Batch(batch["index"].cpu().numpy(), batch["image"])
+
+
+class Pairs(Source):
+    """Each image followed by its partners: one that shares all latents of height >= h, for h = 1..H.
+
+    A batch is (1 + H) blocks of the same rows: the images, their partners of h = 1, and so on.
+    """
+
+    name = "partners"
+
+    def __init__(self, image_set: ImageSet, rows: int, seed: int) -> None:
+        super().__init__(image_set, rows)
+        self.seed = seed
+        self.height = int(image_set.height or 0)
+        self.per_row = 1 + self.height
+        self._partners: list[ImageSet] | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return super().facts | {"partners": self.height, "seed": self.seed}
+
+    @property
+    def partners(self) -> list[ImageSet]:
+        """One image set per height 1..H; made when first needed and kept, since every checkpoint sees the same ones."""
+        if self._partners is None:
+            self._partners = [self.image_set.partners(h, seed=self.seed) for h in range(1, self.height + 1)]
+        return self._partners
+
+    def batches(self, frame: Frame, start: int, stop: int) -> Iterator[Batch]:
+        indices = np.arange(start, stop)
+        size = max(1, frame.settings.batch_size // self.per_row)
+        streams = [
+            one.batches(
+                size, frame.preprocess, indices=indices, device=str(frame.device), workers=frame.settings.workers
+            )
+            for one in (self.image_set, *self.partners)
+        ]
+        for parts in zip(*streams, strict=True):
+            yield Batch(parts[0]["index"].cpu().numpy(), torch.cat([part["image"] for part in parts]))
+
+
+class ViewSource(Source):
+    """Several augmented views of each image; a batch lists all views of its first row, then of the next."""
+
+    name = "views"
+
+    def __init__(self, image_set: ImageSet, rows: int, views: int, seed: int) -> None:
+        super().__init__(image_set, rows)
+        self.per_row = views
+        self.seed = seed
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return super().facts | {"views": self.per_row, "seed": self.seed}
+
+    def batches(self, frame: Frame, start: int, stop: int) -> Iterator[Batch]:
+        views = Views(self.image_set, frame.preprocess, self.per_row, seed=self.seed)
+        size = max(1, frame.settings.batch_size // self.per_row)
+        for first in range(start, stop, size):
+            indices = np.arange(first, min(first + size, stop))
+            images = views.batch(indices).flatten(0, 1).to(frame.device)
+            yield Batch(indices, images)

@@ -1,0 +1,100 @@
+"""The one pass: each batch goes through the encoder once, layer by layer, whatever number of recorders look on.
+
+Recorders may want different numbers of images, and after a kill they may stand at different places. The pass goes
+through the rows in stretches between which the set of recorders at work changes, so no image is computed for a recorder
+twice and none for nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probekit import progress
+from probekit.collect.frame import Batch, Frame, Source
+from probekit.collect.recorders import Recorder
+from probekit.collect.store import Store
+from probekit.errors import ProbeError
+
+
+@dataclass
+class Take:
+    """A recorder, where its rows go, and how many of them there are."""
+
+    recorder: Recorder
+    store: Store
+
+
+def stretches(takes: Sequence[Take]) -> Iterator[tuple[int, int, list[Take]]]:
+    """(start, stop, takes at work) in order of rows, covering exactly what each take still lacks."""
+    spans = [
+        (0 if take.recorder.whole else take.store.done, take.store.rows, take)
+        for take in takes
+        if not take.store.complete
+    ]
+    cuts = sorted({place for start, stop, _ in spans for place in (start, stop)})
+    for start, stop in pairwise(cuts):
+        active = [take for first, last, take in spans if first <= start and stop <= last]
+        if active:
+            yield start, stop, active
+
+
+def run(frame: Frame, source: Source, takes: Sequence[Take], stage: str) -> int:
+    """Bring all takes to completion; returns the number of rows that went through the encoder.
+
+    Raises:
+        ProbeError: features that are not finite (which layer), or a store that cannot be written.
+    """
+    todo = list(stretches(takes))
+    total = sum(stop - start for start, stop, _ in todo)
+    if not total:
+        return 0
+    training = frame.model.training
+    frame.model.eval()
+    try:
+        with progress.bar(stage, total * source.per_row) as advance, torch.inference_mode(), frame.autocast():
+            for start, stop, active in todo:
+                for batch in source.batches(frame, start, stop):
+                    forward(frame, batch, active)
+                    advance(len(batch.images))
+    finally:
+        frame.model.train(training)
+    return total
+
+
+def forward(frame: Frame, batch: Batch, takes: Sequence[Take]) -> None:
+    """One batch through the encoder and into the stores."""
+    model = frame.model
+    recorders = [take.recorder for take in takes]
+    attention = any(recorder.wants_attention for recorder in recorders)
+    sums: list[Tensor] = []
+    for layer in model.trace(batch.images, attention=attention):
+        tokens = layer.tokens.float()
+        sums.append(tokens.sum())
+        for recorder in recorders:
+            recorder.layer(layer.index, tokens, layer.attention, batch)
+        if layer.index == model.depth:
+            batch.tokens = layer.tokens
+    check_finite(frame, torch.stack(sums), batch)
+    for take in takes:
+        take.store.append(take.recorder.rows(batch), take.recorder.summary)
+
+
+def check_finite(frame: Frame, sums: Tensor, batch: Batch) -> None:
+    """Raise, naming the first layer whose features are not finite."""
+    bad = (~torch.isfinite(sums)).nonzero()
+    if len(bad):
+        layer = int(bad[0])
+        what = "the embedding" if layer == 0 else f"layer {layer} of {frame.model.depth}"
+        cause: Any = (
+            "precision='float32' may help" if frame.settings.precision != "float32" else "its weights may be damaged"
+        )
+        raise ProbeError(
+            f"{frame.checkpoint.name}: features of {what} are NaN or infinite (images {batch.indices[0]} to "
+            f"{batch.indices[-1]}); {cause}: see the verdict of `probekit inspect`."
+        )

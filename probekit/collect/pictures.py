@@ -1,0 +1,157 @@
+"""Reconstructions: their metrics per image, and a few of them as pictures.
+
+The unmasked reconstruction (the paper's Figure 5) decodes the tokens that the traced forward gave, so it costs one
+decoder call and no second encoder call; the masked one is one more encoder and decoder call, with masks that every
+checkpoint shares. What SSIM and FSIM need of the originals alone is computed once and kept for the next checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probekit import masking
+from probekit.collect.frame import Batch, Frame, Source
+from probekit.collect.recorders import Recorder, Rows
+from probekit.errors import ProbeError
+from probekit.measures import fsim, images
+from probekit.models import pixels
+
+KEPT_PIXELS = 8_000_000
+"""Originals whose SSIM and FSIM references are kept between checkpoints hold at most this many pixels."""
+
+STATISTICS = "image"
+"""How normalised targets are undone for every number: one mean and variance from all visible pixels of the image."""
+
+
+class References:
+    """SSIM and FSIM references of batches of originals, kept while there is room, oldest out first."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Any, tuple[int, Any]] = OrderedDict()
+
+    def get(self, key: Any, originals: np.ndarray, make: Any) -> Any:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key][1]
+        made = make(originals)
+        size = originals[:, 0].size
+        while self._kept and sum(kept for kept, _ in self._kept.values()) + size > KEPT_PIXELS:
+            self._kept.popitem(last=False)
+        if size <= KEPT_PIXELS:
+            self._kept[key] = (size, made)
+        return made
+
+
+references = References()
+
+
+def originals_of(frame: Frame, batch: Tensor) -> np.ndarray:
+    """Normalised images back to float32 in [0, 1], on the exact 8-bit values they were made of."""
+    model = frame.model
+    plain = batch * model.std[:, None, None] + model.mean[:, None, None]
+    return ((plain * 255).round() / 255).clamp(0, 1).cpu().numpy()
+
+
+def unmasked(frame: Frame, batch: Batch) -> Tensor:
+    """`model.reconstruct(images)` from the tokens of the traced forward."""
+    model = frame.model
+    prediction = model.decoder(batch.tokens, None, frame.grid)
+    if model.normalised_targets:
+        patches = model.patchify(batch.images)
+        prediction = pixels.undo_normalisation(prediction, patches, None, frame.grid, STATISTICS)
+    picture = pixels.unpatchify(prediction.float(), model.vit_patch_size, frame.grid)
+    return (picture * model.std[:, None, None] + model.mean[:, None, None]).clamp(0, 1)
+
+
+class _Reconstructing(Recorder):
+    """Shared: the masks of all rows, and both reconstructions of a batch."""
+
+    def __init__(self, frame: Frame, source: Source) -> None:
+        super().__init__(frame, source)
+        self.units = frame.hidden_units(source.rows)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        seed = self.frame.settings.seed
+        return {"mask_grid": self.frame.mask_grid, "mask_seed": seed, "statistics": STATISTICS}
+
+    def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
+        """The tokens of the last layer are in the batch."""
+
+    def hidden(self, batch: Batch) -> Tensor | None:
+        """The batch's masks on the model's patches."""
+        if self.units is None:
+            return None
+        return masking.expand(self.units[torch.from_numpy(batch.indices)], self.frame.mask_grid, self.frame.grid)
+
+    def hidden_pixels(self, batch: Batch) -> np.ndarray:
+        """The batch's masks in pixels, bool (n, H, W)."""
+        rows = self.units[torch.from_numpy(batch.indices)]
+        return masking.expand(rows, self.frame.mask_grid, self.frame.size).reshape(-1, *self.frame.size).numpy()
+
+    def masked(self, batch: Batch, hidden: Tensor) -> Tensor:
+        """The prediction from the visible patches, nothing pasted."""
+        return self.frame.model.reconstruct(batch.images, hidden.to(batch.images.device), statistics=STATISTICS).float()
+
+
+class Reconstruction(_Reconstructing):
+    """`ssim, fsim, psnr, mse` and `masked_*`: float32 (rows,). Without SSIM or FSIM where images are too small for
+    them.
+    """
+
+    name = "reconstruction"
+
+    def __init__(self, frame: Frame, source: Source) -> None:
+        super().__init__(frame, source)
+        trial = np.zeros((1, 3, *frame.size), dtype=np.float32)
+        self.makers = {}
+        for metric, make in (("ssim", images.SsimReference), ("fsim", fsim.FsimReference)):
+            if too_small(make, trial) is None:
+                self.makers[metric] = make
+
+    def rows(self, batch: Batch) -> Rows:
+        originals = originals_of(self.frame, batch.images)
+        place = (self.source.image_set.fingerprint, self.frame.preprocess.pixels_fingerprint, batch.indices.tobytes())
+        made = {name: references.get((name, *place), originals, make) for name, make in self.makers.items()}
+        full = unmasked(self.frame, batch).cpu().numpy()
+        mse = images.mse(originals, full)
+        out = {"mse": mse, "psnr": images.decibels(mse)}
+        out |= {name: reference.score(full) for name, reference in made.items()}
+        hidden = self.hidden(batch)
+        if hidden is not None:
+            flags = self.hidden_pixels(batch)
+            part = self.masked(batch, hidden).cpu().numpy()
+            mse = images.masked_mse(originals, part, flags)
+            pasted = images.paste(originals, part, flags)
+            out |= {"masked_mse": mse, "masked_psnr": images.decibels(mse)}
+            out |= {f"masked_{name}": reference.masked(pasted, flags) for name, reference in made.items()}
+        return {name: np.asarray(values, dtype=np.float32) for name, values in out.items()}
+
+
+def too_small(make: Any, trial: np.ndarray) -> str | None:
+    """Why a metric cannot be had of images of this size, or None."""
+    try:
+        make(trial)
+    except ProbeError as error:
+        return str(error)
+    return None
+
+
+class Pictures(_Reconstructing):
+    """`full`, `pasted`: uint8 (rows, H, W, 3), reconstructions without a mask, and with one (visible pixels pasted)."""
+
+    name = "pictures"
+
+    def rows(self, batch: Batch) -> Rows:
+        out = {"full": unmasked(self.frame, batch)}
+        hidden = self.hidden(batch)
+        if hidden is not None:
+            flags = torch.from_numpy(self.hidden_pixels(batch))[:, None].to(batch.images.device)
+            originals = torch.from_numpy(originals_of(self.frame, batch.images)).to(batch.images.device)
+            out["pasted"] = torch.where(flags, self.masked(batch, hidden), originals)
+        return {name: (array * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy() for name, array in out.items()}

@@ -1,0 +1,274 @@
+"""What is kept of a forward. A recorder sees each layer as it is computed, keeps a few numbers per image, and lets it
+go.
+
+Recorders of one pass share its forward: asking for attention and features together costs one encoder call. Each lands
+in a store of its own, so that asking for one more later computes that one alone.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probekit.collect.frame import Batch, Frame, Source
+from probekit.data import ImageSet
+from probekit.measures import attention as attention_measures
+from probekit.measures import levels as level_measures
+from probekit.measures import spectrum as spectrum_measures
+
+Rows = dict[str, np.ndarray]
+
+
+class Recorder(abc.ABC):
+    """One kind of measurement. `version` grows whenever a stored number would differ."""
+
+    name: str
+    version = 1
+    wants_attention = False
+    whole = False
+    """Whether all rows must be seen in one go: such a take starts again after a kill."""
+
+    def __init__(self, frame: Frame, source: Source) -> None:
+        self.frame = frame
+        self.source = source
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What determines the numbers besides the frame's and the source's facts."""
+        return {}
+
+    @abc.abstractmethod
+    def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
+        """Take what is wanted of one layer (tokens float32)."""
+
+    @abc.abstractmethod
+    def rows(self, batch: Batch) -> Rows:
+        """The finished rows of this batch: arrays whose first axis is the batch's rows."""
+
+    def summary(self) -> Rows:
+        """What is known only after the last row, if anything; `whole` recorders alone may have it."""
+        return {}
+
+
+class Pooled(Recorder):
+    """`pooled`: float32 (rows, layers, poolings, width); for views (rows, layers, poolings, views, width)."""
+
+    name = "features"
+
+    def __init__(self, frame: Frame, source: Source) -> None:
+        super().__init__(frame, source)
+        self._layers: list[np.ndarray] = []
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"poolings": self.frame.poolings}
+
+    def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
+        pooled = torch.stack([self.frame.model.pool(tokens, name) for name in self.frame.poolings], dim=1)
+        array = pooled.cpu().numpy().astype(np.float32, copy=False)
+        if self.source.per_row > 1:
+            array = array.reshape(len(batch.indices), self.source.per_row, *array.shape[1:]).swapaxes(1, 2)
+        self._layers.append(array)
+
+    def rows(self, batch: Batch) -> Rows:
+        out = np.stack(self._layers, axis=1)
+        self._layers.clear()
+        return {"pooled": out}
+
+
+class LastPooled(Pooled):
+    """As `Pooled`, of the last layer alone: (rows, 1, poolings, width). For shifted test sets."""
+
+    name = "last_features"
+
+    def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
+        if index == self.frame.model.depth:
+            super().layer(index, tokens, attention, batch)
+
+
+NODES_PER_LEVEL = 2
+"""Latents of each level that are read; more would multiply the fits without changing what is asked."""
+
+
+def chosen_nodes(nodes: int) -> list[int]:
+    """Which nodes of a level (raster order on a square) are read: on the diagonal, evenly spread."""
+    side = round(nodes**0.5)
+    places = sorted({round(place) for place in np.linspace(0, side - 1, min(NODES_PER_LEVEL, side))})
+    return [place * side + place for place in places]
+
+
+def support(node: int, nodes: int, grid: tuple[int, int]) -> list[int]:
+    """Patches (raster order) under a latent's part of the image; where that is smaller than a patch, the one around
+    it.
+    """
+    side = round(nodes**0.5)
+    row, column = divmod(node, side)
+
+    def cut(place: int, cells: int) -> range:
+        start = place * cells // side
+        return range(start, max(start + 1, (place + 1) * cells // side))
+
+    return [y * grid[1] + x for y in cut(row, grid[0]) for x in cut(column, grid[1])]
+
+
+class Local(Recorder):
+    """`local`: float32 (rows, layers, nodes, width): tokens under a latent's support, averaged; levels 1..H in
+    order.
+    """
+
+    name = "local"
+
+    def __init__(self, frame: Frame, source: Source) -> None:
+        super().__init__(frame, source)
+        latents = source.image_set.latents or {}
+        self.weights = torch.zeros(
+            sum(len(chosen_nodes(latents[h].shape[1])) for h in sorted(latents)), np.prod(frame.grid)
+        )
+        row = 0
+        for level in sorted(latents):
+            nodes = latents[level].shape[1]
+            for node in chosen_nodes(nodes):
+                under = support(node, nodes, frame.grid)
+                self.weights[row, under] = 1 / len(under)
+                row += 1
+        self.weights = self.weights.to(frame.device)
+        self._layers: list[np.ndarray] = []
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"nodes": NODES_PER_LEVEL}
+
+    def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
+        patches = tokens[:, self.frame.model.num_prefix_tokens :]
+        self._layers.append(torch.matmul(self.weights, patches).cpu().numpy())
+
+    def rows(self, batch: Batch) -> Rows:
+        out = np.stack(self._layers, axis=1)
+        self._layers.clear()
+        return {"local": out}
+
+
+class AttentionStatistics(Recorder):
+    """`distance`, `entropy`, `nmi`: float32 (rows, blocks, heads)."""
+
+    name = "attention"
+    wants_attention = True
+
+    def __init__(self, frame: Frame, source: Source) -> None:
+        super().__init__(frame, source)
+        self.distances = attention_measures.patch_distances(frame.grid, frame.model.vit_patch_size, frame.device)
+        self._layers: list[Tensor] = []
+
+    def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
+        if attention is not None:
+            prefix = self.frame.model.num_prefix_tokens
+            found = attention_measures.statistics(attention, self.distances, num_prefix=prefix)
+            self._layers.append(torch.stack([found.distance, found.entropy, found.nmi]))
+
+    def rows(self, batch: Batch) -> Rows:
+        out = torch.stack(self._layers, dim=2).cpu().numpy().astype(np.float32)
+        self._layers.clear()
+        return dict(zip(("distance", "entropy", "nmi"), out, strict=True))
+
+
+class AttentionMaps(Recorder):
+    """Attention over the patches, heads averaged, rows summing to one; float32.
+
+    `cls`: (rows, blocks, patches), of [CLS]; `object`: (rows, patches), of the patch on the object (the image's centre
+    where no mask is known), last block; `rollout`: (rows, patches), of [CLS] through all blocks.
+    """
+
+    name = "attention_maps"
+    wants_attention = True
+
+    def __init__(self, frame: Frame, source: Source) -> None:
+        super().__init__(frame, source)
+        self.has_cls = "cls" in frame.model.poolings
+        self._cls: list[Tensor] = []
+        self._rollout = attention_measures.Rollout()
+        self._last: Tensor | None = None
+
+    def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
+        if attention is None:
+            return
+        prefix = self.frame.model.num_prefix_tokens
+        if self.has_cls:
+            self._cls.append(attention_measures.query_map(attention, 0, num_prefix=prefix))
+            self._rollout.update(attention)
+        if index == self.frame.model.depth:
+            queries = torch.from_numpy(object_patches(self.source.image_set, batch.indices, self.frame)) + prefix
+            self._last = attention_measures.query_map(attention, queries, num_prefix=prefix)
+
+    def rows(self, batch: Batch) -> Rows:
+        out = {"object": self._last.cpu().numpy()} if self._last is not None else {}
+        if self.has_cls:
+            out["cls"] = torch.stack(self._cls, dim=1).cpu().numpy()
+            prefix = self.frame.model.num_prefix_tokens
+            rolled = self._rollout.result()[:, 0, prefix:]
+            out["rollout"] = (rolled / rolled.sum(dim=1, keepdim=True)).cpu().numpy()
+        self._cls.clear()
+        self._rollout = attention_measures.Rollout()
+        return out
+
+
+def object_patches(image_set: ImageSet, indices: np.ndarray, frame: Frame) -> np.ndarray:
+    """For each image the patch nearest the centre of its object: int64 (n,)."""
+    rows, columns = frame.grid
+    if image_set.object_masks is None:
+        return np.full(len(indices), (rows // 2) * columns + columns // 2, dtype=np.int64)
+    masks = np.asarray(image_set.object_masks[indices], dtype=np.float64)
+    mass = np.maximum(masks.sum(axis=(1, 2)), 1e-12)
+    y = np.einsum("nhw,h->n", masks, np.arange(masks.shape[1]) + 0.5) / mass / masks.shape[1]
+    x = np.einsum("nhw,w->n", masks, np.arange(masks.shape[2]) + 0.5) / mass / masks.shape[2]
+    empty = masks.sum(axis=(1, 2)) == 0
+    y, x = np.where(empty, 0.5, y), np.where(empty, 0.5, x)
+    row = np.minimum((y * rows).astype(np.int64), rows - 1)
+    return row * columns + np.minimum((x * columns).astype(np.int64), columns - 1)
+
+
+class Moments(Recorder):
+    """Mean and variance of every token at its position, per layer: what the level spectrum centres on.
+
+    Rows: `seen`, so that the store has some. Summary: `mean`, `variance` (layers, tokens, width) float64, `count`.
+    """
+
+    name = "moments"
+    whole = True
+
+    def __init__(self, frame: Frame, source: Source) -> None:
+        super().__init__(frame, source)
+        self.layers = [level_measures.Moments() for _ in range(frame.layers)]
+
+    def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
+        self.layers[index].update(tokens.cpu().numpy())
+
+    def rows(self, batch: Batch) -> Rows:
+        return {"seen": np.ones(len(batch.indices), dtype=np.uint8)}
+
+    def summary(self) -> Rows:
+        mean = np.stack([moments.mean for moments in self.layers])
+        return {"mean": mean, "variance": np.stack([moments.variance for moments in self.layers])}
+
+
+class Fourier(Recorder):
+    """`fourier`: float32 (rows, layers, bins): Fourier log-amplitude of the patch tokens by frequency."""
+
+    name = "fourier"
+
+    def __init__(self, frame: Frame, source: Source) -> None:
+        super().__init__(frame, source)
+        self._layers: list[np.ndarray] = []
+
+    def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
+        patches = tokens[:, self.frame.model.num_prefix_tokens :]
+        maps = patches.reshape(len(patches), *self.frame.grid, -1).cpu().numpy()
+        self._layers.append(spectrum_measures.fourier_log_amplitude(maps).astype(np.float32))
+
+    def rows(self, batch: Batch) -> Rows:
+        out = np.stack(self._layers, axis=1)
+        self._layers.clear()
+        return {"fourier": out}

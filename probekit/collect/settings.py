@@ -1,0 +1,83 @@
+"""How to run, kept apart from what is measured.
+
+Batch size, device, workers and the cache may change how long a measurement takes but never the number, so they are in
+no cache key. What does change a number (precision, seed, mask ratio, the grid of the evaluation masks) is in `facts`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from probekit.errors import ProbeError, did_you_mean
+
+MASK_RATIO = 0.75
+"""Share of the image that the evaluation masks hide, for every checkpoint, whatever it was trained with."""
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+PICTURE_SIDE = 112
+"""Longest side, in pixels, of a picture that is kept for the report."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run the passes.
+
+    Args:
+        batch_size: images per forward.
+        precision: "float32", or "bfloat16" / "float16" for autocast.
+        workers: processes that decode images; 0 = a thread.
+        cache: keep measurements and probe results on disk.
+        seed: of masks, partners, views and fits.
+        mask_grid: (rows, columns) of the units that evaluation masks hide; None = the model's own grid.
+        picture_side: longest side of kept pictures, in pixels.
+    """
+
+    batch_size: int = 64
+    precision: str = "float32"
+    workers: int = 0
+    cache: bool = True
+    seed: int = 0
+    mask_grid: tuple[int, int] | None = None
+    picture_side: int = PICTURE_SIDE
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ProbeError(f"precision={self.precision!r} is unknown. {did_you_mean(self.precision, PRECISIONS)}")
+        if self.batch_size < 1:
+            raise ProbeError(f"batch_size={self.batch_size}; expected 1 or more.")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What determines numbers, JSON-able."""
+        return {"precision": self.precision, "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images each part of a measurement uses: the first that many of its split.
+
+    Args:
+        train, val, test: features, for fits, selection and report.
+        images: of the test split, for attention statistics and reconstruction metrics.
+        pairs: of the test split, for the level spectrum (each with one partner per level).
+        objects: of the test split, for LiDAR's views; `views` per image.
+        shifted: of each shifted test set.
+        gradients: of the test split, for integrated gradients.
+        pictures: of the test split, kept as pictures.
+    """
+
+    train: int = 2000
+    val: int = 500
+    test: int = 1000
+    images: int = 256
+    pairs: int = 500
+    objects: int = 150
+    views: int = 8
+    shifted: int = 500
+    gradients: int = 32
+    pictures: int = 8
+
+    def split(self, name: str) -> int:
+        return {"train": self.train, "val": self.val, "test": self.test}[name]

@@ -1,0 +1,282 @@
+"""The two public functions and what they share: opening checkpoints, agreeing on masks, and putting tiles together."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from probekit import schema
+from probekit.collect import Counts, Sets, Settings
+from probekit.collect.settings import PICTURE_SIDE
+from probekit.errors import ProbeError, ResultsError
+from probekit.evaluation import combining, suites
+from probekit.evaluation.single import Tile, folders, make_tile
+
+if TYPE_CHECKING:
+    from probekit.models import Checkpoint
+
+
+def evaluate(
+    ckpt: Any,
+    suite: str | Sequence[str] = "high_level",
+    data: Any = None,
+    *,
+    batch_size: int = 64,
+    device: str = "auto",
+    precision: str = "float32",
+    workers: int = 0,
+    cache: bool = True,
+    seed: int = 0,
+    counts: Counts | Mapping[str, int] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> xr.Dataset:
+    """Measure one checkpoint.
+
+    Args:
+        ckpt: a `Checkpoint`, or anything that `probekit.load` takes.
+        suite: a suite ("high_level", "low_level", "attention", "latents", "label_free", "paper", "all"), a probe's
+            name, or a list of probe names.
+        data: an image set's spec, `ImageSet`, pair of arrays, torch `Dataset`, dict split -> ImageSet, or a list of
+            those; None for the sets that the suite needs, all of which ship; "own" for those of them that fit what the
+            checkpoint was trained on.
+        batch_size: images per forward; like `device` and `workers` it does not change results.
+        device: "auto", "cpu", "cuda", ...
+        precision: "float32", or "bfloat16" / "float16" for autocast.
+        workers: processes that decode images.
+        cache: keep measurements and results, and use those that are kept.
+        seed: of evaluation masks, partners, views, fits and intervals.
+        counts: how many images to use, e.g. `{"train": 500, "test": 200}`; None for the suite's own.
+        options: probe name -> its options, e.g. `{"linear_probe": {"preset": "mae-lars-90"}}`.
+
+    Returns:
+        A dataset as `probekit.schema` describes, dims checkpoint = 1 and data. What a checkpoint or an image set cannot
+        give is named with its reason in the attribute `not_applicable`.
+
+    Raises:
+        ProbeError: an unknown suite, probe or option; features that are not finite; a probe asked for by name that
+            cannot run. What was computed until then is in the cache, and in the error's `results`.
+    """
+    return compare(
+        [ckpt], suite, data, batch_size=batch_size, device=device, precision=precision, workers=workers, cache=cache,
+        seed=seed, counts=counts, options=options,
+    )  # fmt: skip
+
+
+def compare(
+    ckpts: Sequence[Any],
+    suite: str | Sequence[str] = "high_level",
+    data: Any = None,
+    *,
+    names: Sequence[str] | None = None,
+    mixed: bool = False,
+    batch_size: int = 64,
+    device: str = "auto",
+    precision: str = "float32",
+    workers: int = 0,
+    cache: bool = True,
+    seed: int = 0,
+    counts: Counts | Mapping[str, int] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> xr.Dataset:
+    """Measure several checkpoints on the same images and line them up.
+
+    Args:
+        ckpts: checkpoints or what `probekit.load` takes; a results dataset, or the path of a `.nc` file, is taken as
+            measured.
+        names: labels along `checkpoint`, as many as checkpoints; None for their own, made distinct.
+        mixed: line up numbers of different protocols too, marked in the attribute `mixed_protocols`.
+
+    Other arguments, and errors: as in `evaluate`. Shorter checkpoints have NaN in layers that they lack;
+        `relative_depth`
+    is a coordinate. Evaluation masks hide the same part of the image for every checkpoint.
+
+    Raises:
+        ResultsError: datasets of different protocols, and not `mixed`.
+    """
+    if isinstance(ckpts, str | Path) or not isinstance(ckpts, Sequence):
+        raise ProbeError("compare takes a list of checkpoints; for a single one call evaluate.")
+    if not ckpts:
+        raise ProbeError("compare was given no checkpoint.")
+    options = dict(options or {})
+    chosen = suites.plans(suite, None if data == "own" else data, _counts(counts))
+    _check_options(options, chosen)
+    settings = Settings(batch_size=batch_size, precision=precision, workers=workers, cache=cache, seed=seed)
+    measured = [_measured(one) for one in ckpts]
+    opened = [None if there is not None else _opened(one, device) for one, there in zip(ckpts, measured, strict=True)]
+    live = _distinct(opened, measured, names)
+    settings = _agreed(live, settings)
+    work = Work(settings, options)
+    parts = []
+    for checkpoint, there in zip(opened, measured, strict=True):
+        if there is not None:
+            parts += combining.tiles(there)
+            work.keep(there)
+        elif checkpoint is not None:
+            parts += work.evaluate(checkpoint, _fitting(checkpoint, chosen) if data == "own" else chosen)
+    return work.finish(parts, mixed, suites.describe(suite))
+
+
+class Work:
+    """One call: opened image sets, and what is known so far."""
+
+    def __init__(self, settings: Settings, options: Mapping[str, Mapping[str, Any]]) -> None:
+        self.settings, self.options = settings, options
+        self.reasons: dict[str, dict[str, str]] = {}
+        self.records: list[dict[str, Any]] = []
+        self.failures: list[ProbeError] = []
+        self._sets: dict[Any, Sets] = {}
+
+    def sets(self, plan: suites.Plan) -> Sets:
+        key = (plan.data if isinstance(plan.data, str) else id(plan.data), plan.counts)
+        if key not in self._sets:
+            self._sets[key] = Sets(plan.data, plan.counts)
+        return self._sets[key]
+
+    def evaluate(self, checkpoint: Checkpoint, plans: Sequence[suites.Plan]) -> list[xr.Dataset]:
+        """One tile per plan."""
+        out = []
+        for plan in plans:
+            tile = make_tile(checkpoint, self.sets(plan), plan.probes, self.settings, self.options, plan.explicit)
+            with folders(self.settings.cache) as (measurements, results):
+                out.append(tile.run(measurements, results))
+            self.note(tile, checkpoint.name)
+        return out
+
+    def note(self, tile: Tile, name: str) -> None:
+        mine = self.reasons.setdefault(name, {})
+        for probe, reason in tile.reasons.items():
+            mine[probe] = f"{mine[probe]}; {reason}" if probe in mine else reason
+        self.records.append({"checkpoint_name": name, "data_name": tile.sets.name, **tile.provenance()})
+        self.failures += tile.failures
+
+    def keep(self, ds: xr.Dataset) -> None:
+        """Take over the record of a dataset that was measured before."""
+        for name, reasons in schema.not_applicable(ds).items():
+            self.reasons.setdefault(name, {}).update(reasons)
+        self.records.append({"from_results": schema.provenance(ds)})
+
+    def finish(self, parts: Sequence[xr.Dataset], mixed: bool, suite: Mapping[str, Any]) -> xr.Dataset:
+        """The whole dataset, checked; or the error of what could not run, with the dataset in its `results`."""
+        ds = combining.lined_up(parts, mixed=mixed)
+        ds.attrs = {
+            "schema_version": schema.SCHEMA_VERSION,
+            "not_applicable": json.dumps({name: reasons for name, reasons in self.reasons.items() if reasons}),
+            "provenance": schema.stamp(**suite, records=self.records),
+        }
+        described(ds)
+        if self.failures:
+            raise _failed(self.failures, ds)
+        if not schema.result_names(ds):
+            raise ProbeError(f"None of the probes could run: {ds.attrs['not_applicable']}.")
+        return schema.validate(ds)
+
+
+def _failed(failures: Sequence[ProbeError], ds: xr.Dataset) -> ProbeError:
+    kept = ", ".join(schema.result_names(ds))
+    more = f" ({len(failures) - 1} more probes failed.)" if len(failures) > 1 else ""
+    there = (
+        f" What was computed ({kept}) is in this error's `results`, and in the cache if one is used." if kept else ""
+    )
+    error = ProbeError(f"{failures[0]}{more}{there}")
+    error.results = ds  # type: ignore[attr-defined]
+    return error
+
+
+def described(ds: xr.Dataset) -> None:
+    """Say along each dimension what a step means."""
+    for dim in ds.dims:
+        if dim in ds.coords and dim in schema.DIMS and "long_name" not in ds[dim].attrs:
+            ds[dim].attrs["long_name"] = schema.DIMS[str(dim)]
+
+
+def _counts(counts: Counts | Mapping[str, int] | None) -> Counts | None:
+    if counts is None or isinstance(counts, Counts):
+        return counts
+    known = Counts.__dataclass_fields__
+    for name, value in counts.items():
+        if name not in known or value < 1:
+            raise ProbeError(f"counts={dict(counts)}: expected numbers of at least 1 for some of {', '.join(known)}.")
+    return replace(Counts(), **counts)
+
+
+def _check_options(options: Mapping[str, Any], chosen: Sequence[suites.Plan]) -> None:
+    running = {name for plan in chosen for name in plan.probes}
+    for name in options:
+        if name not in running:
+            suites.listed([name])
+            raise ProbeError(
+                f"options were given for {name}, which is not among the probes to run: {', '.join(sorted(running))}."
+            )
+
+
+def _measured(source: Any) -> xr.Dataset | None:
+    """The dataset, if `source` is one or a results file."""
+    if isinstance(source, xr.Dataset):
+        return schema.validate(source)
+    if isinstance(source, str | Path) and str(source).endswith(".nc"):
+        return schema.read(source)
+    return None
+
+
+def _opened(source: Any, device: str) -> Checkpoint:
+    from probekit import models
+
+    if isinstance(source, models.Checkpoint):
+        return source
+    checkpoint: Checkpoint = models.load(source, device=device)
+    return checkpoint
+
+
+def _distinct(
+    opened: list[Checkpoint | None], measured: Sequence[xr.Dataset | None], names: Sequence[str] | None
+) -> list[Checkpoint]:
+    """Give every live checkpoint a name of its own, in place; returns the live ones."""
+    live = [index for index, one in enumerate(opened) if one is not None]
+    if names is not None and len(names) != len(live):
+        raise ProbeError(f"{len(names)} names for {len(live)} checkpoints.")
+    taken = [str(name) for ds in measured if ds is not None for name in ds.checkpoint.values]
+    if len(set(taken)) < len(taken):
+        twice = sorted({name for name in taken if taken.count(name) > 1})
+        raise ResultsError(
+            f"More than one of the datasets has a checkpoint named {twice[0]!r}; rename it in one of them."
+        )
+    used = set(taken)
+    for position, index in enumerate(live):
+        checkpoint = opened[index]
+        assert checkpoint is not None
+        base = str(names[position]) if names is not None else checkpoint.name
+        name, again = base, 2
+        while name in used:
+            name, again = f"{base} ({again})", again + 1
+        used.add(name)
+        card = copy.copy(checkpoint.card)  # keeps what was computed on it, such as the sha256
+        card.name = name
+        opened[index] = replace(checkpoint, card=card)
+    return [one for one in opened if one is not None]
+
+
+def _agreed(live: Sequence[Checkpoint], settings: Settings) -> Settings:
+    """Masks on the finest grid that fits all ViT patches, and pictures of one size."""
+    if not live:
+        return settings
+    sizes = [(one.preprocess.height, one.preprocess.width) for one in live]
+    grids = [one.model.grid(*size) for one, size in zip(live, sizes, strict=True)]
+    grid = math.gcd(*(grid[0] for grid in grids)), math.gcd(*(grid[1] for grid in grids))
+    side = min(PICTURE_SIDE, *(max(size) for size in sizes))
+    return replace(settings, mask_grid=grid, picture_side=side)
+
+
+def _fitting(checkpoint: Checkpoint, chosen: Sequence[suites.Plan]) -> list[suites.Plan]:
+    """Of the plans, those that fit what the checkpoint was trained on; all of them if that is unknown."""
+    wanted = suites.own(checkpoint.card.data)
+    fitting = [plan for plan in chosen if wanted is None or plan.data in wanted]
+    if wanted is None or not fitting:
+        return list(chosen)
+    return [replace(plan, data=wanted[plan.data]) for plan in fitting]

@@ -1,0 +1,60 @@
+"""Finished probe results on disk: one `.npz` per probe, checkpoint and image set, read back in a millisecond.
+
+Only what determines the numbers is in the name, so the file is right or absent. It is written whole; one that cannot be
+written or read is as good as absent, and the reason is said once.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from probekit import cache
+
+Arrays = dict[str, xr.DataArray]
+
+
+def save(file: Path, arrays: Mapping[str, xr.DataArray], facts: Mapping[str, Any]) -> None:
+    """Write a probe's arrays; a failure is a warning, since the caller has the numbers."""
+    described = {
+        name: {
+            "dims": list(array.dims),
+            "coords": {str(dim): array.coords[dim].values.tolist() for dim in array.dims if dim in array.coords},
+            "attrs": array.attrs,
+        }
+        for name, array in arrays.items()
+    }
+    text = json.dumps({"arrays": described, "facts": facts})
+    try:
+        with cache.written_whole(file) as part, open(part, "wb") as handle:
+            np.savez(
+                handle, description=np.array(text), **{f"array_{name}": array.values for name, array in arrays.items()}
+            )
+    except OSError as error:
+        warnings.warn(
+            f"The result cannot be kept in {file.parent} ({error.strerror or error}); it is in the returned dataset "
+            f"only, and the "
+            "next call will compute it again. Point PROBEKIT_CACHE at a folder with room to avoid that.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def load(file: Path) -> Arrays | None:
+    """The arrays of an earlier run, or None."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            described = json.loads(str(stored["description"]))["arrays"]
+            return {
+                name: xr.DataArray(stored[f"array_{name}"], dims=one["dims"], coords=one["coords"], attrs=one["attrs"])
+                for name, one in described.items()
+            }
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,243 @@
+"""One checkpoint on one image set: what lies in the caches is read, what is missing is measured in one pass, probed,
+kept.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from probekit import cache, probes
+from probekit.collect import Counts, Frame, Measurements, Sets, Settings
+from probekit.data import SPLITS
+from probekit.errors import ProbeError
+from probekit.evaluation import results, theory
+from probekit.probes import Probe
+
+if TYPE_CHECKING:
+    from probekit.models import Checkpoint
+
+SHARED = ("example_image", "example_hidden", "label", "group")
+"""Arrays that are facts of the image set, not of the checkpoint."""
+
+
+@contextmanager
+def folders(use_cache: bool) -> Iterator[tuple[Path, Path | None]]:
+    """(folder of measurements, folder of results or None): in the cache, or scratch that goes afterwards.
+
+    A cache folder that cannot be written is said once, and the evaluation goes on without it.
+    """
+    if use_cache:
+        root = cache.folder()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=root):
+                pass
+        except OSError as error:
+            warnings.warn(
+                f"The cache folder {root} cannot be written ({error.strerror or error}): going on without a cache, so "
+                f"nothing will "
+                "be there for the next call. Point PROBEKIT_CACHE at a writable folder.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        else:
+            yield cache.folder("measurements"), cache.folder("results")
+            return
+    with tempfile.TemporaryDirectory(prefix="probekit-") as scratch:
+        yield Path(scratch), None
+
+
+class Tile:
+    """The evaluation of one checkpoint on one image set.
+
+    Args:
+        frame, sets: what is measured.
+        chosen: probes with their settings.
+        explicit: the user named the probes, so one that cannot run is an error.
+    """
+
+    def __init__(self, frame: Frame, sets: Sets, chosen: Mapping[str, dict[str, Any]], *, explicit: bool) -> None:
+        self.frame, self.sets, self.chosen, self.explicit = frame, sets, chosen, explicit
+        self.reasons: dict[str, str] = {}
+        self.forwards = 0
+        self.failures: list[ProbeError] = []
+
+    def run(self, measurements_root: Path, results_root: Path | None) -> xr.Dataset:
+        """The dataset, dims checkpoint = 1 and data = 1. Failures of single probes are kept in `failures`."""
+        arrays: results.Arrays = {}
+        missing: dict[str, Path | None] = {}
+        for name, settings in self.chosen.items():
+            probe = probes.find(name)
+            file = None if results_root is None else results_root / f"{self.key(probe, settings)}.npz"
+            stored = results.load(file) if file else None
+            if stored is not None:
+                arrays |= stored
+                continue
+            reason = probe.lacking(self.frame, self.sets)
+            if reason:
+                self.cannot(name, ProbeError(f"The probe {name} cannot run on {self.sets.name}: {reason}."), reason)
+                continue
+            missing[name] = file
+        if missing:
+            arrays |= self.measure(missing, measurements_root)
+        return self.dataset(arrays)
+
+    def cannot(self, name: str, error: ProbeError, reason: str) -> None:
+        self.reasons[name] = f"{self.sets.name}: {reason}"
+        if self.explicit:
+            self.failures.append(error)
+
+    def measure(self, missing: Mapping[str, Path | None], root: Path) -> results.Arrays:
+        """Run the probes whose results are not in the cache."""
+        measurements = Measurements(self.frame, self.sets, root)
+        measurements.gather(need for name in missing for need in probes.find(name).needs)
+        self.forwards += measurements.forwards
+        out: results.Arrays = {}
+        for name, file in missing.items():
+            try:
+                found = self.probe(name, measurements)
+            except ProbeError as error:
+                self.cannot(name, error, str(error))
+                continue
+            if file is not None:
+                results.save(file, found, self.facts(probes.find(name), self.chosen[name]))
+            out |= found
+        return out
+
+    def probe(self, name: str, measurements: Measurements) -> results.Arrays:
+        probe = probes.find(name)
+        found = probe.run(measurements, **self.chosen[name])
+        changed = {key: value for key, value in self.chosen[name].items() if value != probe.options[key]}
+        for variable in probe.variables:
+            if variable.name in found:
+                attrs = found[variable.name].attrs
+                attrs["probe"] = name
+                attrs["counts"] = json.dumps(self.used(), sort_keys=True)
+                attrs["precision"] = self.frame.settings.precision
+                attrs["options"] = json.dumps(changed, sort_keys=True)
+        return found
+
+    def used(self) -> dict[str, int]:
+        """How many images of each split."""
+        return {split: self.sets.size(split) for split in SPLITS if self.sets.has(split)}
+
+    def facts(self, probe: Probe, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What determines a probe's numbers."""
+        sets = self.sets
+        shifts = {spec: sets.shifted(spec).fingerprint for spec in sets.shifts} if "shifts" in probe.needs else {}
+        run = self.frame.settings
+        return {
+            "probe": probe.name,
+            "versions": probe.version,
+            "settings": dict(settings),
+            "frame": self.frame.facts,
+            "images": {split: sets[split].fingerprint for split in SPLITS if sets.has(split)},
+            "shifts": shifts,
+            "counts": asdict(sets.counts),
+            "run": {**run.facts, "mask_grid": self.frame.mask_grid, "picture_side": run.picture_side},
+        }
+
+    def key(self, probe: Probe, settings: Mapping[str, Any]) -> str:
+        return cache.key(**self.facts(probe, settings))
+
+    # --- labels -----------------------------------------------------------------------------------------------------
+
+    def dataset(self, arrays: results.Arrays) -> xr.Dataset:
+        """The labelled dataset of this tile."""
+        name, data = self.frame.checkpoint.name, self.sets.name
+        labelled = {}
+        for key, array in {**arrays, **self.label(), **theory.beside(self.frame, self.sets)}.items():
+            attrs = array.attrs
+            array = array.expand_dims({"data": [data]} if key in SHARED else {"checkpoint": [name], "data": [data]})
+            array.attrs = attrs
+            labelled[key] = array
+        ds = xr.Dataset(labelled, coords={"checkpoint": [name], "data": [data]})
+        ds = ds.assign_coords(self.coordinates(ds))
+        ds.attrs["not_applicable"] = json.dumps({name: self.reasons} if self.reasons else {})
+        return ds
+
+    def label(self) -> results.Arrays:
+        if not self.sets.has("test"):
+            return {}
+        test = self.sets["test"]
+        attrs = {"long_name": "Class of the test image", "classes": list(test.classes)}
+        rows = self.sets.size("test")
+        out = {"label": xr.DataArray(test.labels[:rows], dims=("image",), attrs=attrs)}
+        if test.groups is not None:
+            attrs = {"long_name": "Group of the test image: what intervals resample; -1 where images are independent"}
+            out["group"] = xr.DataArray(np.asarray(test.groups[:rows], dtype=np.int64), dims=("image",), attrs=attrs)
+        return out
+
+    def coordinates(self, ds: xr.Dataset) -> dict[str, Any]:
+        """Facts of the checkpoint, as coordinates on it."""
+        card, model = self.frame.checkpoint.card, self.frame.model
+        numbers = {
+            "mask_ratio": card.mask_ratio,
+            "patch_size": card.patch_size,
+            "vit_patch_size": card.vit_patch_size,
+            "seed": card.seed,
+            "images_seen": card.images_seen,
+            "normalised_targets": model.normalised_targets if model.has_decoder else None,
+            "image_height": self.frame.size[0],
+            "depth": model.depth,
+        }
+        coords: dict[str, Any] = {
+            key: ("checkpoint", [math.nan if value is None else float(value)]) for key, value in numbers.items()
+        }
+        coords["trained_on"] = ("checkpoint", [str(card.data or "")])
+        coords["data_fingerprint"] = ("data", [self.sets.any.fingerprint])
+        if "layer" in ds.dims:
+            depth = np.asarray(ds["layer"].values, dtype=np.float64) / model.depth
+            coords["relative_depth"] = (
+                ("checkpoint", "layer"),
+                depth[None],
+                {"long_name": "Layer / number of blocks", "units": "1"},
+            )
+        return coords
+
+    def provenance(self) -> dict[str, Any]:
+        """For the record, besides what the attributes say."""
+        card, sets = self.frame.checkpoint.card, self.sets
+        return {
+            "checkpoint": {
+                "source": str(self.frame.checkpoint.source),
+                "sha256": card.sha256,
+                "architecture": card.architecture,
+                "licence": card.licence,
+            },
+            "data": {
+                "spec": sets.any.spec,
+                "fingerprints": {split: sets[split].fingerprint for split in SPLITS if sets.has(split)},
+                "counts": asdict(sets.counts),
+                "licence": sets.any.licence,
+            },
+            "settings": asdict(self.frame.settings),
+            "forwards": self.forwards,
+        }
+
+
+def make_tile(
+    checkpoint: Checkpoint,
+    source: Sets,
+    names: tuple[str, ...],
+    settings: Settings,
+    options: Mapping[str, Mapping[str, Any]],
+    explicit: bool,
+) -> Tile:
+    """A tile, with the options of its probes checked."""
+    chosen = {name: probes.find(name).settings(options.get(name)) for name in names}
+    return Tile(Frame(checkpoint, settings), source, chosen, explicit=explicit)
+
+
+__all__ = ["Counts", "Tile", "folders", "make_tile"]

@@ -1,0 +1,174 @@
+"""Suites: frozen, versioned lists of probes, each with the image sets it runs on and how many images of them.
+
+A suite is never edited once published: a change of probes, sets or counts is a new version, since it changes numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from probekit import probes
+from probekit.collect import Counts
+from probekit.data import ImageSet
+from probekit.errors import ProbeError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Probes on one image set; `explicit` where the user named them, so that one that cannot run is an error."""
+
+    data: Any
+    probes: tuple[str, ...]
+    counts: Counts = field(default_factory=Counts)
+    explicit: bool = False
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A published list of plans."""
+
+    version: int
+    summary: str
+    plans: tuple[Plan, ...]
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """All of its probes, in order of first use."""
+        return tuple(dict.fromkeys(name for plan in self.plans for name in plan.probes))
+
+
+QUADTREE, SHAPES, PHOTOS = "quadtree", "shapes", "photos"
+ATTENTION = ("attention_distance", "attention_entropy", "attention_nmi")
+CLASSES = ("linear_probe", "knn")
+LATENTS = ("latent_recovery", "level_spectrum")
+SHIFTED = ("robustness", "shape_bias")
+EVERYTHING = (
+    *CLASSES,
+    *LATENTS,
+    "reconstruction",
+    *ATTENTION,
+    "attention_maps",
+    "object_focus",
+    "label_free",
+    "low_level",
+    *SHIFTED,
+    "embedding",
+)
+
+SUITES: dict[str, Suite] = {
+    "high_level": Suite(
+        1,
+        "what is known of classes, shapes and the latents of a generating process",
+        (Plan(QUADTREE, (*CLASSES, *LATENTS)), Plan(SHAPES, (*CLASSES, *SHIFTED, "object_focus"))),
+    ),
+    "low_level": Suite(
+        1, "pixels, colour, contrast, orientation, texture", (Plan(PHOTOS, ("reconstruction", "low_level")),)
+    ),
+    "attention": Suite(
+        1,
+        "where attention goes",
+        (Plan(PHOTOS, (*ATTENTION, "attention_maps")), Plan(SHAPES, (*ATTENTION, "object_focus"))),
+    ),
+    "latents": Suite(1, "the level of representation on a known generating process", (Plan(QUADTREE, LATENTS),)),
+    "label_free": Suite(1, "measures that need no labels", (Plan(SHAPES, ("label_free",)),)),
+    "paper": Suite(
+        1,
+        "the experiments of the paper, on the image sets that ship",
+        (
+            Plan(QUADTREE, (*CLASSES, *LATENTS, "reconstruction", *ATTENTION)),
+            Plan(SHAPES, (*CLASSES, *SHIFTED, "object_focus", "label_free", "embedding")),
+            Plan(PHOTOS, ("reconstruction", *ATTENTION, "attention_maps", "low_level")),
+        ),
+    ),
+    "all": Suite(
+        1,
+        "every probe on every image set that ships",
+        tuple(Plan(data, EVERYTHING) for data in (QUADTREE, SHAPES, PHOTOS)),
+    ),
+}
+"""Name -> suite."""
+
+HOME = {
+    **dict.fromkeys(LATENTS, QUADTREE),
+    **dict.fromkeys((*ATTENTION, "attention_maps", "reconstruction", "low_level"), PHOTOS),
+}
+"""The image set on which a probe runs when it is asked for by name without data; `shapes` for the others."""
+
+
+def plans(suite: str | Sequence[str], data: Any = None, counts: Counts | None = None) -> list[Plan]:
+    """What to run where.
+
+    Args:
+        suite: a suite's name, a probe's name, or a list of probe names.
+        data: None (the suite's own sets), one source, or a list of them.
+        counts: how many images, instead of the plans' own.
+
+    Raises:
+        ProbeError: an unknown suite or probe.
+    """
+    found = (
+        _named(suite)
+        if data is None
+        else _on(suite, data if isinstance(data, list | tuple) and not _pair(data) else [data])
+    )
+    return [Plan(plan.data, plan.probes, counts or plan.counts, plan.explicit) for plan in found]
+
+
+def _pair(data: Sequence[Any]) -> bool:
+    """Whether this is one data set as (images, labels), not a list of sets."""
+    return len(data) == 2 and all(hasattr(part, "shape") for part in data)
+
+
+def listed(suite: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of the probes asked for one by one; every one exists."""
+    chosen = (suite,) if isinstance(suite, str) else tuple(suite)
+    if not chosen:
+        raise ProbeError(f"An empty list of probes. Known: {', '.join(probes.names())}.")
+    for name in chosen:
+        if name not in probes.names():
+            known = [*SUITES, *probes.names()] if isinstance(suite, str) else probes.names()
+            what = "suite or probe" if isinstance(suite, str) else "probe"
+            raise ProbeError(f"No {what} is called {name!r}. {did_you_mean(name, known, limit=30)}")
+    return tuple(dict.fromkeys(chosen))
+
+
+def _named(suite: str | Sequence[str]) -> list[Plan]:
+    if isinstance(suite, str) and suite in SUITES:
+        return list(SUITES[suite].plans)
+    grouped: dict[str, list[str]] = {}
+    for name in listed(suite):
+        grouped.setdefault(HOME.get(name, SHAPES), []).append(name)
+    return [Plan(data, tuple(names), explicit=True) for data, names in grouped.items()]
+
+
+def _on(suite: str | Sequence[str], data: Sequence[Any]) -> list[Plan]:
+    if not (isinstance(suite, str) and suite in SUITES):
+        return [Plan(one, listed(suite), explicit=True) for one in data]
+    chosen = SUITES[suite]
+    out = []
+    for one in data:
+        home = str(one).partition("?")[0] if isinstance(one, str) else one.name if isinstance(one, ImageSet) else None
+        same = next((plan for plan in chosen.plans if plan.data == home), None)
+        out.append(Plan(one, same.probes if same else chosen.probes, same.counts if same else Counts()))
+    return out
+
+
+def describe(suite: str | Sequence[str]) -> dict[str, Any]:
+    """For provenance: the suite's name and version, or the probes asked for."""
+    if isinstance(suite, str) and suite in SUITES:
+        return {"suite": suite, "suite_version": SUITES[suite].version}
+    return {"suite": list(listed(suite))}
+
+
+def own(training_data: str | None) -> Mapping[str, str] | None:
+    """Which shipped sets fit a checkpoint by what it was trained on: plan data -> spec to use; None = no opinion.
+
+    One that was trained on the generated quadtree sees the same process again; every other sees pictures.
+    """
+    if training_data is None:
+        return None
+    if training_data.split(":")[0].split("?")[0].strip().lower() == QUADTREE:
+        return {QUADTREE: training_data}
+    return {SHAPES: SHAPES, PHOTOS: PHOTOS}

@@ -1,0 +1,179 @@
+"""Probes: each is one file in this folder, and its presence registers it. Adding one touches nothing else.
+
+A probe file has a docstring (its first line is the probe's line in `probekit probes`) and
+
+- `VARIABLES`: the `schema.Variable`s that `run` returns;
+- `NEEDS`: names of measurements (`collect.measurements.NEEDS` and `EXTRA`) that must have been taken;
+- `REQUIRES`: what the checkpoint and the image set must have, from `REQUIREMENTS` below;
+- `OPTIONS`: its settings with their defaults, JSON-able; other values go into the variables' attribute `options`;
+- `run(measurements, **options) -> dict name -> xr.DataArray`, from `Variable.arrays`; further arrays (pictures) may
+come along.
+
+A file whose name starts with an underscore is shared code, not a probe.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from probekit.collect import Measurements
+from probekit.collect.frame import Frame
+from probekit.collect.sets import Sets
+from probekit.errors import ProbeError, did_you_mean
+from probekit.schema import Variable
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A probe as its file describes it."""
+
+    name: str
+    summary: str
+    variables: tuple[Variable, ...]
+    needs: tuple[str, ...]
+    requires: tuple[str, ...]
+    options: Mapping[str, Any]
+    run: Callable[..., dict[str, xr.DataArray]]
+
+    @property
+    def version(self) -> list[int]:
+        return [variable.version for variable in self.variables]
+
+    def settings(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Its options with the defaults filled in; an unknown one is an error."""
+        given = dict(options or {})
+        for name in given:
+            if name not in self.options:
+                raise ProbeError(f"The probe {self.name} has no option {name!r}. {did_you_mean(name, self.options)}")
+        return {**self.options, **given}
+
+    def lacking(self, frame: Frame, sets: Sets) -> str | None:
+        """Why this probe has no number for this checkpoint on this image set; None if it has."""
+        for name in self.requires:
+            reason = REQUIREMENTS[name](frame, sets)
+            if reason:
+                return reason
+        return None
+
+
+def _decoder(frame: Frame, sets: Sets) -> str | None:
+    return (
+        None if frame.model.has_decoder else "the checkpoint is an encoder alone: it has no decoder to reconstruct with"
+    )
+
+
+def _attention(frame: Frame, sets: Sets) -> str | None:
+    kind = type(frame.model.encoder.blocks[0]).__name__
+    return None if frame.model.has_attention else f"the attention of {kind} blocks cannot be read"
+
+
+def _cls(frame: Frame, sets: Sets) -> str | None:
+    return None if "cls" in frame.poolings else "the checkpoint has no [CLS] token"
+
+
+def _splits(frame: Frame, sets: Sets) -> str | None:
+    missing = [split for split in ("train", "val", "test") if not sets.has(split)]
+    return (
+        f"the image set has no {' and no '.join(missing)} split; give a dict of image sets with all three"
+        if missing
+        else None
+    )
+
+
+def _test(frame: Frame, sets: Sets) -> str | None:
+    return None if sets.has("test") else "the image set has no test split"
+
+
+def _classes(frame: Frame, sets: Sets) -> str | None:
+    labels = sets.any.labels
+    found = len(np.unique(labels))
+    if found < 2:
+        return (
+            f"the image set has one class only ({sets.any.classes[int(labels[0])]!r}); a classifier needs two or more"
+        )
+    return None
+
+
+def _latents(frame: Frame, sets: Sets) -> str | None:
+    return None if sets.any.height is not None else "the latents of these images are not known (they are on 'quadtree')"
+
+
+def _masks(frame: Frame, sets: Sets) -> str | None:
+    return None if sets.any.object_masks is not None else "the image set has no object masks (it has on 'shapes')"
+
+
+def _conflict(frame: Frame, sets: Sets) -> str | None:
+    return None if conflict_spec(sets) else "the image set has no shifted version with conflicting shape and texture"
+
+
+def _shifts(frame: Frame, sets: Sets) -> str | None:
+    return None if sets.shifts else "the image set has no shifted versions (it has on 'shapes')"
+
+
+def conflict_spec(sets: Sets) -> str | None:
+    """Which shifted set has images whose shape and texture are of different classes."""
+    for spec in sets.shifts:
+        shifted = sets.shifted(spec)
+        shape, texture = shifted.shape_labels, shifted.texture_labels
+        if shape is not None and texture is not None and bool(np.any(np.asarray(shape) != np.asarray(texture))):
+            return spec
+    return None
+
+
+REQUIREMENTS: dict[str, Callable[[Frame, Sets], str | None]] = {
+    "decoder": _decoder,
+    "attention": _attention,
+    "cls": _cls,
+    "splits": _splits,
+    "test": _test,
+    "classes": _classes,
+    "latents": _latents,
+    "object_masks": _masks,
+    "conflict": _conflict,
+    "shifts": _shifts,
+}
+"""Name -> function that gives the reason why it is not met, or None."""
+
+
+def names() -> list[str]:
+    """Names of all probes, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+@cache
+def find(name: str) -> Probe:
+    """The probe of this name.
+
+    Raises:
+        ProbeError: there is none.
+    """
+    if name not in names():
+        raise ProbeError(f"No probe is called {name!r}. {did_you_mean(name, names(), limit=20)}")
+    module = import_module(f"{__name__}.{name}")
+    summary = inspect.cleandoc(module.__doc__ or "").splitlines()[0]
+    return Probe(
+        name,
+        summary,
+        tuple(module.VARIABLES),
+        tuple(module.NEEDS),
+        tuple(module.REQUIRES),
+        dict(module.OPTIONS),
+        module.run,
+    )
+
+
+def describe(name: str) -> str:
+    """A probe's one line."""
+    return find(name).summary
+
+
+__all__ = ["REQUIREMENTS", "Measurements", "Probe", "conflict_spec", "describe", "find", "names"]

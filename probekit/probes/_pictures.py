@@ -1,0 +1,57 @@
+"""Pictures that go into a results dataset, at most `Settings.picture_side` pixels on the longer side."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+
+from probekit import masking
+from probekit.collect import Measurements
+
+IMAGE_DIMS = ("example", "row", "column", "channel")
+
+
+def picture_size(m: Measurements) -> tuple[int, int]:
+    """(rows, columns) of kept pictures."""
+    height, width = m.frame.size
+    scale = min(1.0, m.frame.settings.picture_side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def shrink(images: np.ndarray, m: Measurements) -> np.ndarray:
+    """uint8 (n, H, W, 3) at the size of kept pictures."""
+    size = picture_size(m)
+    if images.shape[1:3] == size:
+        return images
+    planes = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    small = torch.nn.functional.interpolate(planes, size=size, mode="area")
+    return small.round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def enlarge(maps: np.ndarray, m: Measurements) -> np.ndarray:
+    """Maps on the patch grid, float (n, patches), at the size of kept pictures: each patch a block, float32."""
+    planes = torch.from_numpy(np.ascontiguousarray(maps)).reshape(len(maps), 1, *m.frame.grid)
+    return torch.nn.functional.interpolate(planes, size=picture_size(m), mode="nearest-exact")[:, 0].numpy()
+
+
+def examples(m: Measurements) -> int:
+    """How many pictures are kept."""
+    return min(m.counts.pictures, m.sets.size("test"))
+
+
+def example_images(m: Measurements) -> xr.DataArray:
+    """The images themselves, as the checkpoint sees them."""
+    indices = np.arange(examples(m))
+    test = m.images("test")
+    pixels = np.stack([m.frame.preprocess(test[int(index)]) for index in indices])
+    return xr.DataArray(shrink(pixels, m), dims=IMAGE_DIMS, attrs={"long_name": "Test image"})
+
+
+def example_masks(m: Measurements) -> xr.DataArray:
+    """Which pixels the evaluation masks hide."""
+    units = m.frame.hidden_units(min(m.counts.images, m.sets.size("test")))
+    count = examples(m)
+    assert units is not None
+    grid = masking.expand(units[:count], m.frame.mask_grid, m.frame.grid).numpy().astype(np.float32)
+    return xr.DataArray(enlarge(grid, m) > 0.5, dims=IMAGE_DIMS[:3], attrs={"long_name": "Hidden pixels"})

@@ -1,0 +1,69 @@
+"""The features of the last layer in two dimensions (t-SNE), and how separate the classes are in them (silhouette)."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from probekit.collect import Measurements
+from probekit.measures import resample, spectrum
+from probekit.probes._common import cells, layer_pooling
+from probekit.schema import Variable
+
+VARIABLES = (
+    Variable(
+        "silhouette", ("layer", "pooling"), "Silhouette by class", "1", "higher",
+        "mean silhouette coefficient of test images' standardised features by class, euclidean distance; not of the "
+        "t-SNE "
+        "coordinates, which depend on their seed", "Rousseeuw 1987",
+        interval="subsampling of test images without replacement (resampled duplicates would bias it)",
+    ),
+)  # fmt: skip
+NEEDS = ("features:test",)
+REQUIRES = ("test", "classes")
+OPTIONS = {"images": 300, "perplexity": 30.0}
+
+
+def run(m: Measurements, *, images: int, perplexity: float) -> dict[str, xr.DataArray]:
+    rows = min(images, m.sets.size("test"))
+    labels = m.labels("test")[:rows]
+    values = np.full((len(m.layers), len(m.poolings)), np.nan)
+    interval = np.full((*values.shape, 2), np.nan)
+    for i, j, layer, pooling in cells(m):
+        features = standardised(m.pooled("test", layer, pooling)[:rows])
+        if not features.any():
+            continue  # [CLS] at the embedding is the same for every image
+        values[i, j] = spectrum.silhouette(features, labels).mean()
+        interval[i, j] = resample.subsample_interval(
+            lambda chosen, f=features: float(spectrum.silhouette(f[chosen], labels[chosen]).mean()),
+            rows,
+            draws=20,
+            seed=m.seed,
+        )
+    out = VARIABLES[0].arrays(values, interval, coords=layer_pooling(m))
+    return out | {"embedding_xy": coordinates(m, rows, perplexity)}
+
+
+def standardised(features: np.ndarray) -> np.ndarray:
+    """Each dimension at mean 0 and variance 1; dimensions without variance at 0."""
+    wide = features.astype(np.float64)
+    wide -= wide.mean(axis=0)
+    deviation = wide.std(axis=0)
+    return wide / np.where(deviation > 1e-6 * max(float(deviation.max()), 1e-300), deviation, np.inf)
+
+
+def coordinates(m: Measurements, rows: int, perplexity: float) -> xr.DataArray:
+    """t-SNE of the last layer's mean-pooled features: (layer_kept, image, axis)."""
+    from sklearn.manifold import TSNE
+
+    layer = m.layers[-1]
+    features = standardised(m.pooled("test", layer, "mean")[:rows])
+    smooth = min(perplexity, max(1.0, (rows - 1) / 3))
+    found = TSNE(perplexity=smooth, init="pca", random_state=m.seed, max_iter=500).fit_transform(features)
+    attrs = {"long_name": "t-SNE", "units": "1", "perplexity": smooth, "pooling": "mean"}
+    return xr.DataArray(
+        found[None].astype(np.float32),
+        dims=("layer_kept", "image", "axis"),
+        coords={"layer_kept": [layer], "axis": ["x", "y"]},
+        attrs=attrs,
+    )

@@ -1,0 +1,45 @@
+"""How well the nearest neighbours of an image's features share its class, by DINO's weighted vote."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from probekit.collect import Measurements
+from probekit.measures.knn import knn
+from probekit.probes._common import OVER_IMAGES, cells, layer_pooling, mean_with_interval
+from probekit.schema import Variable
+
+KS = (10, 20, 100, 200)
+TEMPERATURE = 0.07
+
+VARIABLES = (
+    Variable(
+        "knn_accuracy", ("layer", "pooling", "k"), "k-NN accuracy", "1", "higher",
+        f"L2-normalised features, cosine similarity, votes of the k nearest train images weighted by exp(similarity / "
+        f"{TEMPERATURE}), accuracy on test; k_used is k capped by the number of train images",
+        "Caron et al. 2021 (DINO), k-NN evaluation", interval=OVER_IMAGES,
+    ),
+)  # fmt: skip
+NEEDS = ("features:train", "features:test")
+REQUIRES = ("splits", "classes")
+OPTIONS = {"ks": list(KS), "temperature": TEMPERATURE}
+
+
+def run(m: Measurements, *, ks: list[int], temperature: float) -> dict[str, xr.DataArray]:
+    train_labels, test_labels = m.labels("train"), m.labels("test")
+    classes = len(m.images("test").classes)
+    correct = np.zeros((len(m.layers), len(m.poolings), len(ks), len(test_labels)), dtype=np.float32)
+    used: tuple[int, ...] = ()
+    for i, j, layer, pooling in cells(m):
+        found = knn(
+            m.pooled("train", layer, pooling), train_labels, m.pooled("test", layer, pooling),
+            classes=classes, ks=tuple(ks), temperature=temperature, device=str(m.frame.device),
+        )  # fmt: skip
+        correct[i, j] = found.predicted == test_labels
+        used = tuple(found.ks_used)
+    values, interval = mean_with_interval(m, correct)
+    coords = {**layer_pooling(m), "k": list(ks)}
+    out = VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)
+    out["knn_accuracy"].attrs["k_used"] = list(used)
+    return out

@@ -1,0 +1,110 @@
+"""How well the latents of each level, and each level's own noise, are read from the features, linearly and not."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from probekit.collect import Measurements
+from probekit.collect.recorders import chosen_nodes
+from probekit.measures import regress, resample
+from probekit.probes._common import OVER_IMAGES
+from probekit.schema import Variable
+
+TARGETS = ("latent", "noise")
+REGRESSORS = ("linear", "nonlinear")
+READOUTS = ("global", "local")
+
+VARIABLES = (
+    Variable(
+        "latent_r2", ("readout", "regressor", "target", "layer", "level"), "R² of latents", "1", "higher",
+        "regression on train, strength chosen on val, R² on test (variance-weighted over dimensions and nodes). "
+        "linear: ridge; "
+        "nonlinear: kernel ridge (RBF, Nyström landmarks). global: mean-pooled patch tokens; local: tokens under the "
+        "latent's support. Nodes of a level: those on the diagonal, evenly spread. A latent carries all higher levels, "
+        "so its R² is "
+        "flattered by the top; the R² of the level's own noise is not",
+        "Kong et al. 2023, Theorem 2 (a test of); kernel ridge: Williams and Seeger 2001", interval=OVER_IMAGES,
+    ),
+)  # fmt: skip
+NEEDS = ("features:train", "features:val", "features:test", "local:train", "local:val", "local:test")
+REQUIRES = ("latents", "splits")
+OPTIONS = {"landmarks": 256, "nonlinear": True}
+
+
+def run(m: Measurements, *, landmarks: int, nonlinear: bool) -> dict[str, xr.DataArray]:
+    truth = {split: targets(m, split) for split in ("train", "val", "test")}
+    names = list(truth["test"])
+    height = max(level for _, level, _ in names)
+    regressors = REGRESSORS if nonlinear else REGRESSORS[:1]
+    shape = (len(READOUTS), len(regressors), len(TARGETS), len(m.layers), height)
+    values, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
+    for position, layer in enumerate(m.layers):
+        for r, regressor in enumerate(regressors):
+            for g, readout in enumerate(READOUTS):
+                predicted = predictions(m, truth, layer, readout, regressor, landmarks)
+                for t, target in enumerate(TARGETS):
+                    for level in range(1, height + 1):
+                        cell = (g, r, t, position, level - 1)
+                        values[cell], interval[cell] = score(m, truth["test"], predicted, target, level)
+    coords = {
+        "readout": list(READOUTS), "regressor": list(regressors), "target": list(TARGETS), "layer": m.layers,
+        "level": list(range(1, height + 1)),
+    }  # fmt: skip
+    return VARIABLES[0].arrays(values, interval, coords=coords)
+
+
+Truth = dict[tuple[str, int, int], np.ndarray]
+
+
+def targets(m: Measurements, split: str) -> Truth:
+    """(target, level, place among the chosen nodes) -> float64 (images, dim), levels 1..H."""
+    images, rows = m.images(split), m.sets.size(split)
+    assert images.latents is not None and images.noise is not None
+    out = {}
+    for target, known in (("latent", images.latents), ("noise", images.noise)):
+        for level in sorted(level for level in known if level > 0):
+            for place, node in enumerate(chosen_nodes(known[level].shape[1])):
+                out[target, level, place] = np.asarray(known[level][:rows, node], dtype=np.float64)
+    return out
+
+
+def predictions(
+    m: Measurements, truth: dict[str, Truth], layer: int, readout: str, regressor: str, landmarks: int
+) -> Truth:
+    """Predictions on test for every target: one fit for all where the features are the same, else one per node."""
+    if readout == "global":
+        groups = [list(truth["test"])]
+    else:
+        places = dict.fromkeys((level, place) for _, level, place in truth["test"])
+        groups = [[(target, *place) for target in TARGETS] for place in places]
+    out: Truth = {}
+    for column, group in enumerate(groups):
+        stacked = {split: np.concatenate([truth[split][name] for name in group], axis=1) for split in truth}
+        if readout == "global":
+            features = {split: m.pooled(split, layer, "mean") for split in truth}
+        else:
+            features = {split: m.local(split, layer)[:, column] for split in truth}
+        fit = fitted(features, stacked, regressor, landmarks, m.seed)
+        predicted = fit.predict(features["test"])
+        edges = np.cumsum([truth["test"][name].shape[1] for name in group])[:-1]
+        out |= dict(zip(group, np.split(predicted, edges, axis=1), strict=True))
+    return out
+
+
+def fitted(features: Truth, stacked: Truth, regressor: str, landmarks: int, seed: int):  # type: ignore[no-untyped-def]
+    """A fit on train with its strength chosen on val."""
+    known = (features["train"], stacked["train"], features["val"], stacked["val"])
+    if regressor == "linear":
+        return regress.ridge(*known)
+    return regress.kernel_ridge(*known, landmarks=min(landmarks, len(features["train"])), scales=(1.0,), seed=seed)
+
+
+def score(m: Measurements, truth: Truth, predicted: Truth, target: str, level: int) -> tuple[float, np.ndarray]:
+    """R² of a level, all chosen nodes together, and its interval."""
+    names = [name for name in truth if name[:2] == (target, level)]
+    known = np.concatenate([truth[name] for name in names], axis=1)
+    guess = np.concatenate([predicted[name] for name in names], axis=1)
+    residual, total = regress.r2_terms(known, guess)
+    around = resample.ratio_interval(residual, total, groups=m.groups(len(total)), seed=m.seed)
+    return 1 - residual.sum() / total.sum(), 1 - around[..., ::-1]

@@ -1,0 +1,107 @@
+"""Which level of the generating process the features follow: shares of their variance by height, and the mean
+height.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from probekit.collect import Measurements
+from probekit.collect.levels import SCALINGS
+from probekit.measures import levels, resample
+from probekit.probes._untrained import untrained_pairs
+from probekit.schema import Variable
+
+_PROTOCOL = (
+    "S_h = tr Cov(f(x), f(x')) / tr Var f over pairs that share exactly the latents of height >= h (a closed Sobol "
+    "index, nothing "
+    "fitted), no mask; for tokens over images at each position, traces summed over positions; raw, or standardised "
+    "(every "
+    "dimension at unit variance)"
+)
+_REFERENCE = "probekit; Sobol 1993 for the index, Kong et al. 2023 for the generating process"
+_OVER = "bootstrap over pairs of test images"
+_DIMS = ("layer", "pooling", "scaling")
+_FIXED = "a baseline of the image set or of the architecture, given as it is"
+
+VARIABLES = (
+    Variable(
+        "level_share", (*_DIMS, "level"), "Share of variance by level", "1", "none",
+        _PROTOCOL + "; share of level h = S_h - S_(h+1), level 0 = pixel noise", _REFERENCE, interval=_OVER,
+    ),
+    Variable(
+        "representation_level", _DIMS, "Representation level", "levels", "none",
+        _PROTOCOL + "; sum over h of h x share(h), from 0 (pixel noise) to H (root)", _REFERENCE, interval=_OVER,
+    ),
+    Variable(
+        "representation_level_pixels", ("scaling",), "Representation level of raw pixels", "levels", "none",
+        _PROTOCOL + "; f = the pixels that the checkpoint sees", _REFERENCE, interval=_OVER,
+    ),
+    Variable(
+        "representation_level_untrained", _DIMS, "Representation level of the untrained encoder", "levels", "none",
+        _PROTOCOL + "; f = the same architecture, freshly initialised with seed 0", _REFERENCE, interval=_OVER,
+    ),
+)  # fmt: skip
+NEEDS = ("pairs",)
+REQUIRES = ("latents", "test")
+OPTIONS = {"untrained": True}
+
+
+def run(m: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:
+    store = m.store("pairs")
+    covariance, variance = np.asarray(store["covariance"][:]), np.asarray(store["variance"][:])
+    coords = {"layer": m.layers, "pooling": [*m.poolings, "token"], "scaling": list(SCALINGS)}
+    share, share_ci, mean, mean_ci, per_image = spectra(covariance, variance, m.seed)
+    levels_here = {**coords, "level": list(range(share.shape[-1]))}
+    out = VARIABLES[0].arrays(share, share_ci, coords=levels_here)
+    out |= VARIABLES[1].arrays(mean, mean_ci, coords=coords, per_image=per_image)
+    pixel_terms = [pixel_level_terms(m, scaling) for scaling in SCALINGS]
+    found = [resample.level_intervals(terms, seed=m.seed)[1] for terms in pixel_terms]
+    heights = [mean_height(terms) for terms in pixel_terms]
+    out |= VARIABLES[2].arrays(heights, found, coords={"scaling": list(SCALINGS)})
+    if untrained:
+        fresh = untrained_pairs(m)
+        _, _, mean, mean_ci, _ = spectra(np.asarray(fresh["covariance"][:]), np.asarray(fresh["variance"][:]), m.seed)
+        out |= VARIABLES[3].arrays(mean, mean_ci, coords=coords)
+    return out
+
+
+def spectra(covariance: np.ndarray, variance: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:
+    """Shares, their intervals, mean heights, their intervals, and per-pair contributions to the mean heights.
+
+    Args:
+        covariance, variance: (pairs, layers, poolings, scalings, H), levels 1..H.
+    """
+    pairs, *cells, height = covariance.shape
+    share = np.full((*cells, height + 1), np.nan)
+    share_ci, mean = np.full((*cells, height + 1, 2), np.nan), np.full(cells, np.nan)
+    mean_ci, per_image = np.full((*cells, 2), np.nan), np.full((*cells, pairs), np.nan, dtype=np.float32)
+    heights = np.arange(height + 1)
+    for cell in np.ndindex(*cells):
+        terms = [(covariance[(slice(None), *cell, h)], variance[(slice(None), *cell, h)]) for h in range(height)]
+        if not all(total.sum() > 0 for _, total in terms):
+            continue  # features that do not vary, such as [CLS] at the embedding: no share is defined
+        contributions = levels.spectrum_contributions(terms)
+        share[cell] = contributions.mean(axis=1)
+        mean[cell] = heights @ share[cell]
+        per_image[cell] = heights @ contributions
+        share_ci[cell], mean_ci[cell] = resample.level_intervals(terms, seed=seed)
+    return share, share_ci, mean, mean_ci, per_image
+
+
+def mean_height(terms: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """sum over h >= 1 of S_h, which is the mean height."""
+    return float(sum(covariance.sum() / variance.sum() for covariance, variance in terms))
+
+
+def pixel_level_terms(m: Measurements, scaling: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The terms of raw pixels as the checkpoint sees them, levels 1..H."""
+    pairs = m.sets.pairs(m.seed)
+
+    def pixels(images: object) -> np.ndarray:
+        batches = images.batches(256, m.frame.preprocess, indices=np.arange(pairs.rows))  # type: ignore[attr-defined]
+        return np.concatenate([batch["image"].flatten(1).numpy() for batch in batches])
+
+    base = pixels(pairs.image_set)
+    return [levels.level_terms(base, pixels(partner), scaling=scaling) for partner in pairs.partners]

@@ -1,0 +1,56 @@
+"""How well a linear classifier on frozen features tells the classes, at every layer and pooling."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from probekit.collect import Measurements
+from probekit.measures import classify
+from probekit.probes._common import OVER_IMAGES, cells, layer_pooling, mean_with_interval
+from probekit.schema import Variable
+
+_PROTOCOL = (
+    "Multinomial logistic regression on standardised features (batch norm without affine, eps 1e-6), fitted on train "
+    "by "
+    "L-BFGS for a grid of L2 penalties, the penalty chosen on val, accuracy on test; see the attribute options for "
+    "presets"
+)
+_REFERENCE = (
+    "He et al. 2022 (linear probing with batch norm); Radford et al. 2021 (L-BFGS, penalty chosen on validation)"
+)
+
+VARIABLES = (
+    Variable(
+        "linear_accuracy", ("layer", "pooling"), "Linear accuracy", "1", "higher", _PROTOCOL, _REFERENCE,
+        interval=OVER_IMAGES,
+    ),
+    Variable(
+        "linear_accuracy_top5", ("layer", "pooling"), "Linear accuracy, top 5", "1", "higher",
+        _PROTOCOL + "; NaN where there are fewer than 6 classes", _REFERENCE, interval=OVER_IMAGES,
+    ),
+)  # fmt: skip
+NEEDS = ("features:train", "features:val", "features:test")
+REQUIRES = ("splits", "classes")
+OPTIONS = {"preset": "lbfgs-sweep"}
+
+
+def run(m: Measurements, *, preset: str) -> dict[str, xr.DataArray]:
+    labels = {split: m.labels(split) for split in ("train", "val", "test")}
+    classes = len(m.images("test").classes)
+    top1 = np.full((len(m.layers), len(m.poolings), len(labels["test"])), np.nan, dtype=np.float32)
+    top5 = np.full_like(top1, np.nan)
+    for i, j, layer, pooling in cells(m):
+        train, val, test = (m.pooled(split, layer, pooling) for split in ("train", "val", "test"))
+        probe = classify.linear_probe(
+            train, labels["train"], val, labels["val"], test,
+            classes=classes, preset=preset, seed=m.seed, device=str(m.frame.device),
+        )  # fmt: skip
+        top1[i, j] = classify.topk_correct(probe.logits, labels["test"], 1)
+        if classes > 5:
+            top5[i, j] = classify.topk_correct(probe.logits, labels["test"], 5)
+    out = {}
+    for variable, correct in zip(VARIABLES, (top1, top5), strict=True):
+        values, interval = mean_with_interval(m, correct)
+        out |= variable.arrays(values, interval, coords=layer_pooling(m), per_image=correct)
+    return out

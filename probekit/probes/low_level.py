@@ -1,0 +1,56 @@
+"""How well low-level properties of the image are read linearly: mean colour, contrast, edge orientation, local
+texture.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from probekit.collect import Measurements
+from probekit.data import ImageSet
+from probekit.measures import regress, resample, texture
+from probekit.probes._common import OVER_IMAGES, cells, layer_pooling
+from probekit.schema import Variable
+
+VARIABLES = (
+    Variable(
+        "low_level_r2", ("layer", "pooling", "property"), "R² of low-level properties", "1", "none",
+        "ridge regression on train, penalty of each dimension chosen on val, R² on test (variance-weighted over the "
+        "property's "
+        "dimensions); properties of the 8-bit image that the checkpoint sees",
+        "probekit (definitions in probekit.measures.texture)", interval=OVER_IMAGES,
+    ),
+)  # fmt: skip
+NEEDS = ("features:train", "features:val", "features:test")
+REQUIRES = ("splits",)
+OPTIONS: dict[str, object] = {}
+
+
+def run(m: Measurements) -> dict[str, xr.DataArray]:
+    truth = {split: properties(m, m.images(split), m.sets.size(split)) for split in ("train", "val", "test")}
+    names = list(truth["test"])
+    edges = np.cumsum([truth["test"][name].shape[1] for name in names])[:-1]
+    stacked = {split: np.concatenate(list(found.values()), axis=1) for split, found in truth.items()}
+    shape = (len(m.layers), len(m.poolings), len(names))
+    values, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
+    for i, j, layer, pooling in cells(m):
+        train, val, test = (m.pooled(split, layer, pooling) for split in ("train", "val", "test"))
+        predicted = regress.ridge(train, stacked["train"], val, stacked["val"]).predict(test)
+        for p, guess in enumerate(np.split(predicted, edges, axis=1)):
+            residual, total = regress.r2_terms(truth["test"][names[p]], guess)
+            around = resample.ratio_interval(residual, total, groups=m.groups(len(total)), seed=m.seed)
+            values[i, j, p], interval[i, j, p] = 1 - residual.sum() / total.sum(), 1 - around[..., ::-1]
+    return VARIABLES[0].arrays(values, interval, coords={**layer_pooling(m), "property": names})
+
+
+def properties(m: Measurements, images: ImageSet, rows: int) -> dict[str, np.ndarray]:
+    """Property -> float64 (rows, dimensions), of the images as preprocessed."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in texture.TARGETS}
+    for start in range(0, rows, 256):
+        indices = range(start, min(start + 256, rows))
+        pixels = np.stack([m.frame.preprocess(images[index]) for index in indices])
+        for name, target in texture.TARGETS.items():
+            values = np.asarray(target(pixels), dtype=np.float64)
+            found[name].append(values.reshape(len(values), -1))
+    return {name: np.concatenate(parts) for name, parts in found.items()}

@@ -1,0 +1,82 @@
+"""How close reconstructions come to the image: structure (SSIM, FSIM) and pixels (PSNR, MSE), without and with a
+mask.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from probekit.collect import MASK_RATIO, Measurements
+from probekit.probes._common import OVER_IMAGES, mean_with_interval
+from probekit.schema import Variable
+
+_OVER = OVER_IMAGES.removesuffix("; the fit is held fixed")
+_TARGETS = "normalised targets undone with one mean and variance from all visible pixels of the image"
+_FULL = f"reconstruction without masking (the paper's Figure 5), nothing pasted, RGB in [0, 1]; {_TARGETS}"
+_MASKED = (
+    f"reconstruction from {1 - MASK_RATIO:.0%} of the image, hidden pixels only; {MASK_RATIO:.0%} hidden at random, same "
+    f"pixels for every checkpoint, drawn on the grid of the attribute mask_grid; {_TARGETS}"
+)
+_PASTED = "; the map of the image with visible pixels pasted, averaged over hidden pixels"
+_HOW = {
+    "ssim": (
+        "SSIM",
+        "1",
+        "higher",
+        "Gaussian window sigma 1.5, population covariance (scikit-image)",
+        "Wang et al. 2004",
+    ),
+    "fsim": ("FSIM", "1", "higher", "FSIMc on RGB (as piq.fsim, chromatic)", "Zhang et al. 2011"),
+    "psnr": ("PSNR", "dB", "higher", "per image, capped at 100 dB, then averaged", "standard"),
+    "mse": ("Mean squared error", "1", "lower", "over pixels and channels", "standard"),
+}
+
+
+def _variable(name: str, masked: bool) -> Variable:
+    title, units, better, how, reference = _HOW[name]
+    if not masked:
+        return Variable(name, (), title, units, better, f"{how}; {_FULL}", reference, interval=_OVER)
+    how += _PASTED if name in ("ssim", "fsim") else ""
+    protocol = f"{how}; {_MASKED}"
+    return Variable(
+        f"masked_{name}", (), f"{title} of hidden pixels", units, better, protocol, reference, interval=_OVER
+    )
+
+
+VARIABLES = tuple(_variable(name, masked) for masked in (False, True) for name in _HOW)
+NEEDS = ("reconstruction", "pictures")
+REQUIRES = ("decoder", "test")
+OPTIONS: dict[str, object] = {}
+
+
+def run(m: Measurements) -> dict[str, xr.DataArray]:
+    store = m.store("reconstruction")
+    stored = set(store.names())
+    out: dict[str, xr.DataArray] = {}
+    for variable in VARIABLES:
+        if variable.name not in stored:
+            continue  # images too small for the metric, or a grid of one patch: said in `not_applicable`
+        per_image = np.asarray(store[variable.name][:])
+        values, interval = mean_with_interval(m, per_image)
+        out |= variable.arrays(values, interval, per_image=per_image)
+        if variable.name.startswith("masked_"):
+            out[variable.name].attrs["mask_grid"] = list(m.frame.mask_grid)
+    return out | _pictures(m)
+
+
+def _pictures(m: Measurements) -> dict[str, xr.DataArray]:
+    from probekit.probes._pictures import example_images, example_masks, shrink
+
+    store = m.store("pictures")
+    dims = ("example", "row", "column", "channel")
+    out = {"example_image": example_images(m)}
+    if m.frame.mask_grid != (1, 1):
+        out["example_hidden"] = example_masks(m)
+    for name, stored in (("example_reconstruction", "pasted"), ("example_reconstruction_full", "full")):
+        if stored in store.names():
+            out[name] = xr.DataArray(shrink(np.asarray(store[stored][:]), m), dims=dims)
+    out["example_reconstruction_full"].attrs["long_name"] = "Reconstruction without masking"
+    if "example_reconstruction" in out:
+        out["example_reconstruction"].attrs["long_name"] = "Reconstruction of hidden patches, visible ones pasted"
+    return out

@@ -1,0 +1,46 @@
+"""How much of a linear head's accuracy survives on shifted test images, without training on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from probekit.collect import Measurements
+from probekit.measures import classify
+from probekit.probes._common import OVER_IMAGES, mean_with_interval
+from probekit.probes._head import HEAD, head
+from probekit.schema import Variable
+
+VARIABLES = (
+    Variable(
+        "robust_accuracy", ("pooling", "shift"), "Accuracy under shift", "1", "higher",
+        HEAD + "; a shifted set with fewer classes is scored by argmax over its own", "Kong et al. 2023, Table 1",
+        interval=OVER_IMAGES,
+    ),
+)  # fmt: skip
+NEEDS = ("features:train", "features:val", "features:test", "shifts")
+REQUIRES = ("splits", "classes", "shifts")
+OPTIONS: dict[str, object] = {}
+
+
+def run(m: Measurements) -> dict[str, xr.DataArray]:
+    specs = m.sets.shifts
+    most = max(len(m.store(f"shift:{spec}")["pooled"]) for spec in specs)
+    correct = np.full((len(m.poolings), len(specs), most), np.nan, dtype=np.float32)
+    for j, pooling in enumerate(m.poolings):
+        features = [m.shifted(spec, pooling) for spec in specs]
+        probe = head(m, pooling, np.concatenate(features))
+        edges = np.cumsum([len(part) for part in features])[:-1]
+        for s, logits in enumerate(np.split(probe.logits, edges)):
+            correct[j, s, : len(logits)] = hits(m, specs[s], logits)
+    values, interval = mean_with_interval(m, correct)
+    coords = {"pooling": list(m.poolings), "shift": [spec.partition("?")[0] for spec in specs]}
+    return VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)
+
+
+def hits(m: Measurements, spec: str, logits: np.ndarray) -> np.ndarray:
+    """Which images of a shifted set are classified rightly; by argmax over the classes that the set has."""
+    shifted = m.sets.shifted(spec)
+    known = list(m.images("train").classes)
+    columns = [known.index(name) for name in shifted.classes]
+    return classify.topk_correct(logits[:, columns], np.asarray(shifted.labels[: len(logits)]), 1)
