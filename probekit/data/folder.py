@@ -1,18 +1,8 @@
 """`imagefolder:DIR`: a folder per class, with or without split folders above them.
 
 A folder is a *split folder* if it is named train, val or test (or valid, validation, dev) and holds folders but no
-images itself. Where some splits are missing, they are made by a hash of the relative path, per class:
-
-| given            | train / val / test                                        |
-|------------------|-----------------------------------------------------------|
-| none             | 60 / 20 / 20 % of everything                              |
-| train alone      | 60 / 20 / 20 % of it                                      |
-| train + val      | 90 % of train / 10 % of train / the val folder            |
-| train + test     | 90 % of train / 10 % of train / the test folder           |
-| all three        | as given                                                  |
-
-(With train + val, as ImageNet comes, `val` is what gets reported; it must not be what is selected on.)
-What was done is recorded in `facts["split_rule"]`.
+images itself. Splits that are missing are made as `probekit.data.splits` says; what was done is recorded in
+`facts["split_rule"]`.
 """
 
 from __future__ import annotations
@@ -26,10 +16,8 @@ import numpy as np
 from probekit.data.base import ImageSet
 from probekit.data.decode import EXTENSIONS, open_rgb
 from probekit.data.files import FileSet, check_policy, readable
-from probekit.data.splits import SHARES, VAL_SHARE, choose, divide
+from probekit.data.splits import ALIASES, Part, choose, pick
 from probekit.errors import DataError
-
-ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 
 
 class Listing(NamedTuple):
@@ -85,8 +73,12 @@ def file_set(
     seed: int,
     on_unreadable: str,
     name: str,
+    border: int = 0,
 ) -> FileSet:
-    """The images of a listing, less unreadable ones if asked, less what `count` leaves out."""
+    """The images of a listing, less unreadable ones if asked, less what `count` leaves out.
+
+    `border` pixels are cut off at each side of every image.
+    """
     classes, paths, labels = listing
     left_out: tuple[str, ...] = ()
     if check_policy(on_unreadable) == "skip":
@@ -97,6 +89,7 @@ def file_set(
     result = FileSet(
         root,
         [paths[index] for index in chosen],
+        border=border,
         name=name,
         spec=spec,
         split=split,
@@ -114,24 +107,17 @@ def file_set(
 def split_listing(root: Path, split: str, spec: str) -> tuple[Listing, str]:
     """The images of one split, and how they came to be that split."""
     given = split_folders(root, spec)
-    if not given:
-        return _divided(listing(root, spec), split, SHARES), "60/20/20 per class by a hash of the relative path"
-    listings = {key: listing(folder, spec, prefix=f"{folder.name}/") for key, folder in given.items()}
-    _check_classes(listings, given, spec)
-    if set(given) == {"train"}:
-        return _divided(listings["train"], split, SHARES), "60/20/20 per class by a hash, of the folder train"
-    if "train" not in given:
-        if split in listings:
-            return listings[split], f"the folder {given[split].name}"
-        have = ", ".join(given[key].name for key in given)
-        raise DataError(f"{spec}: there is no {split} split in {root}; it has {have}. Add a folder named {split}.")
-    if len(given) == 3:
-        return listings[split], f"the folder {given[split].name}"
-    other = next(key for key in given if key != "train")
-    if split == "test":
-        return listings[other], f"the folder {given[other].name}"
-    shares = {"train": 1 - VAL_SHARE, "val": VAL_SHARE}
-    return _divided(listings["train"], split, shares), "90/10 per class by a hash, of the folder train"
+    if given:
+        listings = {key: listing(folder, spec, prefix=f"{folder.name}/") for key, folder in given.items()}
+        _check_classes(listings, given, spec)
+    else:
+        listings = {"all": listing(root, spec)}
+    classes = next(iter(listings.values())).classes
+    parts = {key: Part(each.paths, each.labels) for key, each in listings.items()}
+    choice = pick(split, parts, classes, spec)
+    part = parts[choice.part]
+    chosen = Listing(classes, [part.names[index] for index in choice.indices], part.labels[choice.indices])
+    return chosen, choice.rule
 
 
 def split_folders(root: Path, spec: str) -> dict[str, Path]:
@@ -201,12 +187,6 @@ def _image_below(folder: Path) -> bool:
 def _holds_folders_only(folder: Path) -> bool:
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     return any(entry.is_dir() for entry in entries) and not any(_is_image(entry.name) for entry in entries)
-
-
-def _divided(everything: Listing, split: str, shares: dict[str, float]) -> Listing:
-    belongs = divide(everything.paths, everything.labels, shares, classes=everything.classes)
-    mine = np.flatnonzero(belongs == split)
-    return Listing(everything.classes, [everything.paths[index] for index in mine], everything.labels[mine])
 
 
 def _check_classes(listings: dict[str, Listing], given: dict[str, Path], spec: str) -> None:

@@ -1,11 +1,22 @@
-"""How data without splits is divided, and how `count` images are chosen: by hashes of names, never by position.
+"""How data with some splits or none is divided, and how `count` images are chosen: by hashes of names, not by position.
 
-A hash of the relative path puts a file in the same split wherever the folder lies and whatever is added beside it.
+| given            | train / val / test                                        |
+|------------------|-----------------------------------------------------------|
+| none             | 60 / 20 / 20 % of everything                              |
+| train alone      | 60 / 20 / 20 % of it                                      |
+| train + val      | 90 % of train / 10 % of train / what is given as val      |
+| train + test     | 90 % of train / 10 % of train / what is given as test     |
+| all three        | as given                                                  |
+| val, test, both  | as given; there is no train                               |
+
+(With train + val, as ImageNet comes, val is what gets reported, so it must not be what is selected on.) Shares are per
+class. A hash of the relative path ranks a file the same wherever the folder lies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +29,57 @@ SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 
 VAL_SHARE = 0.1
 """Share of a given train split that becomes `val`, per class, where only train and test are given."""
+
+
+ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
+"""Names under which splits are found, in lower case."""
+
+
+class Part(NamedTuple):
+    """What is given as one split: a unique name and a label per image."""
+
+    names: Sequence[str]
+    labels: np.ndarray
+
+
+class Choice(NamedTuple):
+    """Which images make up a split: indices into one of the given parts, and the rule in words."""
+
+    part: str
+    indices: np.ndarray
+    rule: str
+
+
+def pick(split: str, parts: Mapping[str, Part], classes: Sequence[str], spec: str) -> Choice:
+    """The images of `split` by the table above; `parts` is keyed by split, or by "all" if there are no splits."""
+    if set(parts) <= {"all", "train"}:
+        (key,) = parts
+        rule = "60/20/20 per class by a hash of the name" + (", of what is given as train" if key == "train" else "")
+        return Choice(key, _share(split, parts[key], SHARES, classes), rule)
+    if "train" not in parts or len(parts) == 3:
+        if split not in parts:
+            raise DataError(f"{spec}: there is no {split} split; there is {' and '.join(parts)}.")
+        return Choice(split, np.arange(len(parts[split].names)), f"{split} as given")
+    (other,) = set(parts) - {"train"}
+    if split == "test":
+        return Choice(other, np.arange(len(parts[other].names)), f"what is given as {other}")
+    shares = {"train": 1 - VAL_SHARE, "val": VAL_SHARE}
+    return Choice("train", _share(split, parts["train"], shares, classes), "90/10 per class by a hash, of train")
+
+
+def _share(split: str, part: Part, shares: dict[str, float], classes: Sequence[str]) -> np.ndarray:
+    return np.flatnonzero(divide(part.names, part.labels, shares, classes=classes) == split)
+
+
+def check_no_gaps(labels: np.ndarray, classes: Sequence[str], spec: str) -> None:
+    """Refuse classes without an image: what is fitted on them or averaged over them would mean nothing."""
+    counts = np.bincount(labels, minlength=len(classes))
+    empty = [classes[index] for index in np.flatnonzero(counts == 0)]
+    if empty:
+        raise DataError(
+            f"{spec}: {len(empty)} of {len(classes)} classes have no image: {', '.join(map(str, empty[:5]))}. "
+            "Labels count from 0 to the number of classes less one, without gaps; remove empty classes or fill them."
+        )
 
 
 def divide(names: Sequence[str], labels: np.ndarray, shares: dict[str, float], *, classes: Sequence[str]) -> np.ndarray:

@@ -1,0 +1,75 @@
+"""`torchvision:NAME:DIR`: a data set class of torchvision, already downloaded to DIR.
+
+torchvision's classes name their splits in three ways (`train=`, `split=`, or not at all); whichever it is, the splits
+that exist are found by asking, and the rest is made as `probekit.data.splits` says. Nothing is downloaded unless
+`?download=true` is added.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from probekit.data.arrays import open_given
+from probekit.data.base import ImageSet
+from probekit.errors import DataError, did_you_mean
+
+SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
+
+
+def open_split(
+    argument: str, split: str, *, spec: str, count: int | None = None, seed: int = 0, download: bool = False
+) -> ImageSet:
+    """Open a torchvision data set.
+
+    Args:
+        argument: `NAME:DIR`, e.g. "CIFAR10:/data/cifar".
+        download: let torchvision fetch it into DIR.
+    """
+    from torchvision import datasets
+
+    name, _, root = argument.partition(":")
+    if not root:
+        raise DataError(f"{spec}: write torchvision:NAME:DIR, e.g. torchvision:CIFAR10:/data/cifar.")
+    if name not in datasets.__all__:
+        raise DataError(f"{spec}: torchvision has no data set {name!r}. {did_you_mean(name, datasets.__all__)}")
+    given = _splits(getattr(datasets, name), root, download, spec)
+    return open_given(given, split, spec=spec, name=name.lower(), count=count, seed=seed)
+
+
+def _splits(dataset: type, root: str, download: bool, spec: str) -> dict[str, Any]:
+    parameters = inspect.signature(dataset).parameters
+    options = {"download": True} if download and "download" in parameters else {}
+    if "train" in parameters:
+        return {key: _make(dataset, root, spec, train=key == "train", **options) for key in ("train", "test")}
+    if "split" not in parameters:
+        return {"all": _make(dataset, root, spec, **options)}
+    given = {}
+    for key, names in SPLIT_NAMES.items():
+        for name in names:
+            try:
+                given[key] = _make(dataset, root, spec, split=name, **options)
+            except _NoSuchSplit:
+                continue
+            break
+    return given
+
+
+class _NoSuchSplit(Exception):
+    """The data set has no split of that name."""
+
+
+def _make(dataset: type, root: str, spec: str, **options: Any) -> Any:
+    try:
+        return dataset(root, **options)
+    except ValueError as error:
+        if "split" in options and "split" in str(error):
+            raise _NoSuchSplit from error
+        raise DataError(f"{spec}: torchvision cannot open it: {error}") from error
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"{spec}: torchvision cannot open {dataset.__name__} in {root}: {error} Check the folder, or add "
+            "?download=true to the spec."
+        ) from error
+    except TypeError as error:
+        raise DataError(f"{spec}: {dataset.__name__} is no data set of labelled images: {error}") from error

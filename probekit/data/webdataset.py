@@ -1,0 +1,168 @@
+"""`webdataset:PATTERN`: tar shards in webdataset's layout, read at random where they lie.
+
+PATTERN is a folder, a file, or a path with `*` or `{000..012}`. The files `KEY.jpg` (or .png, ...) and `KEY.cls` (a
+number as text; or `KEY.json` with "label") of a shard make up a sample. Shards whose names start with train, val or
+test are those splits; else all samples are divided by a hash of shard and key. A text `classes.txt` beside the shards,
+one name per line, names the classes. Shards must not be compressed: their members are read by offset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from glob import glob
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from probekit import cache, progress
+from probekit.data.base import ImageSet
+from probekit.data.decode import EXTENSIONS, open_rgb
+from probekit.data.splits import ALIASES, Part, check_no_gaps, choose, pick
+from probekit.errors import DataError
+
+
+class Sample(NamedTuple):
+    """Where an encoded image lies, and its label."""
+
+    shard: str
+    key: str
+    offset: int
+    size: int
+    label: int
+
+
+class ShardSet(ImageSet):
+    """Samples of tar shards."""
+
+    def __init__(self, samples: list[Sample], **description: Any) -> None:
+        super().__init__(**description)
+        self.samples = samples
+
+    def _encoded(self, index: int) -> bytes:
+        sample = self.samples[index]
+        with open(sample.shard, "rb") as file:
+            file.seek(sample.offset)
+            return file.read(sample.size)
+
+    def read(self, index: int) -> np.ndarray:
+        return np.asarray(open_rgb(io.BytesIO(self._encoded(index)), self.image_name(index)))
+
+    def image_name(self, index: int) -> str:
+        return f"{self.samples[index].shard}/{self.samples[index].key}"
+
+    def content(self) -> str:
+        digests = []
+        with progress.bar(f"{self.name}: reading contents", len(self)) as advance:
+            for index in range(len(self)):
+                digests.append([self.samples[index].key, hashlib.sha256(self._encoded(index)).hexdigest()])
+                advance()
+        return cache.key(images=digests)
+
+
+def open_split(argument: str, split: str, *, spec: str, count: int | None = None, seed: int = 0) -> ImageSet:
+    """Open shards."""
+    shards = shard_paths(argument, spec)
+    grouped: dict[str, list[str]] = {}
+    for shard in shards:
+        grouped.setdefault(_split_of(shard), []).append(shard)
+    if "all" in grouped and len(grouped) > 1:
+        raise DataError(
+            f"{spec}: {len(grouped['all'])} shards, such as {Path(grouped['all'][0]).name}, do not say which split "
+            "they are, beside others that do (names starting with train, val or test). Name them all, or none."
+        )
+    with progress.bar(f"{spec}: reading shards", len(shards), "shards") as advance:
+        samples = {
+            key: [each for shard in group for each in _samples(shard, spec, advance)] for key, group in grouped.items()
+        }
+    classes = _classes(Path(shards[0]).parent, max(each.label for group in samples.values() for each in group))
+    parts = {}
+    for key, group in samples.items():
+        labels = np.array([each.label for each in group], dtype=np.int64)
+        check_no_gaps(labels, classes, spec if key == "all" else f"{spec}, {key}")
+        parts[key] = Part([f"{Path(each.shard).name}/{each.key}" for each in group], labels)
+    choice = pick(split, parts, classes, spec)
+    names = [parts[choice.part].names[index] for index in choice.indices]
+    chosen = choice.indices[choose(names, parts[choice.part].labels[choice.indices], count, seed)]
+    return ShardSet(
+        [samples[choice.part][index] for index in chosen],
+        name=re.sub(r"[-_.]?[{*].*", "", Path(argument).name) or "webdataset",
+        spec=spec,
+        split=split,
+        classes=classes,
+        labels=parts[choice.part].labels[chosen],
+        origin="decoded",
+        facts={"source": "webdataset", "split_rule": choice.rule},
+        licence="as the shards'",
+        description=f"{len(chosen)} images in {len(classes)} classes; splits: {choice.rule}",
+    )
+
+
+def shard_paths(pattern: str, spec: str) -> list[str]:
+    """The shards that a folder, file, wildcard or `{first..last}` range means, in order."""
+    span = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    if span:
+        numbers = range(int(span[1]), int(span[2]) + 1)
+        paths = [pattern[: span.start()] + f"{n:0{len(span[1])}d}" + pattern[span.end() :] for n in numbers]
+    elif Path(pattern).is_dir():
+        paths = sorted(str(path) for path in Path(pattern).glob("*.tar"))
+    else:
+        paths = sorted(glob(pattern))
+    missing = [path for path in paths if not Path(path).is_file()]
+    if missing or not paths:
+        raise DataError(f"{spec}: there is no shard {missing[0] if missing else pattern}. Names end in .tar.")
+    return paths
+
+
+def _split_of(shard: str) -> str:
+    word = re.match(r"[a-z]+", Path(shard).name.lower())
+    return ALIASES.get(word[0], "all") if word else "all"
+
+
+def _samples(shard: str, spec: str, advance: Any) -> Iterator[Sample]:
+    """The samples of a shard, in order: members with one key (the name up to its first dot) follow each other."""
+    images: dict[str, tuple[int, int]] = {}
+    labels: dict[str, int] = {}
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for member in tar:
+                folder, _, base = member.name.rpartition("/")
+                stem, _, ending = base.partition(".")
+                key = f"{folder}/{stem}" if folder else stem
+                if not member.isfile() or not stem:
+                    continue
+                if f".{ending.lower()}" in EXTENSIONS:
+                    if key in images:
+                        raise DataError(f"{spec}: {shard} has two images with the key {key!r}.")
+                    images[key] = (member.offset_data, member.size)
+                elif ending in ("cls", "json"):
+                    labels[key] = _label(tar.extractfile(member).read(), ending, f"{shard}/{member.name}")  # type: ignore[union-attr]
+    except tarfile.ReadError as error:
+        raise DataError(f"{spec}: cannot read {shard}: {error}. Shards are tar files without compression.") from error
+    if not images:
+        raise DataError(f"{spec}: {shard} holds no image.")
+    bare = [key for key in images if key not in labels]
+    if bare:
+        raise DataError(
+            f"{spec}: {len(bare)} images in {shard}, such as {bare[0]!r}, have no label (KEY.cls or KEY.json)."
+        )
+    for key, (offset, size) in images.items():
+        yield Sample(shard, key, offset, size, labels[key])
+    advance()
+
+
+def _label(data: bytes, ending: str, name: str) -> int:
+    try:
+        return int(data) if ending == "cls" else int(json.loads(data)["label"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f'{name} holds no label: a whole number is expected, or JSON with "label".') from error
+
+
+def _classes(folder: Path, largest: int) -> list[str]:
+    names = folder / "classes.txt"
+    return names.read_text().splitlines() if names.exists() else [str(number) for number in range(largest + 1)]
