@@ -90,7 +90,8 @@ def train(
         "base_lr": base_lr, "warmup": warmup, "strategy": strategy, "boundary": boundary,
         "normalise_targets": normalise_targets, "augment": augment, "precision": precision, "compile": compile,
         "snapshots": snapshots or None, "device": device, "threads": threads, "workers": workers,
-        "save_every": save_every, "log_every": log_every, "tracker": tracker, "preset": preset, "images": images, "output": output,
+        "save_every": save_every, "log_every": log_every, "tracker": tracker, "preset": preset, "images": images,
+        "output": output,
     }  # fmt: skip
     for assignment in set_ or []:
         name, found, value = assignment.partition("=")
@@ -152,6 +153,87 @@ def inspect(
         from rich.console import Console
 
         inspection.show(facts, Console(highlight=False, soft_wrap=False))
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="A file, a directory, a hub id, timm:NAME or shipped:NAME.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The results file to write.")] = "results.nc",
+    suite: Annotated[str, typer.Option(help="A suite, a probe, or probes with commas; see `probekit probes`.")] = "high_level",
+    data: Annotated[list[str] | None, typer.Option(help="Image sets; none for the suite's own.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images per forward.")] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 0,
+    cache: Annotated[bool, typer.Option(help="Keep and use measurements and results.")] = True,
+    seed: Annotated[int, typer.Option(help="Of masks, partners, views, fits and intervals.")] = 0,
+    counts: Annotated[str, typer.Option(help='How many images, as JSON: {"train": 500, "test": 200}.')] = "{}",
+    options: Annotated[str, typer.Option(help='Options of probes, as JSON: {"knn": {"ks": [5]}}.')] = "{}",
+) -> None:
+    """Measure one checkpoint and write a labelled dataset."""
+    _measure([checkpoint], output, suite, data, batch_size, device, precision, workers, cache, seed, counts, options)
+
+
+@app.command()
+def compare(
+    checkpoints: Annotated[list[str], typer.Argument(help="Checkpoints; a results file (.nc) is taken as measured.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The results file to write.")] = "results.nc",
+    suite: Annotated[str, typer.Option(help="A suite, a probe, or probes with commas; see `probekit probes`.")] = "high_level",
+    data: Annotated[list[str] | None, typer.Option(help="Image sets; none for the suite's own.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images per forward.")] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 0,
+    cache: Annotated[bool, typer.Option(help="Keep and use measurements and results.")] = True,
+    seed: Annotated[int, typer.Option(help="Of masks, partners, views, fits and intervals.")] = 0,
+    counts: Annotated[str, typer.Option(help='How many images, as JSON: {"train": 500, "test": 200}.')] = "{}",
+    options: Annotated[str, typer.Option(help='Options of probes, as JSON: {"knn": {"ks": [5]}}.')] = "{}",
+    mixed: Annotated[bool, typer.Option(help="Line up different protocols too, and mark them.")] = False,
+) -> None:
+    """Measure several checkpoints on the same images and line them up in one dataset."""
+    _measure(
+        checkpoints, output, suite, data, batch_size, device, precision, workers, cache, seed, counts, options, mixed=mixed
+    )
+
+
+def _measure(
+    checkpoints: list[str], output: str, suite: str, data: list[str] | None, batch_size: int, device: str, precision: str,
+    workers: int, cache: bool, seed: int, counts: str, options: str, mixed: bool = False,
+) -> None:  # fmt: skip
+    """What `evaluate` and `compare` share: texts to values, the call, the file."""
+    import json
+
+    from probekit import evaluation, schema
+    from probekit.errors import ProbeError
+
+    parsed = {}
+    for name, text in (("counts", counts), ("options", options)):
+        try:
+            parsed[name] = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ProbeError(f"--{name} {text}: expected JSON, such as '{{\"test\": 200}}' ({error}).") from error
+    chosen = suite.split(",") if "," in suite else suite
+    own = data[0] if data == ["own"] else data or None
+    ds = evaluation.compare(
+        checkpoints, chosen, own, mixed=mixed, batch_size=batch_size, device=device, precision=precision, workers=workers,
+        cache=cache, seed=seed, counts=parsed["counts"] or None, options=parsed["options"],
+    )  # fmt: skip
+    typer.echo(schema.write(ds, output))
+
+
+@app.command()
+def probes() -> None:
+    """The probes, with one line each, and the suites they are in."""
+    from probekit import probes as found
+    from probekit.evaluation import SUITES
+
+    for name in found.names():
+        typer.echo(f"{name:20} {found.describe(name)}")
+    typer.echo("\nSuites")
+    for name, suite in SUITES.items():
+        typer.echo(f"{name:20} {suite.summary} (version {suite.version})")
+        for plan in suite.plans:
+            typer.echo(f"{'':20}   {plan.data}: {', '.join(plan.probes)}")
 
 
 def main() -> None:

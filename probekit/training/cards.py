@@ -6,6 +6,7 @@ from pathlib import Path
 
 from probekit import models
 from probekit.data import ImageSet
+from probekit.models.loading import describe
 from probekit.training.settings import Settings
 
 
@@ -15,7 +16,7 @@ def card_of(
     """The card after `seen` training images."""
     return models.Card(
         name=name,
-        architecture=model.description(),
+        architecture=describe(model),
         mask_ratio=settings.mask_ratio,
         patch_size=settings.patch_size,
         vit_patch_size=settings.vit_patch_size,
@@ -28,7 +29,23 @@ def card_of(
         epochs=None if image_set.endless else seen / len(image_set),
         images_seen=seen,
         seed=settings.seed,
+        licence=image_set.licence,
     )
+
+
+def story(settings: Settings, image_set: ImageSet, seen: int) -> str:
+    """How it was trained, in Markdown, for the card."""
+    targets = "pixels normalised per patch" if settings.normalise_targets else "plain pixels"
+    counted = "every hidden patch" if settings.boundary else "hidden patches that touch no visible one"
+    crops = "random resized crops and flips" if settings.augment else "no augmentation"
+    return f"""## Training
+
+Trained by `probekit train` on {image_set.name} ({image_set.description or image_set.spec}): {seen:,} of
+{settings.steps * settings.batch_size:,} images, batches of {settings.batch_size}, {crops}. Masks: {settings.strategy}, units of
+{settings.patch_size} pixels, {settings.mask_ratio:.0%} hidden. Loss: squared error of {targets} over {counted}. AdamW, betas
+{settings.betas[0]:g} and {settings.betas[1]:g}, weight decay {settings.weight_decay:g}, highest learning rate
+{settings.learning_rate:.3g} after {settings.warmup:.0%} of the steps, then half a cosine; {settings.precision}.
+"""
 
 
 def save_checkpoint(
@@ -39,4 +56,6 @@ def save_checkpoint(
     verdict = models.Verdict("probekit training", model)
     square = settings.image_size[0] == settings.image_size[1]
     format = "transformers" if square else "probekit"  # transformers' ViTMAE has one side length
-    models.Checkpoint(model=model, card=card, verdict=verdict, source=str(folder)).save(folder, format=format)
+    models.Checkpoint(model=model, card=card, verdict=verdict, source=str(folder)).save(
+        folder, format=format, card_text=story(settings, image_set, seen)
+    )
