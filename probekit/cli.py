@@ -159,7 +159,7 @@ def inspect(
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="A file, a directory, a hub id, timm:NAME or shipped:NAME.")],
     output: Annotated[str, typer.Option("--output", "-o", help="The results file to write.")] = "results.nc",
-    suite: Annotated[str, typer.Option(help="A suite, a probe, or probes with commas; see `probekit probes`.")] = "high_level",
+    suite: Annotated[str, typer.Option(help="A suite, or probes with commas.")] = "high_level",
     data: Annotated[list[str] | None, typer.Option(help="Image sets; none for the suite's own.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images per forward.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
@@ -170,7 +170,10 @@ def evaluate(
     counts: Annotated[str, typer.Option(help='How many images, as JSON: {"train": 500, "test": 200}.')] = "{}",
     options: Annotated[str, typer.Option(help='Options of probes, as JSON: {"knn": {"ks": [5]}}.')] = "{}",
 ) -> None:
-    """Measure one checkpoint and write a labelled dataset."""
+    """Measure one checkpoint and write a labelled dataset.
+
+    `--data own` takes those of the suite's image sets that fit what the checkpoint was trained on.
+    """
     _measure([checkpoint], output, suite, data, batch_size, device, precision, workers, cache, seed, counts, options)
 
 
@@ -178,7 +181,7 @@ def evaluate(
 def compare(
     checkpoints: Annotated[list[str], typer.Argument(help="Checkpoints; a results file (.nc) is taken as measured.")],
     output: Annotated[str, typer.Option("--output", "-o", help="The results file to write.")] = "results.nc",
-    suite: Annotated[str, typer.Option(help="A suite, a probe, or probes with commas; see `probekit probes`.")] = "high_level",
+    suite: Annotated[str, typer.Option(help="A suite, or probes with commas.")] = "high_level",
     data: Annotated[list[str] | None, typer.Option(help="Image sets; none for the suite's own.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images per forward.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
@@ -190,9 +193,12 @@ def compare(
     options: Annotated[str, typer.Option(help='Options of probes, as JSON: {"knn": {"ks": [5]}}.')] = "{}",
     mixed: Annotated[bool, typer.Option(help="Line up different protocols too, and mark them.")] = False,
 ) -> None:
-    """Measure several checkpoints on the same images and line them up in one dataset."""
+    """Measure several checkpoints on the same images and line them up in one dataset.
+
+    `--data own` takes those of the suite's image sets that fit what each checkpoint was trained on.
+    """
     _measure(
-        checkpoints, output, suite, data, batch_size, device, precision, workers, cache, seed, counts, options, mixed=mixed
+        checkpoints, output, suite, data, batch_size, device, precision, workers, cache, seed, counts, options, mixed
     )
 
 
@@ -215,8 +221,8 @@ def _measure(
     chosen = suite.split(",") if "," in suite else suite
     own = data[0] if data == ["own"] else data or None
     ds = evaluation.compare(
-        checkpoints, chosen, own, mixed=mixed, batch_size=batch_size, device=device, precision=precision, workers=workers,
-        cache=cache, seed=seed, counts=parsed["counts"] or None, options=parsed["options"],
+        checkpoints, chosen, own, mixed=mixed, batch_size=batch_size, device=device, precision=precision,
+        workers=workers, cache=cache, seed=seed, counts=parsed["counts"] or None, options=parsed["options"],
     )  # fmt: skip
     typer.echo(schema.write(ds, output))
 
