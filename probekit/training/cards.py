@@ -41,9 +41,9 @@ def story(settings: Settings, image_set: ImageSet, seen: int) -> str:
     return f"""## Training
 
 Trained by `probekit train` on {image_set.name} ({image_set.description or image_set.spec}): {seen:,} of
-{settings.steps * settings.batch_size:,} images, batches of {settings.batch_size}, {crops}. Masks: {settings.strategy}, units of
-{settings.patch_size} pixels, {settings.mask_ratio:.0%} hidden. Loss: squared error of {targets} over {counted}. AdamW, betas
-{settings.betas[0]:g} and {settings.betas[1]:g}, weight decay {settings.weight_decay:g}, highest learning rate
+{settings.steps * settings.batch_size:,} images, batches of {settings.batch_size}, {crops}. Masks: {settings.strategy},
+units of {settings.patch_size} pixels, {settings.mask_ratio:.0%} hidden. Loss: squared error of {targets} over
+{counted}. AdamW, betas {settings.betas[0]:g} and {settings.betas[1]:g}, weight decay {settings.weight_decay:g}, highest learning rate
 {settings.learning_rate:.3g} after {settings.warmup:.0%} of the steps, then half a cosine; {settings.precision}.
 """
 
