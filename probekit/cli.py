@@ -203,8 +203,8 @@ def compare(
 
 
 def _measure(
-    checkpoints: list[str], output: str, suite: str, data: list[str] | None, batch_size: int, device: str, precision: str,
-    workers: int, cache: bool, seed: int, counts: str, options: str, mixed: bool = False,
+    checkpoints: list[str], output: str, suite: str, data: list[str] | None, batch_size: int, device: str,
+    precision: str, workers: int, cache: bool, seed: int, counts: str, options: str, mixed: bool = False,
 ) -> None:  # fmt: skip
     """What `evaluate` and `compare` share: texts to values, the call, the file."""
     import json
