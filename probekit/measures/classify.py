@@ -1,0 +1,140 @@
+"""The linear probe as a whole, coarse classes, and shape bias.
+
+Settings (a penalty, a learning rate) are always chosen on validation images and reported on test images: choosing where
+one reports is the commonest way to flatter a probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probekit.errors import ProbeError, did_you_mean
+from probekit.measures.linear import Floats, Ints, Linear, Rows, checked_labels
+from probekit.measures.logistic import STRENGTHS, fit_logistic
+from probekit.measures.sgd import fit_dinov2_grid, fit_mae_lars
+
+PRESETS = ("lbfgs-sweep", "mae-lars-90", "dinov2-grid")
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A linear head whose setting was chosen on validation images.
+
+    Args:
+        logits: (test images, classes) of the chosen head.
+        model: all heads that were fitted.
+        chosen: index of the chosen one in `model.settings`; of equally good ones the first (the strongest penalty).
+        val_accuracy: (settings,).
+        at_edge: the chosen setting is the first or last of several: the best one may lie outside the grid.
+    """
+
+    logits: Floats
+    model: Linear
+    chosen: int
+    val_accuracy: Floats
+    at_edge: bool
+
+
+def linear_probe(
+    train: Rows,
+    train_labels: NDArray[Any],
+    val: Rows,
+    val_labels: NDArray[Any],
+    test: Rows,
+    *,
+    classes: int,
+    preset: str = "lbfgs-sweep",
+    strengths: Sequence[float] = STRENGTHS,
+    seed: int = 0,
+    device: str = "cpu",
+) -> LinearProbe:
+    """Fit on `train`, choose on `val`, apply to `test`.
+
+    Args:
+        train, val, test: features (n, d): arrays, memmaps or zarr arrays.
+        train_labels, val_labels: whole numbers in 0..classes-1.
+        classes: their number.
+        preset: "lbfgs-sweep", "mae-lars-90" or "dinov2-grid".
+        strengths: inverse penalties of the sweep (scikit-learn's C).
+        seed: of the presets that descend stochastically.
+        device: where to fit.
+
+    Raises:
+        ProbeError: an unknown preset; NaN features; one class only; fewer images than classes.
+    """
+    if preset not in PRESETS:
+        raise ProbeError(f"No linear probe preset {preset!r}. {did_you_mean(preset, PRESETS)}")
+    model: Linear
+    if preset == "lbfgs-sweep":
+        model = fit_logistic(train, train_labels, classes=classes, strengths=strengths, device=device)
+    elif preset == "mae-lars-90":
+        model = fit_mae_lars(train, train_labels, classes=classes, seed=seed, device=device)
+    else:
+        model = fit_dinov2_grid(train, train_labels, classes=classes, seed=seed, device=device)
+    checked = (
+        checked_labels(val_labels, val.shape[0], 1, "validation labels") if classes < 2 else np.asarray(val_labels)
+    )
+    accuracy = model.accuracies(val, checked.astype(np.int64))
+    chosen = int(accuracy.argmax())
+    at_edge = len(accuracy) > 1 and chosen in (0, len(accuracy) - 1)
+    return LinearProbe(model.logits(test, chosen), model, chosen, accuracy, at_edge)
+
+
+def softmax(logits: NDArray[np.floating]) -> Floats:
+    """Probabilities along the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float64)
+
+
+def coarse_probabilities(probabilities: NDArray[np.floating], members: Sequence[Sequence[int]]) -> Floats:
+    """Probability of each coarse class as the *mean* over its fine classes, (n, coarse) (Geirhos et al., 2019).
+
+    Args:
+        probabilities: (n, fine).
+        members: the fine classes of each coarse class.
+    """
+    if any(len(fine) == 0 for fine in members):
+        empty = next(i for i, fine in enumerate(members) if len(fine) == 0)
+        raise ProbeError(f"Coarse class {empty} has no fine class: its probability is undefined.")
+    return np.stack([probabilities[:, list(fine)].mean(axis=1) for fine in members], axis=1)
+
+
+@dataclass(frozen=True)
+class ShapeBias:
+    """Shape decisions over shape and texture decisions.
+
+    Args:
+        value: in [0, 1]; NaN if neither was ever chosen.
+        per_image: 1 shape, 0 texture, NaN neither or not in conflict, (n,): its mean is `value`.
+        decided: share of the images in conflict where one of both was chosen.
+    """
+
+    value: float
+    per_image: Floats
+    decided: float
+
+
+def shape_bias(predicted: Ints, shape: Ints, texture: Ints) -> ShapeBias:
+    """Shape bias of predicted classes, where shape and texture of an image say different things (Geirhos et al., 2019).
+
+    Args:
+        predicted, shape, texture: classes (n,). Images whose shape and texture agree are dropped.
+
+    Raises:
+        ProbeError: no image is in conflict.
+    """
+    conflict = shape != texture
+    if not conflict.any():
+        raise ProbeError(
+            f"None of {len(shape)} images has a shape and a texture of different classes: no conflict to decide."
+        )
+    by_shape, by_texture = conflict & (predicted == shape), conflict & (predicted == texture)
+    decided = by_shape | by_texture
+    per_image = np.where(decided, by_shape.astype(np.float64), np.nan)
+    value = float(per_image[decided].mean()) if decided.any() else float("nan")
+    return ShapeBias(value, per_image, float(decided.sum() / conflict.sum()))
