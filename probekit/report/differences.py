@@ -14,7 +14,7 @@ import numpy as np
 
 from probekit.report.headline import ORDER, Headline
 from probekit.report.results import Results, Row, rounded
-from probekit.report.statistics import paired
+from probekit.report.statistics import all_pairs
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Quantity:
     data: str
     title: str
     checkpoints: list[int]
-    cells: list[tuple[float | None, float | None] | None]
+    cells: list[tuple[float, float] | None]
     reference: int
 
 
@@ -52,11 +52,8 @@ class Differences:
         present = [int(i) for i in np.flatnonzero(np.isfinite(images).any(1))]
         if len(present) < 2:
             return None
-        cells: list[tuple[float | None, float | None] | None] = []
-        for i in present:
-            for j in present:
-                found = paired(images[i], images[j]) if i != j else None
-                cells.append((rounded(found.value, 4), rounded((found.upper - found.lower) / 2, 4)) if found else None)
+        value, half = all_pairs(images[present])
+        cells = [None if i == j else pair(value[i, j], half[i, j]) for i in range(len(present)) for j in range(len(present))]
         title = f"{self.results.title(name)}, {data}"
         return Quantity(name, data, title, present, cells, self.reference(present))
 
@@ -71,7 +68,7 @@ class Differences:
         size, out = len(quantity.checkpoints), []
         for at, i in enumerate(quantity.checkpoints):
             cell = quantity.cells[at * size + quantity.reference]
-            if cell and cell[0] is not None and cell[1] is not None:
+            if cell:
                 row = self.results.describe(self.results.checkpoints[i])
                 out.append({**row, "quantity": quantity.title, "value": cell[0], "lower": rounded(cell[0] - cell[1]), "upper": rounded(cell[0] + cell[1])})
         return out
@@ -84,3 +81,10 @@ class Differences:
                 {"title": q.title, "checkpoints": q.checkpoints, "cells": q.cells, "reference": q.reference} for q in self.quantities
             ],
         }
+
+
+def pair(value: float, half: float) -> tuple[float, float] | None:
+    """A cell as stored in the page; None where the two checkpoints share fewer than two images."""
+    if not (np.isfinite(value) and np.isfinite(half)):
+        return None
+    return float(f"{value:.4g}"), float(f"{half:.4g}")

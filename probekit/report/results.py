@@ -90,10 +90,7 @@ def number(value: Any) -> float | None:
 
 def rounded(value: Any, digits: int = 5) -> float | None:
     """`value` with that many significant digits, which is what a chart or table can show; None where not finite."""
-    if not np.isfinite(value):
-        return None
-    value = float(value)
-    return 0.0 if value == 0 else round(value, digits - 1 - math.floor(math.log10(abs(value))))
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
 
 
 class Results:
@@ -108,6 +105,7 @@ class Results:
         self.data = [plain(name) for name in self.labels("data")]
         self.reasons = schema.not_applicable(ds)
         self.provenance = schema.provenance(ds)
+        self.arrays: dict[str, np.ndarray] = {}
 
     def labels(self, dim: str) -> list[Any]:
         """Labels along a dimension; positions where the file has none."""
@@ -127,29 +125,35 @@ class Results:
 
     def array(self, name: str) -> np.ndarray:
         """Values with dims (checkpoint, data, the rest in stored order)."""
-        return np.asarray(self.ds[name].transpose(*OWN, ...).values, dtype=float)
+        return self.kept(name, *OWN, ...)
+
+    def kept(self, name: str, *dims: Any) -> np.ndarray:
+        """A variable as floats with its dims in that order, made once."""
+        if name not in self.arrays:
+            self.arrays[name] = np.asarray(self.ds.variables[name].transpose(*dims).values, dtype=float)
+        return self.arrays[name]
 
     def dims(self, name: str) -> list[str]:
         """Dimensions besides checkpoint and data, in the order of `array`."""
-        return [str(dim) for dim in self.ds[name].dims if dim not in OWN]
+        return [str(dim) for dim in self.ds.variables[name].dims if dim not in OWN]
 
     def interval(self, name: str) -> np.ndarray | None:
         """Like `array` with a last axis (lower, upper); None where the variable has no interval."""
         twin = f"{name}_ci"
-        return np.asarray(self.ds[twin].transpose(*OWN, ..., "bound").values, dtype=float) if twin in self.ds else None
+        return self.kept(twin, *OWN, ..., "bound") if twin in self.ds else None
 
     def no_interval(self, name: str) -> str:
-        return str(self.ds[name].attrs.get("no_interval", ""))
+        return str(self.ds.variables[name].attrs.get("no_interval", ""))
 
     def title(self, name: str) -> str:
-        return str(self.ds[name].attrs["long_name"])
+        return str(self.ds.variables[name].attrs["long_name"])
 
     def units(self, name: str) -> str:
-        units = str(self.ds[name].attrs["units"])
+        units = str(self.ds.variables[name].attrs["units"])
         return "" if units == "1" else units
 
     def better(self, name: str) -> str:
-        return str(self.ds[name].attrs["better"])
+        return str(self.ds.variables[name].attrs["better"])
 
     def axis_title(self, name: str) -> str:
         units = self.units(name)

@@ -56,28 +56,30 @@ def between_seeds(groups: Sequence[Sequence[float]]) -> Seeds:
     return Seeds(math.sqrt(squares / freedom) if freedom else math.nan, freedom)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A paired difference of two checkpoints over the same images."""
+def all_pairs(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Paired differences of all pairs of rows over the images both have.
 
-    value: float
-    lower: float
-    upper: float
-    images: int
+    Args:
+        images: per-image contributions (checkpoint, image), NaN where an image was not used.
 
-
-def paired(first: np.ndarray, second: np.ndarray) -> Difference | None:
-    """Mean of `first - second` (per-image contributions, NaN = not used) with a normal-approximation interval.
-
-    None with fewer than two images that both have.
+    Returns:
+        The mean of row i minus row j, and the half width of its 95 % interval by normal approximation; both (checkpoint,
+        checkpoint), NaN where fewer than two images are shared. The sums over shared images are matrix products, after each
+        image's mean is taken out (which leaves differences as they are and keeps the squares small).
     """
-    difference = first - second
-    difference = difference[np.isfinite(difference)]
-    if len(difference) < 2:
-        return None
-    value = float(difference.mean())
-    half = normal_quantile(CONFIDENCE) * float(difference.std(ddof=1)) / math.sqrt(len(difference))
-    return Difference(value, value - half, value + half, len(difference))
+    used = np.isfinite(images).astype(float)
+    count = np.maximum(used.sum(0), 1)
+    filled = np.where(used > 0, images, 0.0)
+    filled = np.where(used > 0, filled - filled.sum(0) / count, 0.0)
+    shared = used @ used.T
+    first = filled @ used.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = (first - first.T) / shared
+        squares = (filled**2) @ used.T
+        total = squares + squares.T - 2 * filled @ filled.T - shared * mean**2
+        half = normal_quantile(CONFIDENCE) * np.sqrt(np.maximum(total, 0) / (shared - 1) / shared)
+    enough = shared >= 2
+    return np.where(enough, mean, np.nan), np.where(enough, half, np.nan)
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:

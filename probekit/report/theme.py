@@ -2,7 +2,7 @@
 and print are one stylesheet's business and need no redraw; in exported files they are the light theme's values.
 
 Categories use Okabe and Ito's palette (distinguishable with any of the common colour-vision deficiencies), ordered quantities a
-single ramp of rising lightness, and heat maps cividis, which is read the same by everyone.
+single ramp of rising lightness, and heat maps a ramp like viridis, whose lightness alone carries the order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DARK = {
 
 CATEGORIES = [f"var(--c{i})" for i in range(1, 9)]
 STEPS = [f"var(--s{i})" for i in range(8)]
-HEAT = ["#0d2b5e", "#3f4d73", "#6c6e72", "#9d9269", "#d0b954", "#fbe54e"]
+HEAT = ["#3b2a78", "#34618d", "#22908b", "#58c765", "#f4e53b"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 

@@ -166,17 +166,21 @@ def add_pictures(maker: Maker, examples: int = 4, points: int = IMAGES) -> dict[
     blurred = np.kron(original.reshape(d, examples, 16, 2, 16, 2, 3).mean((3, 5)), np.ones((2, 2, 1)))
     full, pasted, attention = [], [], []
     for model in maker.checkpoints:
+        seen = np.array([name in model.data for name in maker.data])[:, None, None, None]
         q = model.quality
         smooth = (q * original + (1 - q) * blurred + rng.normal(0, 6, original.shape)).clip(0, 255).astype(np.uint8)
-        full.append(smooth)
-        pasted.append(np.where(hidden[..., None], smooth, original))
+        full.append((smooth * seen[..., None]).astype(np.uint8))
+        pasted.append((np.where(hidden[..., None], smooth, original) * seen[..., None]).astype(np.uint8))
         focus = original.mean(-1) ** (1 + 3 * q)
-        attention.append(focus / focus.sum((-1, -2), keepdims=True))
+        attention.append(np.where(seen, focus / focus.sum((-1, -2), keepdims=True), np.nan))
     where = ("checkpoint", "data", "example", *pixels)
     labels = rng.integers(0, 6, (d, points))
     spots = rng.normal(size=(6, 2)) * 8
-    xy = [[(m.quality * 2 * spots[labels[j]] + rng.normal(size=(points, 2)) * 3)[None] for j in range(d)] for m in maker.checkpoints]
-    assert np.shape(full)[0] == n
+    xy = np.full((n, d, 1, points, 2), np.nan)
+    for i, model in enumerate(maker.checkpoints):
+        for j, name in enumerate(maker.data):
+            if name in model.data:
+                xy[i, j, 0] = model.quality * 2 * spots[labels[j]] + rng.normal(size=(points, 2)) * 3
     return {
         "example_image": xr.DataArray(original, dims=("data", "example", *pixels, "channel")),
         "example_hidden": xr.DataArray(hidden, dims=("data", "example", *pixels)),
@@ -184,7 +188,7 @@ def add_pictures(maker: Maker, examples: int = 4, points: int = IMAGES) -> dict[
         "example_reconstruction_full": xr.DataArray(np.stack(full), dims=(*where, "channel")),
         "example_attention_cls": xr.DataArray(np.stack(attention), dims=where),
         "example_attention_object": xr.DataArray(np.stack(attention)[..., ::-1], dims=where),
-        "embedding_xy": xr.DataArray(np.asarray(xy), dims=("checkpoint", "data", "layer_kept", "image", "axis")),
+        "embedding_xy": xr.DataArray(xy, dims=("checkpoint", "data", "layer_kept", "image", "axis")),
         "label": xr.DataArray(labels, dims=("data", "image")),
     }
 

@@ -1,0 +1,232 @@
+"""Curves: a quantity against the training choice (ratio or patch size), and a quantity over the layers of each model.
+
+Grids come in three shapes, and panels follow them: full (a panel for each patch size), crossed (all ratios at one patch size and
+all patch sizes at one ratio: a panel for each of both lines), or unknown (one panel, coloured by checkpoint).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from probekit.report import theme
+from probekit.report.figure import HAS_INTERVAL, TRAINED, UNTRAINED, Figure, Json, Panel, channel, domain, layer, number_fields, tooltip, value
+from probekit.report.results import Results, Row
+
+NOUN = {"ratio": "Mask ratio", "patch": "Patch size (px)", "checkpoint": "Checkpoint"}
+WHO = [("checkpoint:N", "Checkpoint", ""), ("setting:N", "Setting", "")]
+SOFT = "var(--soft)"
+FEW = 12
+"""Intervals of up to that many curves are drawn as bands; of more, they would cover each other and stay in the table."""
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """Which field colours the marks, with a colour for each value."""
+
+    key: str
+    values: list[Any]
+    colours: list[str]
+
+    def encode(self) -> Json:
+        scale = {"domain": self.values, "range": self.colours}
+        return channel(f"{self.key}:{'N' if self.key == 'checkpoint' else 'O'}", title=NOUN[self.key], scale=scale)
+
+    def legend(self) -> list[tuple[str, str]]:
+        unit = {"ratio": "ratio {:g}", "patch": "{:g} px"}.get(self.key)
+        return [(unit.format(value) if unit else str(value), colour) for value, colour in zip(self.values, self.colours, strict=True)]
+
+
+def colouring(rows: Sequence[Row], key: str) -> Colouring:
+    """Ratios get an ordered ramp, patch sizes and names get categories; beyond eight names, one colour for all."""
+    values = sorted({row[key] for row in rows if row[key] is not None and not row["untrained"]})
+    if key == "ratio":
+        return Colouring(key, values, theme.ramp(len(values)))
+    if len(values) > len(theme.CATEGORIES):
+        return Colouring(key, values, [theme.CATEGORIES[0]] * len(values))
+    return Colouring(key, values, theme.CATEGORIES[: len(values)])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows for one panel and what colours them."""
+
+    title: str
+    rows: list[Row]
+    key: str
+
+
+def groups(rows: Sequence[Row]) -> list[Group]:
+    """Split rows into panels by the shape of the grid (see the module); untrained rows go into every panel."""
+    trained = [row for row in rows if not row["untrained"]]
+    baseline = [row for row in rows if row["untrained"]]
+    known = [row for row in trained if row["ratio"] is not None]
+    ratios, patches = defaultdict(set), defaultdict(set)
+    for row in known:
+        ratios[row["patch"]].add(row["ratio"])
+        patches[row["ratio"]].add(row["patch"])
+    found = []
+    full = sorted((patch for patch in ratios if len(ratios[patch]) > 1), key=lambda patch: patch or 0)
+    if len(full) > 1:
+        for patch in full:
+            found.append(Group(f"Patch size {patch:g} px" if patch else "Patch size unknown", [r for r in known if r["patch"] == patch], "ratio"))
+    else:
+        if full:
+            title = f"Ratios at {full[0]:g} px" if full[0] else "Ratios"
+            found.append(Group(title, [row for row in known if row["patch"] == full[0]], "ratio"))
+        ratio = max(patches, key=lambda ratio: len(patches[ratio]), default=None)
+        if ratio is not None and len(patches[ratio]) > 1:
+            found.append(Group(f"Patch sizes at ratio {ratio:g}", [row for row in known if row["ratio"] == ratio], "patch"))
+    placed = {row["checkpoint"] for group in found for row in group.rows}
+    left = [row for row in trained if row["checkpoint"] not in placed]
+    if left or not found:
+        found.append(Group("Other checkpoints" if found else "", left, "checkpoint"))
+    return [Group(group.title, group.rows + baseline, group.key) for group in found]
+
+
+def along(rows: Sequence[Row]) -> str | None:
+    """What varies among rows: "ratio", else "patch", else None."""
+    for key in ("ratio", "patch"):
+        if len({row[key] for row in rows if row[key] is not None and not row["untrained"]}) > 1:
+            return key
+    return None
+
+
+def dodge(rows: Sequence[Row], key: str, other: str) -> list[Row]:
+    """Rows with a `place` beside their true position, so that dots of one setting don't cover each other."""
+    values = sorted({row[key] for row in rows})
+    members = sorted({(row[other] or 0, row["seed"] or 0) for row in rows})
+    middle = (len(members) - 1) / 2
+    out = []
+    for row in rows:
+        step = (members.index((row[other] or 0, row["seed"] or 0)) - middle) / max(middle, 1)
+        place = row[key] + step * 0.014 * (values[-1] - values[0]) if key == "ratio" else row[key] * (1 + 0.03 * step)
+        out.append({**row, "place": round(place, 5)})
+    return out
+
+
+def choice_axis(key: str, ticks: Sequence[float]) -> Json:
+    """Ratios on a plain axis, patch sizes (which double) on a logarithmic one."""
+    scale: Json = {"nice": False, "padding": 18} | ({"zero": False} if key == "ratio" else {"type": "log", "base": 2})
+    return {"title": NOUN[key], "scale": scale, "axis": {"values": sorted(set(ticks)), "format": ".3~f", "grid": False}}
+
+
+def choice_panel(results: Results, name: str, rows: Sequence[Row], *, title: str = "", height: int = 200) -> Panel | None:
+    """A quantity against the ratio (or patch size): a dot with interval per checkpoint, lines through seed means."""
+    key = along(rows)
+    if key is None:
+        return None
+    other = "patch" if key == "ratio" else "ratio"
+    trained = dodge([row for row in rows if not row["untrained"] and row[key] is not None], key, other)
+    baseline = [row for row in rows if row["untrained"]]
+    looks = {"title": results.axis_title(name), "scale": {"domain": domain(rows), "zero": False}}
+    axis = choice_axis(key, [row[key] for row in trained])
+    y, low, place = channel("value:Q", **looks), channel("lower:Q", **looks), channel("place:Q", **axis)
+    colours = colouring(trained, other)
+    colour = colours.encode() if len(colours.values) > 1 else value(theme.CATEGORIES[0])
+    means = [{"aggregate": [{"op": "mean", "field": "value", "as": "value"}], "groupby": [key, other]}]
+    tips = tooltip(*WHO, ("seed:Q", "Seed", ""), *number_fields(results.title(name)))
+    line = {"x": channel(f"{key}:Q", **axis), "y": y, "color": colour, "detail": channel(f"{other}:O")}
+    layers = [layer("line", line, TRAINED, transform=means)]
+    if any(row["lower"] is not None for row in trained):
+        bars = {"x": place, "y": low, "y2": {"field": "upper"}, "color": colour}
+        layers.append(layer("rule", bars, TRAINED, HAS_INTERVAL))
+    layers.append(layer("circle", {"x": place, "y": y, "color": colour, "tooltip": tips}, TRAINED, size=40, opacity=1))
+    if baseline:
+        layers.append(layer("rule", {"y": y, "tooltip": tips}, UNTRAINED, strokeDash=[3, 3], color=SOFT))
+    words = f"{title or results.title(name)} against {NOUN[key].lower()}: {len(trained)} checkpoints, {extremes(trained)}."
+    return Panel(layers, [*trained, *baseline], words, title, height)
+
+
+def extremes(rows: Sequence[Row]) -> str:
+    """The highest and the lowest row in words, for the text that stands for a chart."""
+    low, high = min(rows, key=lambda row: row["value"]), max(rows, key=lambda row: row["value"])
+    return f"from {low['value']:.3g} ({low['setting']}) to {high['value']:.3g} ({high['setting']})"
+
+
+def dot_panel(results: Results, name: str, rows: Sequence[Row], *, title: str = "") -> Panel:
+    """One dot per checkpoint: what is left to show when nothing is known about how they were masked."""
+    looks = {"title": results.axis_title(name), "scale": {"zero": False, "domain": domain(rows)}}
+    y = channel("checkpoint:N", title=None, sort={"field": "value", "order": "descending"}, axis={"labelLimit": 180})
+    tips = tooltip(*WHO, *number_fields(results.title(name)))
+    layers = []
+    if any(row["lower"] is not None for row in rows):
+        bars = {"x": channel("lower:Q", **looks), "x2": {"field": "upper"}, "y": y}
+        layers.append(layer("rule", bars, HAS_INTERVAL, color="var(--c1)"))
+    dots = {"x": channel("value:Q", **looks), "y": y, "tooltip": tips}
+    layers.append(layer("circle", dots, size=56, color="var(--c1)", opacity=1))
+    words = f"{title or results.title(name)} of {len(rows)} checkpoints, {extremes(rows)}."
+    return Panel(layers, list(rows), words, title, max(70, 24 * len(rows) + 20))
+
+
+def layer_rows(results: Results, name: str, data: str) -> tuple[list[Row], str]:
+    """Rows over layers and the field for the x axis: the layer, or the relative depth where models differ in depth."""
+    rows = results.rows(name, data, keep=("layer",))
+    deepest: dict[str, float] = defaultdict(float)
+    for row in rows:
+        deepest[row["checkpoint"]] = max(deepest[row["checkpoint"]], row["layer"])
+    if len(set(deepest.values())) <= 1:
+        return rows, "layer"
+    return [{**row, "depth": round(row["layer"] / (deepest[row["checkpoint"]] or 1), 4)} for row in rows], "depth"
+
+
+def layer_panel(results: Results, name: str, group: Group, x_key: str, bounds: list[float], title: str) -> Panel:
+    """Curves over layers, one per checkpoint, with bands where there are few."""
+    rows = group.rows
+    looks = {"title": results.axis_title(name), "scale": {"domain": bounds, "zero": False}}
+    by_layer = x_key == "layer"
+    axis = {"format": "d" if by_layer else ".1f", "tickMinStep": 1 if by_layer else 0.2, "tickCount": 8}
+    x = channel(f"{x_key}:Q", title="Layer" if by_layer else "Relative depth", axis=axis, scale={"nice": False})
+    y, detail = channel("value:Q", **looks), channel("checkpoint:N")
+    colour = colouring(rows, group.key).encode()
+    tips = tooltip(*WHO, ("layer:Q", "Layer", ""), *number_fields(results.title(name)))
+    curves = {row["checkpoint"] for row in rows}
+    layers = []
+    if len(curves) <= FEW and any(row["lower"] is not None for row in rows):
+        band = {"x": x, "y": channel("lower:Q", **looks), "y2": {"field": "upper"}, "color": colour, "detail": detail}
+        layers.append(layer("area", band, TRAINED, HAS_INTERVAL, opacity=0.14))
+    lines = {"x": x, "y": y, "color": colour, "detail": detail, "tooltip": tips[:2]}
+    layers.append(layer("line", lines, TRAINED, strokeWidth=1.5))
+    if len(rows) <= 300:
+        layers.append(layer("circle", {"x": x, "y": y, "color": colour, "tooltip": tips}, TRAINED, size=22, opacity=1))
+    if any(row["untrained"] for row in rows):
+        plain = {"x": x, "y": y, "detail": detail, "tooltip": tips[:2]}
+        layers.append(layer("line", plain, UNTRAINED, strokeDash=[3, 3], color=SOFT, strokeWidth=1.5))
+    words = f"{results.title(name)} over layers, {title or 'all checkpoints'}: {len(curves)} curves, {extremes(rows)}."
+    return Panel(layers, rows, words, title, 190, shared_legend=True)
+
+
+def layer_figure(results: Results, name: str) -> Figure | None:
+    """All curves of one quantity over layers: panels for each image set and line of the grid; None with one layer."""
+    panels, colourings = [], {}
+    sets = results.where(name)
+    banded = True
+    for data in sets:
+        rows, x_key = layer_rows(results, name, data)
+        if len({row[x_key] for row in rows}) < 2:
+            continue
+        bounds = domain(rows)
+        for group in groups(rows):
+            title = ", ".join(part for part in ((data if len(sets) > 1 else ""), group.title) if part)
+            panels.append(layer_panel(results, name, group, x_key, bounds, title[:1].upper() + title[1:]))
+            banded &= len({row["checkpoint"] for row in group.rows}) <= FEW
+            colourings.setdefault(group.key, []).extend(group.rows)
+    if not panels:
+        return None
+    legend = [entry for key, rows in colourings.items() if len(colouring(rows, key).values) <= 8 for entry in colouring(rows, key).legend()]
+    untrained = any(row["untrained"] for rows in colourings.values() for row in rows)
+    legend += [("untrained (dashed)", SOFT)] if untrained else []
+    choice = results.choose(name, keep=("layer",)).words
+    caption = f"Shown: {choice}. " if choice else ""
+    caption += interval_words(results, name, banded=banded)
+    return Figure(f"layers-{name}", f"{results.title(name)} over layers", panels, caption, legend, columns=min(4, max(2, len(panels))))
+
+
+def interval_words(results: Results, name: str, *, banded: bool = True) -> str:
+    if results.interval(name) is None:
+        return f"No interval: {results.no_interval(name)}."
+    if any(dim in results.dims(name) for dim in ("head",)):
+        return "The mean over heads has no interval in the file; each head's is in the table."
+    return "Bands: 95 % interval of each checkpoint." if banded else "Intervals: in the table of all numbers."

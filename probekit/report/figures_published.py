@@ -1,0 +1,75 @@
+"""Published figures beside measured ones, where the same quantity was measured. Published series are hollow, dashed and grey, and
+say so in their titles: other data, another model, and no intervals."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from probekit.report import published
+from probekit.report.figure import Figure, Panel, channel, domain, layer, tooltip
+from probekit.report.figures_curves import NOUN, choice_axis, choice_panel
+from probekit.report.results import Results, Row
+from probekit.report.tables import Table
+
+QUANTITIES = ("linear_accuracy", "robust_accuracy", "shape_bias")
+GREY = "var(--soft)"
+
+
+def figures(results: Results) -> list[Figure]:
+    """One figure per quantity that the paper published and this file measured."""
+    return [figure for name in QUANTITIES if name in results.names and results.measured(name) and (figure := beside(results, name))]
+
+
+def beside(results: Results, name: str) -> Figure | None:
+    panels = []
+    if "shift" not in results.dims(name):
+        for data in results.where(name):
+            panel = choice_panel(results, name, results.rows(name, data), title=f"Measured here: {data}", height=210)
+            panels += [panel] if panel else []
+    values = [asdict(value) for value in published.series(name)]
+    panels.append(series_panel(results, name, [v for v in values if v["vit_patch"] == 16], "ratio"))
+    by_patch = [value for value in values if value["vit_patch"] == 8]
+    if by_patch:
+        panels.append(series_panel(results, name, by_patch, "patch"))
+    text = f"Grey: published by {published.CITATION}, {published.SETUP}; not measured here, and published without intervals. Compare the course, not the height."
+    return Figure(f"published-{name}", f"{results.title(name)}: measured and published", panels, text, columns=min(4, max(2, len(panels))))
+
+
+def series_panel(results: Results, name: str, rows: list[Row], key: str) -> Panel:
+    """The published values along the ratio, or along the patch size at ratio 0.75."""
+    ticks = sorted({row[key] for row in rows})
+    x = channel(f"{key}:Q", **choice_axis(key, ticks))
+    y = channel("value:Q", title=results.axis_title(name), scale={"zero": False, "domain": domain(rows)})
+    tips = tooltip(
+        ("test:N", "Published, tested on", ""), ("ratio:Q", "Mask ratio", ""), ("patch:Q", "Patch size (px)", ""),
+        ("vit_patch:Q", "ViT patch (px)", ""), ("value:Q", results.title(name), ".4~f"),
+    )  # fmt: skip
+    several = len({row["test"] for row in rows}) > 1
+    place = {"x": x, "y": y, "detail": channel("test:N")}
+    layers = [
+        layer("line", place, color=GREY, strokeDash=[5, 4]),
+        layer("point", place | {"tooltip": tips}, color=GREY, size=44, strokeWidth=1.5, filled=False, opacity=1),
+    ]
+    if several:
+        names = place | {"text": channel("test:N")}
+        layers.append(layer("text", names, f"datum.{key} == {ticks[-1]}", color=GREY, align="right", dy=-9, dx=6, fontSize=10))
+    fixed = "patch size 16 px" if key == "ratio" else f"ratio {rows[0]['ratio']:g}, ViT patch {rows[0]['vit_patch']} px"
+    tests = "" if several else f" {rows[0]['test']},"
+    title = f"Published:{tests} {fixed}"
+    words = f"Published, not measured here: {results.title(name)} against {NOUN[key].lower()}, {len(rows)} values."
+    return Panel(layers, rows, words, title, 210)
+
+
+def tables(results: Results) -> list[Table]:
+    """The published values of the quantities that were measured, as tables that name their source."""
+    found = []
+    if any(name in results.names and results.measured(name) for name in QUANTITIES[:2]):
+        rows = [[f"{ratio:g}", str(patch), str(vit), *(f"{value:.2f}" for value in row)] for (ratio, patch, vit), row in published.TABLE_1.items()]
+        title = f"Published, not measured here: accuracy in % of {published.SETUP} ({published.CITATION}, Table 1)"
+        note = "The paper's text says that linear accuracy falls from patch size 16 to 32; its Table 1, quoted here, says that it rises."
+        found.append(Table("published-table-1", title, ["Ratio", "Patch size", "ViT patch", *published.TESTS], rows, note))
+    if "shape_bias" in results.names and results.measured("shape_bias"):
+        rows = [[f"{ratio:g}", str(patch), f"{value:.4f}"] for (ratio, patch, _), value in published.TABLE_2.items()]
+        title = f"Published, not measured here: shape bias of {published.SETUP} ({published.CITATION}, Table 2)"
+        found.append(Table("published-table-2", title, ["Ratio", "Patch size", "Shape bias"], rows))
+    return found

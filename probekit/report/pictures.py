@@ -1,0 +1,195 @@
+"""Pictures as strips: a row per checkpoint, a column per example, every row from the same images and the same masks.
+
+All examples of a cell are one small PNG or JPEG in the page itself. Pictures larger than `SIDE` pixels are reduced, so that forty
+checkpoints on photographs stay a page that opens.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from probekit.report.results import Checkpoint, Results
+
+SIDE = 112
+"""Longest side kept, pixels."""
+SMALL = 64
+"""Up to this side, pictures are stored without loss and shown enlarged, pixel by pixel."""
+EXAMPLES = 6
+HIDDEN_GREY = 128
+
+
+@dataclass(frozen=True)
+class Picture:
+    source: str
+    alt: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class StripRow:
+    label: str
+    pictures: list[Picture | None]
+    given: bool = False
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A table of strips of one image set."""
+
+    title: str
+    columns: list[str]
+    rows: list[StripRow]
+    width: int
+    note: str = ""
+    key: str = field(default="")
+
+
+def reconstructions(results: Results) -> list[Strip]:
+    """Per image set: inputs and masks once, then each checkpoint's reconstruction under the mask and without one."""
+    kinds = [("example_reconstruction", "With the mask (visible pixels pasted)"), ("example_reconstruction_full", "Without masking")]
+    kinds = [(name, title) for name, title in kinds if name in results.ds]
+    if "example_image" not in results.ds or not kinds:
+        return []
+    found = []
+    for data in results.data:
+        images = inputs(results, data)
+        if images is None:
+            continue
+        given = [strip_picture(images, f"{len(images)} input images of {data}")]
+        hidden = hidden_pixels(results, data, images)
+        masked = images.copy()
+        masked[hidden] = HIDDEN_GREY
+        given.insert(0, strip_picture(masked, f"The same {len(images)} images with {hidden.mean():.0%} of pixels hidden"))
+        rows = [StripRow("Input", given[: len(kinds)] if len(kinds) > 1 else given[:1], given=True)]
+        for checkpoint in chosen(results):
+            pictures = [reconstruction(results, name, data, checkpoint, images.shape) for name, _ in kinds]
+            if any(pictures):
+                rows.append(StripRow(checkpoint.name, pictures))
+        if len(rows) > 1:
+            note = "Every checkpoint got the same images and the same masks. Input row: what it saw, then the whole image."
+            found.append(Strip(f"Reconstructions, {data}", [title for _, title in kinds], rows, shown_width(images), note, f"reconstructions-{data}"))
+    return found
+
+
+def attention(results: Results) -> list[Strip]:
+    """Per image set: where [CLS] and an object token look in the last layer, heads averaged."""
+    kinds = [("example_attention_cls", "[CLS] token"), ("example_attention_object", "Object token")]
+    kinds = [(name, title) for name, title in kinds if name in results.ds]
+    if not kinds:
+        return []
+    found = []
+    for data in results.data:
+        images = inputs(results, data)
+        if images is None:
+            continue
+        rows = [StripRow("Input", [strip_picture(images, f"{len(images)} input images of {data}")] * len(kinds), given=True)]
+        for checkpoint in chosen(results):
+            pictures = [attention_picture(results, name, data, checkpoint, len(images), title) for name, title in kinds]
+            if any(pictures):
+                rows.append(StripRow(checkpoint.name, pictures))
+        if len(rows) > 1:
+            note = "Last layer, mean over heads. Each map is scaled to its own highest value: compare shapes, not brightness."
+            found.append(Strip(f"Attention, {data}", [title for _, title in kinds], rows, shown_width(images), note, f"attention-{data}"))
+    return found
+
+
+def chosen(results: Results) -> list[Checkpoint]:
+    """One checkpoint per setting (the first seed), so that rows are what differs in training, not in luck."""
+    first: dict[str, Checkpoint] = {}
+    for checkpoint in results.checkpoints:
+        first.setdefault(checkpoint.name if checkpoint.untrained else f"{family(checkpoint)}{checkpoint.setting}", checkpoint)
+    return list(first.values())
+
+
+def family(checkpoint: Checkpoint) -> str:
+    """What a name starts with: two grids may have the same settings on different training data."""
+    return checkpoint.name.split("-")[0] if "-" in checkpoint.name else ""
+
+
+def picked(results: Results, name: str, data: str, checkpoint: Checkpoint | None = None) -> np.ndarray:
+    """Examples of one variable on one image set (of one checkpoint), example first."""
+    where = {"data": results.data.index(data)} | ({"checkpoint": checkpoint.index} if checkpoint else {})
+    return np.asarray(results.ds.variables[name].isel(where).transpose("example", ...).values)
+
+
+def trim(images: np.ndarray) -> np.ndarray | None:
+    """Examples without the padding that lines up image sets of unequal size: NaN rows and columns, empty examples."""
+    values = images.astype(float)
+    solid = np.isfinite(values).all(-1) if values.ndim == 4 else np.isfinite(values)
+    alive = solid.any((1, 2))
+    if not alive.any():
+        return None
+    solid, values = solid[alive], values[alive]
+    return values[:, solid.any((0, 2))][:, :, solid.any((0, 1))]
+
+
+def inputs(results: Results, data: str) -> np.ndarray | None:
+    """uint8 (example, row, column, channel); None where the image set has no examples."""
+    if "example_image" not in results.ds:
+        return None
+    values = trim(picked(results, "example_image", data))
+    return None if values is None or not values.any() else np.nan_to_num(values)[:EXAMPLES].astype(np.uint8)
+
+
+def hidden_pixels(results: Results, data: str, images: np.ndarray) -> np.ndarray:
+    """bool (example, row, column) cut to the images; nothing hidden where the file has no masks."""
+    if "example_hidden" not in results.ds:
+        return np.zeros(images.shape[:3], dtype=bool)
+    values = picked(results, "example_hidden", data)[: len(images), : images.shape[1], : images.shape[2]]
+    return np.nan_to_num(values.astype(float)) > 0.5
+
+
+def reconstruction(results: Results, name: str, data: str, checkpoint: Checkpoint, shape: tuple[int, ...]) -> Picture | None:
+    values = trim(picked(results, name, data, checkpoint))
+    if values is None or not values.any():
+        return None
+    values = np.nan_to_num(values)[: shape[0], : shape[1], : shape[2]].astype(np.uint8)
+    how = "without masking" if name.endswith("full") else "under the mask"
+    return strip_picture(values, f"Reconstructions by {checkpoint.name} {how}")
+
+
+def attention_picture(results: Results, name: str, data: str, checkpoint: Checkpoint, count: int, title: str) -> Picture | None:
+    values = trim(picked(results, name, data, checkpoint))
+    if values is None or not values.any():
+        return None
+    values = np.nan_to_num(values)[:count]
+    top = values.max((1, 2), keepdims=True)
+    colours = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in ("#140b34", "#52206e", "#a8325e", "#ed6925", "#fbd25b", "#fcffa4")])
+    at = np.clip(values / np.where(top > 0, top, 1), 0, 1) * (len(colours) - 1)
+    painted = np.stack([np.interp(at, np.arange(len(colours)), colours[:, i]) for i in range(3)], -1)
+    return strip_picture(painted.astype(np.uint8), f"Attention of the {title} by {checkpoint.name}")
+
+
+def shown_width(images: np.ndarray) -> int:
+    """Width of a strip on the page: each example about 60 pixels wide, more for large pictures."""
+    return len(images) * 62
+
+
+def strip_picture(images: np.ndarray, words: str) -> Picture:
+    """Examples side by side, two pixels apart, as one picture in a data URL."""
+    count, rows, columns = images.shape[:3]
+    factor = max(1, -(-max(rows, columns) // SIDE))
+    if factor > 1:
+        rows, columns = rows // factor, columns // factor
+        images = np.stack([np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BOX)) for image in images])
+    gap = max(1, columns // 16)
+    sheet = np.zeros((rows, count * (columns + gap) - gap, 4), dtype=np.uint8)
+    for i, image in enumerate(images):
+        start = i * (columns + gap)
+        sheet[:, start : start + columns, :3] = image[..., :3]
+        sheet[:, start : start + columns, 3] = 255
+    buffer = io.BytesIO()
+    small = max(rows, columns) <= SMALL
+    if small:
+        Image.fromarray(sheet).save(buffer, "PNG", compress_level=6)
+    else:
+        Image.fromarray(sheet).save(buffer, "WEBP", quality=80)
+    kind = "png" if small else "webp"
+    source = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Picture(source, words, sheet.shape[1], sheet.shape[0])
