@@ -24,7 +24,7 @@ IMAGENET_IMAGES = 1_281_167
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
         "image_size": 32, "vit_patch_size": 4, "width": 128, "depth": 4, "num_heads": 4,
-        "decoder_width": 64, "decoder_depth": 2, "decoder_num_heads": 4, "batch_size": 128,
+        "decoder_width": 64, "decoder_depth": 2, "decoder_num_heads": 2, "batch_size": 128,
         "base_lr": 2e-3, "images": 500_000,
     },
     "small": {
