@@ -137,7 +137,13 @@ def _in_processes(
     import torch
     from torch.utils.data import DataLoader
 
-    loader = DataLoader(_Mapped(function, work), batch_size=None, num_workers=workers, prefetch_factor=prefetch)
+    loader = DataLoader(
+        _Mapped(function, work),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=prefetch,
+        generator=torch.Generator(),  # or it would draw its seed from the global one, and change the caller's run
+    )
     for result in loader:
         if isinstance(result, DataError):
             raise result

@@ -18,7 +18,7 @@ import warnings
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -272,8 +272,7 @@ def open_split(
         return WholePhotos(split, spec=spec, count=count, seed=seed)
     if argument:
         raise DataError(f"{spec}: there is no variant {argument!r} of photos. Known: photos, photos:whole.")
-    wanted: dict[str, Any] = {"size": size, "crop": default_crop(size) if crop is None else crop}
-    for name, value in wanted.items():
+    for name, value in {"size": size, "crop": 64 if crop is None else crop}.items():
         if not isinstance(value, int) or value < 8:
             raise DataError(f"{spec}: {name}={value!r}; a whole number of at least 8 pixels is expected.")
-    return Photos(split, wanted["size"], wanted["crop"], spec=spec, count=count, seed=seed)
+    return Photos(split, size, default_crop(size) if crop is None else crop, spec=spec, count=count, seed=seed)
