@@ -118,9 +118,9 @@ def _no_such(source: str, path: Path) -> str:
     if source in shipped():
         return f"No file {source!r} here. To load the checkpoint that ships with probekit: 'shipped:{source}'."
     where = (
-        f"{path.parent} holds: {', '.join(sorted(siblings)[:6])}. {did_you_mean(path.name, siblings)}"
+        f"{path.parent.resolve()} holds: {', '.join(sorted(siblings)[:6])}. {did_you_mean(path.name, siblings)}"
         if siblings
-        else f"There is no directory {path.parent} either."
+        else f"There is no directory {path.parent.resolve()} either."
     )
     kinds = "a file, a directory, a hub id ('org/name'), 'timm:NAME' or 'shipped:NAME'"
     return f"No checkpoint at {source!r}. {where} Expected {kinds}."

@@ -97,19 +97,30 @@ class MaskedAutoencoder(nn.Module):
             image_size: (height, width) in pixels.
             seed: of the weights; None draws from torch's global generator.
         """
-        encoder = VisionTransformer(
-            img_size=image_size, patch_size=vit_patch_size, embed_dim=width, depth=depth, num_heads=num_heads,
-            mlp_ratio=mlp_ratio, num_classes=0, norm_layer=partial(nn.LayerNorm, eps=1e-6), weight_init="skip",
-        )  # fmt: skip
         grid = (image_size[0] // vit_patch_size, image_size[1] // vit_patch_size)
-        decoder = Decoder(
-            encoder_width=width, width=decoder_width, depth=decoder_depth, num_heads=decoder_num_heads,
-            vit_patch_size=vit_patch_size, grid=grid,
-        )  # fmt: skip
-        model = cls(encoder, decoder, normalised_targets=normalised_targets, mean=mean, std=std)
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
+            encoder = VisionTransformer(
+                img_size=image_size,
+                patch_size=vit_patch_size,
+                embed_dim=width,
+                depth=depth,
+                num_heads=num_heads,
+                mlp_ratio=mlp_ratio,
+                num_classes=0,
+                norm_layer=partial(nn.LayerNorm, eps=1e-6),
+                weight_init="skip",
+            )
+            decoder = Decoder(
+                encoder_width=width,
+                width=decoder_width,
+                depth=decoder_depth,
+                num_heads=decoder_num_heads,
+                vit_patch_size=vit_patch_size,
+                grid=grid,
+            )
+            model = cls(encoder, decoder, normalised_targets=normalised_targets, mean=mean, std=std)
             model.initialise()
         return model
 
