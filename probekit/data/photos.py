@@ -112,37 +112,42 @@ class Blocks(NamedTuple):
     corners: np.ndarray
 
 
-def blocks(split: str, crop: int, spec: str) -> Blocks:
-    """The blocks of a split, for crops of `crop` pixels. Pictures with fewer than three are left out."""
-    side = crop + ROOM
-    corners: dict[str, list[tuple[int, int]]] = {}
+@lru_cache(maxsize=4)
+def corners(crop: int) -> dict[str, list[tuple[int, int]]]:
+    """Class name -> top and left of each block for crops of `crop` pixels, of the pictures that hold three or more."""
+    pitch = crop + ROOM + MARGIN
+    found = {}
     for name, picture in pictures().items():
-        rows, columns = ((length + MARGIN) // (side + MARGIN) for length in picture.shape[:2])
-        if rows * columns >= len(SHARES):
-            top, left = (
-                (length - number * (side + MARGIN) + MARGIN) // 2
-                for length, number in zip(picture.shape[:2], (rows, columns), strict=True)
-            )
-            places = [
-                (top + row * (side + MARGIN), left + column * (side + MARGIN))
-                for row in range(rows)
-                for column in range(columns)
-            ]
-            seen = [place for place in places if not _blank(picture, place, side)]
-            if len(seen) >= len(SHARES):
-                corners[name] = seen
-    if len(corners) < 2:
+        numbers = [(length + MARGIN) // pitch for length in picture.shape[:2]]
+        first = [
+            (length - number * pitch + MARGIN) // 2 for length, number in zip(picture.shape[:2], numbers, strict=True)
+        ]
+        places = [
+            (first[0] + row * pitch, first[1] + column * pitch)
+            for row in range(numbers[0])
+            for column in range(numbers[1])
+        ]
+        places = [place for place in places if not _blank(picture, place, crop + ROOM)]
+        if len(places) >= len(SHARES):
+            found[name] = places
+    return found
+
+
+def blocks(split: str, crop: int, spec: str) -> Blocks:
+    """The blocks of a split, for crops of `crop` pixels."""
+    by_class = corners(crop)
+    if len(by_class) < 2:
         largest = max(min(picture.shape[:2]) for picture in pictures().values())
         raise DataError(
-            f"{spec}: crops of {crop} pixels need blocks of {side}, three per picture; the pictures are smaller than "
-            f"that (the largest has a shorter side of {largest} pixels). Choose a smaller crop."
+            f"{spec}: crops of {crop} pixels need blocks of {crop + ROOM}, three per picture; the pictures are smaller "
+            f"than that (the largest has a shorter side of {largest} pixels). Choose a smaller crop."
         )
-    classes = list(corners)
-    labels = np.repeat(np.arange(len(classes)), [len(corners[name]) for name in classes])
-    tops_lefts = np.array([corner for name in classes for corner in corners[name]])
-    names = [f"photos {classes[label]} {row} {column}" for label, (row, column) in zip(labels, tops_lefts, strict=True)]
+    classes = list(by_class)
+    labels = np.repeat(np.arange(len(classes)), [len(places) for places in by_class.values()])
+    places = np.array([place for several in by_class.values() for place in several])
+    names = [f"photos {classes[label]} {row} {column}" for label, (row, column) in zip(labels, places, strict=True)]
     mine = divide(names, labels, SHARES, classes=classes) == split
-    return Blocks(classes, labels[mine], tops_lefts[mine])
+    return Blocks(classes, labels[mine], places[mine])
 
 
 def _blank(picture: np.ndarray, corner: tuple[int, int], side: int) -> bool:
@@ -245,10 +250,11 @@ class WholePhotos(ImageSet):
         return f"photos/{self.titles[index]}"
 
     def content(self) -> str:
-        return _content(self.titles)
+        return _content(tuple(self.titles))
 
 
-def _content(names: tuple[str, ...] | list[str]) -> str:
+@lru_cache(maxsize=4)
+def _content(names: tuple[str, ...]) -> str:
     return cache.key(**{name: hashlib.sha256(pictures()[name].tobytes()).hexdigest() for name in names})
 
 

@@ -2,7 +2,7 @@
 
 The geometry is torchvision's (`Resize` of the shorter side, then `CenterCrop`, both with its rounding) on 8-bit pixels
 with Pillow's antialiased filters, since published numbers were made that way: the bytes are the same. (Pillow could
-resize and crop in one call, which is faster, but takes the crop's corners in single precision: some bytes differ by one.)
+resize and crop in one call, but takes the crop's corners in single precision, and some bytes would differ by one.)
 """
 
 from __future__ import annotations
