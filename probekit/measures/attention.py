@@ -2,16 +2,16 @@
 
 These functions run on the model's device, on one layer's attention at a time, and reduce it at once: all layers of a
 batch never exist together. They are written to be limited by one reading of the attention: work goes in blocks of a few
-heads that stay in the processor's cache, and each quantity is a product with something small (row sums, the distance matrix)
-rather than a new array of the attention's size. NMI costs almost nothing beside the entropy:
-with uniform queries I(q; k) = H(mean over q of p(k|q)) - mean over q of H(p(k|q)).
+heads that stay in the processor's cache, and each quantity is a product with something small (row sums, the distance
+matrix) rather than a new array of the attention's size. NMI costs almost nothing beside the entropy: with uniform
+queries I(q; k) = H(mean over q of p(k|q)) - mean over q of H(p(k|q)).
 
 Default protocol: patch queries and patch keys only (prefix tokens such as [CLS] dropped), rows renormalised to sum 1.
 `renormalised=False` takes the rows as the softmax left them, as other code does: a smaller number, since
 attention to prefix tokens counts as none.
 
-Sources: attention distance, Dosovitskiy et al. (2021), figure 7; NMI, Park et al., "What do self-supervised vision transformers
-learn?" (2023); rollout, Abnar & Zuidema (2020).
+Sources: attention distance, Dosovitskiy et al. (2021), figure 7; NMI, Park et al., "What do self-supervised vision
+transformers learn?" (2023); rollout, Abnar & Zuidema (2020).
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def patch_distances(grid: tuple[int, int], patch_size: int, device: torch.device
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     centres = torch.stack([y.flatten(), x.flatten()], dim=1).double() * patch_size
     differences = centres[:, None] - centres[None]
-    return torch.linalg.vector_norm(differences, dim=-1).float().to(device)
+    distances: Tensor = torch.linalg.vector_norm(differences, dim=-1).float().to(device)
+    return distances
 
 
 def checked(attention: Tensor, num_prefix: int) -> None:
@@ -58,8 +59,8 @@ def checked(attention: Tensor, num_prefix: int) -> None:
     shape = tuple(attention.shape)
     if len(shape) != 4 or shape[2] != shape[3] or shape[3] <= num_prefix:
         raise ProbeError(
-            f"Attention of shape {shape} with {num_prefix} prefix tokens, expected (batch, heads, tokens, tokens) with patches"
-            " after the prefix: self-attention over all tokens."
+            f"Attention of shape {shape} with {num_prefix} prefix tokens, expected (batch, heads, tokens, tokens) with "
+            "patches after the prefix: self-attention over all tokens."
         )
 
 
@@ -87,7 +88,7 @@ def statistics(
     maps = attention.reshape(batch * heads, tokens, tokens)
     size = len(maps) if maps.is_cuda else max(1, BLOCK // tokens**2)
     weights = torch.nn.functional.pad(distances.float(), (num_prefix, 0))
-    parts = [block_statistics(block, weights, num_prefix, renormalised) for block in maps.split(size)]
+    parts = [block_statistics(block, weights, num_prefix, renormalised) for block in torch.split(maps, size)]
     columns = [torch.cat(column).reshape(batch, heads) for column in zip(*parts, strict=True)]
     return AttentionStatistics(*columns)
 
@@ -95,8 +96,8 @@ def statistics(
 def block_statistics(
     maps: Tensor, weights: Tensor, num_prefix: int, renormalised: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Distance, entropy and NMI, each (maps,), of maps (maps, tokens, tokens); `weights` (patches, tokens) are distances
-    with zeros for the prefix."""
+    """Distance, entropy and NMI, each (maps,), of maps (maps, tokens, tokens); `weights` (patches, tokens) are
+    distances with zeros for the prefix."""
     rows = maps[:, num_prefix:].float()
     patches = rows.shape[1]
     kept = rows[..., num_prefix:]
@@ -152,8 +153,8 @@ def mutual_information(marginal: Tensor, entropy: Tensor, sums: Tensor, patches:
 class Rollout:
     """Attention rollout: how much of each input token reaches each output token through all layers.
 
-    Heads are averaged; with `residual`, half of the identity is mixed in for the skip connection (Abnar & Zuidema, 2020).
-    Call `update` with each layer's attention in order, then `result`: (batch, tokens, tokens), rows sum to one.
+    Heads are averaged; with `residual`, half of the identity is mixed in for the skip connection (Abnar & Zuidema,
+    2020). Call `update` with each layer's attention in order, then `result`: (batch, tokens, tokens), rows sum to one.
     """
 
     def __init__(self, *, residual: bool = True) -> None:

@@ -54,7 +54,8 @@ class Filters(NamedTuple):
 
 
 def frequencies(n: int) -> Tensor:
-    """Frequencies in cycles per pixel, zero first. Odd sizes are stretched to reach -0.5 and 0.5, as the reference has it."""
+    """Frequencies in cycles per pixel, zero first. Odd sizes are stretched to reach -0.5 and 0.5, as the reference has
+    it."""
     start, span = (-(n - 1) / 2, n - 1) if n % 2 else (-n / 2, n)
     return torch.roll((torch.arange(n, dtype=torch.float64) + start) / span, -(n // 2))
 
@@ -82,8 +83,8 @@ def filters(height: int, width: int, device: str) -> Filters:
 def noise_thresholds(bank: Tensor) -> Tensor:
     """How the noise threshold follows from the median amplitude at the finest scale, per orientation.
 
-    If the finest responses are noise, their squared amplitude is exponential with mean `median / log 2`; over the power of
-    the finest filter this is the noise power, which passes to the summed response as `|sum of the filters|²`.
+    If the finest responses are noise, their squared amplitude is exponential with mean `median / log 2`; over the power
+    of the finest filter this is the noise power, which passes to the summed response as `|sum of the filters|²`.
     """
     spatial = torch.fft.ifft2(bank).real * math.sqrt(bank.shape[-2] * bank.shape[-1])
     finest = (bank[:, 0] ** 2).sum(dim=(-2, -1))
@@ -172,7 +173,7 @@ class FsimReference:
                 f"Images of shape {tuple(images.shape)} against originals of {self._shape}: must be equal."
             )
         whole = torch.as_tensor(images).to(self._device, torch.float32)
-        return list(whole.split(self._chunk))
+        return list(torch.split(whole, self._chunk))
 
     @torch.no_grad()
     def _sums(self, images: NDArray[np.floating] | Tensor, weights: Tensor | None) -> NDArray[np.float64]:

@@ -62,7 +62,7 @@ def masked_mean(values: Floats, hidden: Bools) -> Floats:
     """Mean of `values` (n, height, width) over hidden pixels, per image; NaN where nothing is hidden."""
     counts = hidden.sum(axis=(1, 2))
     sums = np.einsum("nhw,nhw->n", values, hidden.astype(values.dtype))
-    return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
+    return np.asarray(np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0))
 
 
 def mse(originals: ArrayLike, images: ArrayLike) -> Floats:

@@ -1,9 +1,10 @@
 """k nearest neighbours by DINO's protocol: normalised features, cosine, votes weighted by exp(similarity / T).
 
-Similarities are computed a block of test images against a block of training images at a time, and only the best are kept:
-memory does not grow with either set. All k come from one sorted list.
+Similarities are computed a block of test images against a block of training images at a time, and only the best are
+kept: memory does not grow with either set. All k come from one sorted list.
 
-Source: Wu et al., "Unsupervised feature learning via non-parametric instance discrimination" (2018); Caron et al. (2021).
+Source: Wu et al., "Unsupervised feature learning via non-parametric instance discrimination" (2018); Caron et al.
+(2021).
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def nearest(part: Tensor, blocks: Any, k: int) -> tuple[Tensor, Tensor]:
 
 
 def votes(similarity: Tensor, labels: Tensor, ks: tuple[int, ...], classes: int, temperature: float) -> Tensor:
-    """The class with most votes for each k, (k, rows). Votes are relative to the nearest one's, which changes no order."""
+    """The class with most votes for each k, (k, rows). Votes are relative to the nearest one's, which changes no
+    order."""
     weights = torch.exp((similarity - similarity[:, :1]).double() / temperature)
     scores = torch.zeros(len(labels), classes, dtype=torch.float64, device=labels.device)
     winners, done = [], 0

@@ -2,9 +2,10 @@
 
 Where features are many and classes separate, plain L-BFGS needs hundreds of steps. Three things save most of the work:
 
-1. Its initial matrix is not a multiple of the identity but the inverse of `G + penalty`, where G is the covariance of the
-   features weighted by how undecided the classifier is about each image (1 - Σp²): the Hessian averaged over classes. It is
-   refreshed where steps go on for long, from a sample of images drawn by that weight. Corrections are kept across.
+1. Its initial matrix is not a multiple of the identity but the inverse of `G + penalty`, where G is the covariance of
+   the features weighted by how undecided the classifier is about each image (1 - Σp²): the Hessian averaged over
+   classes. It is refreshed where steps go on for long, from a sample of images drawn by that weight. Corrections are
+   kept across.
 2. Penalties go from strong to weak, in groups that start from the last solution and from its G.
 3. The logits of a group are one matrix product. Each member has its own step length and leaves when it has converged.
 
@@ -208,7 +209,7 @@ class InverseHessian:
         rest = rest * spread(torch.where(self.inverse[-1] > 0, scale, torch.ones_like(scale)))
         for i in range(HISTORY):
             rest += spread(factors[HISTORY - 1 - i] - self.inverse[i] * dot(self.changes[i], rest)) * self.steps[i]
-        return -rest
+        return rest.neg()
 
     def keep(self, members: Tensor) -> None:
         """Forget all but these members."""
@@ -219,7 +220,8 @@ class InverseHessian:
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner products of the members, (group,)."""
-    return torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+    product: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+    return product
 
 
 def spread(factors: Tensor) -> Tensor:
@@ -337,7 +339,8 @@ def fit_logistic(
         device: where to compute.
 
     Raises:
-        ProbeError: NaN in the features, labels out of range, one class only, fewer images than classes, a strength <= 0.
+        ProbeError: NaN in the features, labels out of range, one class only, fewer images than classes, a strength <=
+            0.
     """
     n, dims = checked(features)
     targets = checked_labels(labels, n, classes)

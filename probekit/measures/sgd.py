@@ -6,10 +6,11 @@ random crop or flip during the fit.
 
 - `mae-lars-90`: batch norm without affine parameters (statistics of the batch while fitting, their running mean when
   applied), LARS, base rate 0.1 x batch / 256, 90 epochs, 10 of warm-up, cosine, no weight decay.
-- `dinov2-grid`: 13 learning rates at once, SGD with momentum 0.9, cosine; the winner is chosen on validation images (the source picks
-  it on the set it reports).
+- `dinov2-grid`: 13 learning rates at once, SGD with momentum 0.9, cosine; the winner is chosen on validation images
+  (the source picks it on the set it reports).
 
-Sources: He et al. (2022), appendix A.1; You et al., "Large batch training of convolutional networks" (2017); Oquab et al. (2023).
+Sources: He et al. (2022), appendix A.1; You et al., "Large batch training of convolutional networks" (2017); Oquab et
+al. (2023).
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def lars_step(
 ) -> tuple[Tensor, Tensor]:
     """One step of LARS without weight decay: (new weight, new velocity).
 
-    Matrices scale their gradient by `trust * |weight| / |gradient|` (1 where either is 0); vectors such as biases don't.
-    velocity = momentum * velocity + scaled gradient; weight = weight - rate * velocity.
+    Matrices scale their gradient by `trust * |weight| / |gradient|` (1 where either is 0); vectors such as biases
+    don't. velocity = momentum * velocity + scaled gradient; weight = weight - rate * velocity.
     """
     if weight.ndim > 1:
         size, slope = torch.linalg.vector_norm(weight), torch.linalg.vector_norm(gradient)

@@ -1,0 +1,196 @@
+"""The level spectrum: how much of a representation's variance the latents of each height explain, with nothing fitted.
+
+For pairs (x, x') that share a set K of latents and have fresh noise elsewhere,
+
+    S_K = tr Cov(f(x), f(x')) / tr Var f,    Var f = the mean of Var f(x) and Var f(x')
+
+is the share of f's variance that K explains (a closed Sobol index). With K = the latents of height >= h, the share of
+level h is S_h - S_(h+1), where S_0 = 1 and S_(H+1) = 0, and the representation level is the sum of h x share.
+
+Tokens are (pairs, positions, dims): covariance and variance are over pairs at each position and traces are summed over
+positions, else position embeddings would count as shared content. `standardised` gives every (position, dim) unit
+variance, so that a few outlier dims do not rule; those without variance are left out.
+
+`level_terms` gives each pair's own part of numerator and denominator, which is what intervals resample.
+`LevelAccumulator` does the same for
+tokens that do not fit in memory: batch by batch, exact up to rounding whatever the batches.
+
+Source of the index: Sobol (1993); Saltelli et al. (2010).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from probekit.errors import ProbeError, did_you_mean
+
+Floats = NDArray[np.float64]
+
+SCALINGS = ("raw", "standardised")
+NO_VARIANCE = 1e-12
+"""Variance, relative to the largest mean square of a feature, below which a feature counts as constant."""
+
+
+def flat(features: ArrayLike) -> Floats:
+    """(pairs, features) in float64; NaN is an error."""
+    array = np.asarray(features, dtype=np.float64)
+    if array.ndim < 2 or len(array) < 2:
+        raise ProbeError(
+            f"Features of shape {array.shape}, expected two pairs or more: (pairs, dims) or (pairs, positions, dims)."
+        )
+    if not np.isfinite(array).all():
+        raise ProbeError("Features hold NaN or infinity: the model's output is not a number there.")
+    return array.reshape(len(array), -1)
+
+
+def weights_of(variance: Floats, square: Floats, scaling: str) -> Floats:
+    """What each feature's covariance is multiplied by: 1, or 1 / variance; 0 for constant features."""
+    if scaling not in SCALINGS:
+        raise ProbeError(f"No scaling {scaling!r}. {did_you_mean(scaling, SCALINGS)}")
+    varies = variance > NO_VARIANCE * max(float(square.max()), np.finfo(float).tiny)
+    if not varies.any():
+        raise ProbeError("The representation is constant: no variance that latents could explain.")
+    if scaling == "raw":
+        return varies.astype(np.float64)
+    return np.divide(1.0, variance, out=np.zeros_like(variance), where=varies)
+
+
+def level_terms(features: ArrayLike, partner: ArrayLike, *, scaling: str = "raw") -> tuple[Floats, Floats]:
+    """Each pair's part of covariance and of variance, (pairs,) both: S_K = Σ first / Σ second.
+
+    Args:
+        features, partner: (pairs, dims) or (pairs, positions, dims): f(x) and f(x').
+        scaling: "raw" or "standardised".
+
+    Raises:
+        ProbeError: constant representation, NaN, shapes that differ, unknown scaling.
+    """
+    ours, theirs = flat(features), flat(partner)
+    if ours.shape != theirs.shape:
+        raise ProbeError(f"Features {ours.shape} and partners {theirs.shape} differ in shape: they must come in pairs.")
+    square = 0.5 * ((ours**2).mean(axis=0) + (theirs**2).mean(axis=0))
+    ours, theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
+    variance = 0.5 * ((ours**2).mean(axis=0) + (theirs**2).mean(axis=0))
+    weights = weights_of(variance, square, scaling)
+    return (ours * theirs) @ weights, 0.5 * (ours**2 + theirs**2) @ weights
+
+
+def level_share(features: ArrayLike, partner: ArrayLike, *, scaling: str = "raw") -> float:
+    """S_K, at most 1 (and not below 0 but for chance). See `level_terms`."""
+    covariance, variance = level_terms(features, partner, scaling=scaling)
+    return float(covariance.sum() / variance.sum())
+
+
+class Moments:
+    """Mean and variance of every feature over images, batch by batch (Chan's update: exact however large the mean
+    is)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Floats = np.zeros(())
+        self._squares: Floats = np.zeros(())
+
+    def update(self, batch: ArrayLike) -> Moments:
+        """Add a batch (n, ...)."""
+        array = np.asarray(batch, dtype=np.float64)
+        mean = array.mean(axis=0)
+        self._merge(len(array), mean, ((array - mean) ** 2).sum(axis=0))
+        return self
+
+    def _merge(self, count: int, mean: Floats, squares: Floats) -> None:
+        total = self.count + count
+        shift = mean - self.mean
+        self._squares = self._squares + squares + shift**2 * (self.count * count / total)
+        self.mean = self.mean + shift * (count / total)
+        self.count = total
+
+    @property
+    def variance(self) -> Floats:
+        """Biased variance over images, one for each feature."""
+        return np.asarray(self._squares / self.count)
+
+
+class LevelAccumulator:
+    """S_K and each pair's terms for tokens, batch by batch, without holding them.
+
+    The share itself is exact. The terms, which only serve intervals, are centred and scaled by a reference (the base
+    images' moments from an earlier pass), since the final mean is not known before the last batch; `terms` then shifts
+    them so that they give the exact share.
+
+    Args:
+        reference: moments of f over the base images.
+    """
+
+    def __init__(self, reference: Moments) -> None:
+        self._reference = reference
+        centre = np.asarray(reference.mean).reshape(-1)
+        variance = np.asarray(reference.variance).reshape(-1)
+        self._centre = centre
+        self._scales = {scaling: weights_of(variance, variance + centre**2, scaling) for scaling in SCALINGS}
+        self.count = 0
+        zeros = np.zeros_like(centre)
+        self._sums = {name: zeros.copy() for name in ("ours", "theirs", "product", "squares")}
+        self._terms: dict[str, list[tuple[Floats, Floats]]] = {scaling: [] for scaling in SCALINGS}
+
+    def update(self, features: ArrayLike, partner: ArrayLike) -> None:
+        """Add a batch of pairs, each (n, positions, dims) or (n, dims)."""
+        shape = (len(np.asarray(features)), len(self._centre))
+        ours = np.asarray(features, dtype=np.float64).reshape(shape) - self._centre
+        theirs = np.asarray(partner, dtype=np.float64).reshape(shape) - self._centre
+        product, squares = ours * theirs, 0.5 * (ours**2 + theirs**2)
+        for name, values in (("ours", ours), ("theirs", theirs), ("product", product), ("squares", squares)):
+            self._sums[name] += values.sum(axis=0)
+        for scaling, weights in self._scales.items():
+            self._terms[scaling].append((product @ weights, squares @ weights))
+        self.count += shape[0]
+
+    def _traces(self, scaling: str) -> tuple[float, float]:
+        """Traces of covariance and variance."""
+        if self.count < 2:
+            raise ProbeError(f"{self.count} pairs: a covariance needs two or more.")
+        ours, theirs = self._sums["ours"] / self.count, self._sums["theirs"] / self.count
+        covariance = self._sums["product"] / self.count - ours * theirs
+        variance = self._sums["squares"] / self.count - 0.5 * (ours**2 + theirs**2)
+        weights = weights_of(variance, variance + self._centre**2, scaling)
+        return float(covariance @ weights), float(variance @ weights)
+
+    def share(self, scaling: str = "raw") -> float:
+        """S_K over all pairs so far."""
+        covariance, variance = self._traces(scaling)
+        return covariance / variance
+
+    def terms(self, scaling: str = "raw") -> tuple[Floats, Floats]:
+        """Each pair's part of covariance and of variance, (pairs,) both, in the order they came."""
+        covariance, variance = self._traces(scaling)
+        parts = self._terms[scaling]
+        above, below = np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
+        return above + (covariance - above.mean()), below + (variance - below.mean())
+
+
+def spectrum(nested: ArrayLike) -> Floats:
+    """Shares of levels 0..H, (..., H + 1), from nested shares S_1..S_H, (..., H). They sum to one."""
+    array = np.asarray(nested, dtype=np.float64)
+    one, zero = np.ones((*array.shape[:-1], 1)), np.zeros((*array.shape[:-1], 1))
+    return -np.diff(np.concatenate([one, array, zero], axis=-1), axis=-1)
+
+
+def representation_level(shares: ArrayLike) -> Floats:
+    """Mean height, Σ h x share, (...), of level shares (..., H + 1)."""
+    array = np.asarray(shares, dtype=np.float64)
+    return np.asarray(array @ np.arange(array.shape[-1], dtype=np.float64))
+
+
+def spectrum_contributions(terms: Sequence[tuple[Floats, Floats]]) -> Floats:
+    """What each pair adds to the level shares, linearised, (H + 1, pairs): the mean over pairs is the spectrum.
+
+    Args:
+        terms: `level_terms` of S_1..S_H, pair i of each built on the same image.
+    """
+    nested = []
+    for covariance, variance in terms:
+        share = covariance.sum() / variance.sum()
+        nested.append(share + (covariance - share * variance) / variance.mean())
+    return spectrum(np.stack(nested, axis=-1)).T

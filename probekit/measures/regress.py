@@ -1,0 +1,282 @@
+"""Ridge and kernel ridge regression of many targets, and R² that can be resampled.
+
+One eigendecomposition of the features' covariance serves every penalty and every target: in its basis the solution is
+`projection / (eigenvalue + penalty)`. The penalty is chosen on validation images, for each target column apart, and the
+numbers are reported on test images.
+
+The nonlinear regressor is kernel ridge with a Gaussian kernel, restricted to functions spanned by landmarks (Nyström):
+exact when every training image is a landmark, and linear in the number of images otherwise. Its width is the median
+distance between landmarks times a factor chosen with the penalty.
+
+R² of a vector is variance-weighted, 1 - Σ residual² / Σ deviation² over all its dims, so that dims of next to no
+variance do not decide it. A constant target has no R²: NaN, never 0 or 1.
+
+Penalties are relative: mean squared error + penalty x |weights|² on standardised features, so that scikit-learn's alpha
+is penalty x n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import linalg
+from scipy.spatial.distance import pdist
+
+from probekit.errors import ProbeError
+from probekit.measures.linear import Floats, Rows, Standardiser, checked, chunks
+
+PENALTIES = tuple(float(p) for p in np.logspace(-7, 2, 13))
+LANDMARKS = 512
+SCALES = (0.5, 1.0, 2.0)
+FLOOR = 1e-10
+"""Kernel eigenvalues below this share of the largest are left out: they are rounding."""
+CONSTANT = 1e-12
+"""Variance, relative to the mean square, below which a target is constant."""
+
+
+def checked_targets(targets: ArrayLike, n: int) -> Floats:
+    """Targets as float64 (n, targets); a vector becomes one column; NaN is an error."""
+    array = np.asarray(targets, dtype=np.float64)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or len(array) != n:
+        raise ProbeError(f"Targets of shape {array.shape} for {n} images, expected ({n}, targets).")
+    if not np.isfinite(array).all():
+        raise ProbeError("Targets hold NaN or infinity: leave those columns out.")
+    return array
+
+
+@dataclass(frozen=True)
+class Path:
+    """Solutions for all penalties: weights(penalty) = basis @ (projection / (values + penalty))."""
+
+    basis: Floats
+    values: Floats
+    projection: Floats
+    centre: Floats
+    target_mean: Floats
+
+    @classmethod
+    def of(cls, gram: Floats, cross: Floats, centre: Floats, target_mean: Floats) -> Path:
+        """From the covariance (d, d) and the covariance with the targets (d, targets)."""
+        values, basis = linalg.eigh(gram, check_finite=False)
+        return cls(basis, np.maximum(values, 0), basis.T @ cross, centre, target_mean)
+
+    def weights(self, penalty: float | Floats) -> Floats:
+        """(d, targets) for one penalty, or for each target its own (targets,)."""
+        below = self.values[:, None] + np.broadcast_to(penalty, self.projection.shape[1])[None]
+        ratio = np.divide(self.projection, below, out=np.zeros_like(self.projection), where=below > 0)
+        return np.asarray(self.basis @ ratio)
+
+    def errors(self, rows: Floats, targets: Floats, penalties: Sequence[float]) -> Floats:
+        """Summed squared errors (penalties, targets) on other rows (n, d)."""
+        rotated, wanted = (rows - self.centre) @ self.basis, targets - self.target_mean
+        out = np.empty((len(penalties), targets.shape[1]))
+        for i, penalty in enumerate(penalties):
+            out[i] = ((rotated @ (self.projection / (self.values[:, None] + penalty)) - wanted) ** 2).sum(axis=0)
+        return out
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """A fitted ridge regression. `penalty` holds the penalty chosen for each target, (targets,)."""
+
+    standardise: Standardiser
+    weights: Floats
+    target_mean: Floats
+    penalty: Floats
+
+    def predict(self, features: Rows) -> Floats:
+        """(n, targets)."""
+        parts = [self.standardise(rows) @ self.weights for _, rows in chunks(features, np.float64)]
+        return np.concatenate(parts) + self.target_mean
+
+
+def moments(features: Rows, standardise: Standardiser, targets: Floats) -> tuple[Floats, Floats]:
+    """Covariance of standardised features (d, d), and with centred targets (d, targets)."""
+    n, dims = checked(features)
+    gram, cross = np.zeros((dims, dims)), np.zeros((dims, targets.shape[1]))
+    for start, rows in chunks(features, np.float64):
+        table = standardise(rows)
+        gram += table.T @ table
+        cross += table.T @ targets[start : start + len(rows)]
+    return gram / n, cross / n
+
+
+def ridge(
+    train: Rows,
+    targets: ArrayLike,
+    val: Rows,
+    val_targets: ArrayLike,
+    *,
+    penalties: Sequence[float] = PENALTIES,
+) -> Ridge:
+    """Linear regression with an L2 penalty, chosen on validation images for each target.
+
+    Args:
+        train, val: features (n, d).
+        targets, val_targets: (n, targets) or (n,).
+        penalties: relative to the number of images: scikit-learn's alpha / n. All above 0.
+
+    Raises:
+        ProbeError: shapes that do not fit; NaN.
+    """
+    wanted = checked_targets(targets, checked(train)[0])
+    val_wanted = checked_targets(val_targets, checked(val, "validation features")[0])
+    standardise, mean = Standardiser.of(train), wanted.mean(axis=0)
+    path = Path.of(*moments(train, standardise, wanted - mean), np.zeros(train.shape[1]), mean)
+    errors = np.zeros((len(penalties), wanted.shape[1]))
+    for start, rows in chunks(val, np.float64):
+        errors += path.errors(standardise(rows), val_wanted[start : start + len(rows)], penalties)
+    chosen = np.asarray(penalties)[errors.argmin(axis=0)]
+    return Ridge(standardise, path.weights(chosen), mean, chosen)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Gaussian kernel against landmarks (m, d) of standardised features."""
+
+    standardise: Standardiser
+    landmarks: Floats
+    width: float
+
+    def __call__(self, rows: NDArray[np.floating]) -> Floats:
+        """exp(-distance² / (2 width²)), (n, m), of features as they come."""
+        table = self.standardise(rows)
+        squared = (table**2).sum(axis=1)[:, None] + (self.landmarks**2).sum(axis=1) - 2 * table @ self.landmarks.T
+        return np.asarray(np.exp(np.maximum(squared, 0) / (-2 * self.width**2)))
+
+
+@dataclass(frozen=True)
+class KernelRidge:
+    """A fitted kernel ridge regression: for each width its kernel and weights (m, targets), zero for targets that chose
+    another.
+
+    `penalty` and `width` hold what was chosen for each target.
+    """
+
+    kernels: tuple[Kernel, ...]
+    weights: tuple[Floats, ...]
+    offset: Floats
+    penalty: Floats
+    width: Floats
+
+    def predict(self, features: Rows) -> Floats:
+        """(n, targets)."""
+        pairs = list(zip(self.kernels, self.weights, strict=True))
+        parts = [
+            sum((kernel(rows) @ w for kernel, w in pairs), self.offset) for _, rows in chunks(features, np.float64)
+        ]
+        return np.concatenate(parts)
+
+
+def pick_landmarks(features: Rows, count: int, seed: int) -> Floats:
+    """`count` rows drawn without replacement (all of them, if there are no more), in order."""
+    n, _ = checked(features)
+    index = np.sort(np.random.default_rng(seed).permutation(n)[: min(count, n)])
+    return np.concatenate(
+        [rows[index[(index >= at) & (index < at + len(rows))] - at] for at, rows in chunks(features, np.float64)]
+    )
+
+
+def kernel_path(kernel: Kernel, features: Rows, targets: Floats) -> tuple[Path, Floats]:
+    """Ridge path in the kernel's own features `kernel @ whitener`, and the whitener (m, rank)."""
+    values, vectors = linalg.eigh(kernel(kernel.landmarks * kernel.standardise.scale + kernel.standardise.mean))
+    kept = values > FLOOR * values[-1]
+    whitener = vectors[:, kept] / np.sqrt(values[kept])
+    n, rank = len(targets), whitener.shape[1]
+    total, gram, cross = np.zeros(rank), np.zeros((rank, rank)), np.zeros((rank, targets.shape[1]))
+    mean = targets.mean(axis=0)
+    for start, rows in chunks(features, np.float64):
+        table = kernel(rows) @ whitener
+        total += table.sum(axis=0)
+        gram += table.T @ table
+        cross += table.T @ (targets[start : start + len(rows)] - mean)
+    centre = total / n
+    return Path.of(gram / n - np.outer(centre, centre), cross / n, centre, mean), whitener
+
+
+def kernel_ridge(
+    train: Rows,
+    targets: ArrayLike,
+    val: Rows,
+    val_targets: ArrayLike,
+    *,
+    landmarks: int = LANDMARKS,
+    scales: Sequence[float] = SCALES,
+    penalties: Sequence[float] = PENALTIES,
+    seed: int = 0,
+) -> KernelRidge:
+    """Kernel ridge regression with a Gaussian kernel; width and penalty chosen on validation images for each target.
+
+    Args:
+        train, val, targets, val_targets, penalties: as in `ridge`.
+        landmarks: images that span the functions; as many as there are training images make it exact.
+        scales: widths to try, times the median distance between landmarks.
+        seed: of the draw of landmarks.
+    """
+    wanted = checked_targets(targets, checked(train)[0])
+    val_wanted = checked_targets(val_targets, checked(val, "validation features")[0])
+    standardise = Standardiser.of(train)
+    marks = standardise(pick_landmarks(train, landmarks, seed))
+    middle = float(np.median(pdist(marks))) if len(marks) > 1 else 0.0
+    if middle == 0:
+        raise ProbeError(
+            "Features are constant: most images have the same ones, so there is no distance to set a width by."
+        )
+    kernels = [Kernel(standardise, marks, middle * scale) for scale in scales]
+    paths = [kernel_path(kernel, train, wanted) for kernel in kernels]
+    errors = np.zeros((len(scales), len(penalties), wanted.shape[1]))
+    for start, rows in chunks(val, np.float64):
+        for i, (kernel, (path, whitener)) in enumerate(zip(kernels, paths, strict=True)):
+            errors[i] += path.errors(kernel(rows) @ whitener, val_wanted[start : start + len(rows)], penalties)
+    best = errors.reshape(-1, wanted.shape[1]).argmin(axis=0)
+    which, penalty = best // len(penalties), np.asarray(penalties)[best % len(penalties)]
+    weights, offset = [], wanted.mean(axis=0)
+    for i, (path, whitener) in enumerate(paths):
+        own = path.weights(penalty) * (which == i)
+        weights.append(whitener @ own)
+        offset = offset - path.centre @ own
+    return KernelRidge(tuple(kernels), tuple(weights), offset, penalty, np.asarray([k.width for k in kernels])[which])
+
+
+def deviations(targets: Floats, predicted: Floats) -> tuple[Floats, Floats]:
+    """Squared residuals and squared deviations from the mean (n, targets); both zero for constant targets."""
+    if targets.shape != predicted.shape:
+        raise ProbeError(
+            f"Predictions of shape {predicted.shape} for targets of shape {targets.shape}: they must be equal."
+        )
+    residual, deviation = (targets - predicted) ** 2, (targets - targets.mean(axis=0)) ** 2
+    varies = deviation.mean(axis=0) > CONSTANT * (targets**2).mean(axis=0)
+    return residual * varies, deviation * varies
+
+
+def r2(targets: ArrayLike, predicted: ArrayLike) -> Floats:
+    """R² of each target, (targets,), at most 1; NaN for a constant one."""
+    wanted = checked_targets(targets, len(np.asarray(targets)))
+    residual, deviation = (x.sum(axis=0) for x in deviations(wanted, checked_targets(predicted, len(wanted))))
+    return np.asarray(1 - np.divide(residual, deviation, out=np.full_like(residual, np.nan), where=deviation > 0))
+
+
+def r2_terms(targets: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
+    """Squared residual and squared deviation of each image, summed over targets: (n,) both. R² = 1 - Σ / Σ."""
+    wanted = checked_targets(targets, len(np.asarray(targets)))
+    residual, deviation = deviations(wanted, checked_targets(predicted, len(wanted)))
+    return np.asarray(residual.sum(axis=1)), np.asarray(deviation.sum(axis=1))
+
+
+def r2_mean(targets: ArrayLike, predicted: ArrayLike) -> float:
+    """Variance-weighted R² over all targets; NaN if all are constant."""
+    residual, deviation = (float(x.sum()) for x in r2_terms(targets, predicted))
+    return 1 - residual / deviation if deviation > 0 else float("nan")
+
+
+def r2_contributions(targets: ArrayLike, predicted: ArrayLike) -> Floats:
+    """What each image adds to `r2_mean`, linearised (influence), (n,): their mean is `r2_mean`."""
+    residual, deviation = r2_terms(targets, predicted)
+    if deviation.sum() == 0:
+        return np.full(len(residual), np.nan)
+    unexplained = residual.sum() / deviation.sum()
+    return np.asarray(1 - unexplained - (residual - unexplained * deviation) / deviation.mean())

@@ -1,0 +1,292 @@
+"""Intervals: bootstrap over images for means and ratios, delete-a-block jackknife where duplicates would bias.
+
+Three rules. (1) The unit that is resampled is the image, or the group of images that belong together (`groups`: crops
+of one photograph are not independent). (2) The fit is fixed: intervals speak of other test images, not of other
+training images or seeds. (3) The same seed gives the same intervals whatever order images come in: give `order`, their
+indices, and they are sorted by it first.
+
+Everything that is bootstrapped is a function of sums over images (a mean, a ratio of sums, a level spectrum), so a draw
+is a row of counts and all draws of all layers and heads are one matrix product.
+
+Percentile intervals of means and of ratios of sums cover 94 to 95.5 % at n = 500 (see the coverage tests). The
+jackknife is for smooth statistics of second moments, with Student's t.
+
+Sources: Efron and Tibshirani, "An introduction to the bootstrap" (1993); Shao and Tu, "The jackknife and bootstrap"
+(1995).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from probekit.errors import ProbeError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+CONFIDENCE = 0.95
+DRAWS = 2000
+CHUNK = 1 << 22
+"""Counts (draws x units) that are held at a time."""
+
+
+def units(n: int, groups: ArrayLike | None, order: ArrayLike | None) -> tuple[Ints, int]:
+    """The unit that each image is resampled with, (n,), and their number. Units are numbered by `groups`, else by
+    `order`."""
+    key = groups if groups is not None else order
+    if key is None:
+        return np.arange(n), n
+    array = np.asarray(key)
+    if array.shape != (n,):
+        name = "groups" if groups is not None else "order"
+        raise ProbeError(f"{name} of shape {array.shape} for {n} images, expected ({n},).")
+    found, index = np.unique(array, return_inverse=True)
+    if groups is None and len(found) < n:
+        raise ProbeError(f"order names {len(found)} images for {n}: each must have its own index (or give `groups`).")
+    return index.astype(np.int64), len(found)
+
+
+def unit_sums(columns: Floats, groups: ArrayLike | None, order: ArrayLike | None) -> Floats:
+    """Columns (k, n) summed within units: (k, units)."""
+    index, count = units(columns.shape[1], groups, order)
+    if count < 2:
+        raise ProbeError(f"{count} image or group: an interval needs two or more to resample.")
+    if count == columns.shape[1]:
+        out = np.empty_like(columns)
+        out[:, index] = columns
+        return out
+    out = np.zeros((len(columns), count))
+    np.add.at(out.T, index, columns.T)
+    return out
+
+
+def counts(n: int, draws: int, seed: int) -> Iterator[Floats]:
+    """How often each of n units occurs in each draw of n with replacement, (some draws, n) at a time."""
+    rng = np.random.default_rng(seed)
+    step = max(1, CHUNK // n)
+    for start in range(0, draws, step):
+        rows = min(step, draws - start)
+        drawn = rng.integers(n, size=(rows, n)) + np.arange(rows)[:, None] * n
+        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+
+
+def bootstrap_sums(
+    columns: Floats, *, groups: ArrayLike | None, order: ArrayLike | None, draws: int = DRAWS, seed: int = 0
+) -> Floats:
+    """Sums over images of resampled columns (k, n): (draws, k)."""
+    sums = unit_sums(columns, groups, order)
+    return np.concatenate([drawn @ sums.T for drawn in counts(sums.shape[1], draws, seed)])
+
+
+def percentiles(values: Floats, confidence: float) -> Floats:
+    """Lower and upper end over the first axis, (..., 2); NaN draws (an empty denominator) are left out."""
+    if not 0 < confidence < 1:
+        raise ProbeError(f"confidence={confidence}: expected a share between 0 and 1, such as 0.95.")
+    tail = 50 * (1 - confidence)
+    empty = np.isnan(values).all(axis=0)
+    ends = np.nanpercentile(np.where(empty, 0.0, values), [tail, 100 - tail], axis=0)
+    return np.moveaxis(np.where(empty, np.nan, ends), 0, -1)
+
+
+def ratio_interval(
+    numerator: ArrayLike,
+    denominator: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    order: ArrayLike | None = None,
+    confidence: float = CONFIDENCE,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Floats:
+    """Interval of Σ numerator / Σ denominator over the last axis (images): (..., 2).
+
+    Args:
+        numerator, denominator: (..., n). An image with NaN in either is not used there.
+        groups: (n,), images with the same value are resampled together.
+        order: (n,), index of each image in its set.
+        confidence: coverage.
+        draws: bootstrap draws.
+        seed: of the draws.
+    """
+    above, below = np.broadcast_arrays(
+        np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
+    )
+    shape, n = above.shape[:-1], above.shape[-1]
+    valid = ~(np.isnan(above) | np.isnan(below))
+    columns = np.concatenate([np.where(valid, x, 0.0).reshape(-1, n) for x in (above, below)])
+    sums = bootstrap_sums(columns, groups=groups, order=order, draws=draws, seed=seed)
+    top, bottom = np.split(sums, 2, axis=1)
+    values = np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom != 0)
+    return percentiles(values, confidence).reshape(*shape, 2)
+
+
+def mean_interval(
+    values: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    order: ArrayLike | None = None,
+    confidence: float = CONFIDENCE,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Floats:
+    """Interval of the mean over the last axis, (..., 2), of per-image values (..., n); NaN = image not used.
+
+    With linearised contributions (R², level shares) it is the interval of the statistic they stand for. Arguments as in
+    `ratio_interval`.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    return ratio_interval(
+        array, np.ones_like(array), groups=groups, order=order, confidence=confidence, draws=draws, seed=seed
+    )
+
+
+def paired_interval(
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    order: ArrayLike | None = None,
+    confidence: float = CONFIDENCE,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Floats:
+    """Interval of mean(first - second) on the same images, (..., 2): images with NaN in either are not used."""
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    return mean_interval(difference, groups=groups, order=order, confidence=confidence, draws=draws, seed=seed)
+
+
+def level_intervals(
+    terms: Sequence[tuple[Floats, Floats]],
+    *,
+    groups: ArrayLike | None = None,
+    order: ArrayLike | None = None,
+    confidence: float = CONFIDENCE,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> tuple[Floats, Floats]:
+    """Intervals of the level shares (H + 1, 2) and of the representation level (2,), pairs resampled jointly.
+
+    Args:
+        terms: `levels.level_terms` of S_1..S_H; pair i of each built on the same image.
+    """
+    columns = np.concatenate([np.stack([a for a, _ in terms]), np.stack([b for _, b in terms])])
+    sums = bootstrap_sums(columns, groups=groups, order=order, draws=draws, seed=seed)
+    above, below = np.split(sums, 2, axis=1)
+    nested = np.concatenate([np.ones((draws, 1)), above / below, np.zeros((draws, 1))], axis=1)
+    shares = -np.diff(nested, axis=1)
+    return percentiles(shares, confidence), percentiles(shares @ np.arange(shares.shape[1]), confidence)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Which of `count` blocks each image belongs to, (n,): what a jackknife leaves out together."""
+
+    of_image: Ints
+    count: int
+
+
+def blocks(
+    n: int, *, count: int = 20, groups: ArrayLike | None = None, order: ArrayLike | None = None, seed: int = 0
+) -> Blocks:
+    """Split images (or groups of images) at random into blocks of nearly equal size.
+
+    Args:
+        n: images.
+        count: blocks; no more than there are units.
+        groups, order: as in `ratio_interval`.
+        seed: of the split.
+    """
+    index, found = units(n, groups, order)
+    if found < 2:
+        raise ProbeError(f"{found} image or group: a jackknife needs two or more to leave out.")
+    count = min(count, found)
+    return Blocks((np.random.default_rng(seed).permutation(found) % count)[index], count)
+
+
+def jackknife(
+    statistic: Callable[[NDArray[np.bool_]], float], count: int, confidence: float = CONFIDENCE
+) -> tuple[float, Floats]:
+    """A statistic and its delete-one-block jackknife interval, (value, (2,)).
+
+    Args:
+        statistic: from the blocks that are kept, bool (count,), to a number.
+        count: blocks.
+        confidence: coverage; Student's t with count - 1 degrees of freedom.
+    """
+    value = statistic(np.ones(count, dtype=np.bool_))
+    left = np.array([statistic(np.arange(count) != block) for block in range(count)])
+    error = np.sqrt((count - 1) / count * np.sum((left - left.mean()) ** 2))
+    reach = stats.t.ppf(0.5 + confidence / 2, count - 1) * error
+    return value, np.array([value - reach, value + reach])
+
+
+def jackknife_interval(
+    statistic: Callable[[Ints], float],
+    n: int,
+    *,
+    groups: ArrayLike | None = None,
+    order: ArrayLike | None = None,
+    count: int = 20,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> tuple[float, Floats]:
+    """`jackknife` of any statistic of images: it gets the indices that are kept, ascending."""
+    split = blocks(n, count=count, groups=groups, order=order, seed=seed)
+    return jackknife(lambda kept: statistic(np.flatnonzero(kept[split.of_image])), split.count, confidence)
+
+
+def subsample_interval(
+    statistic: Callable[[Ints], float],
+    n: int,
+    *,
+    groups: ArrayLike | None = None,
+    order: ArrayLike | None = None,
+    fraction: float = 0.5,
+    draws: int = 200,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> tuple[float, Floats]:
+    """A statistic and its interval from subsamples without replacement, for statistics that are not smooth.
+
+    The spread of the statistic over subsamples of b of n units is scaled by sqrt(b / (n - b)) to that of n (Politis,
+    Romano and Wolf, 1999, with the finite-population factor), around the value on all images.
+    """
+    index, found = units(n, groups, order)
+    size = round(fraction * found)
+    if not 2 <= size < found:
+        raise ProbeError(f"Subsamples of {size} of {found} units: choose a fraction that leaves some in and some out.")
+    rng = np.random.default_rng(seed)
+    value = statistic(np.arange(n))
+    drawn = np.empty(draws)
+    for i in range(draws):
+        kept = np.zeros(found, dtype=np.bool_)
+        kept[rng.permutation(found)[:size]] = True
+        drawn[i] = statistic(np.flatnonzero(kept[index]))
+    spread = (drawn - drawn.mean()) * np.sqrt(size / (found - size))
+    tail = 50 * (1 - confidence)
+    return value, value - np.percentile(spread, [100 - tail, tail])
+
+
+def corrected_confidence(confidence: float, comparisons: int) -> float:
+    """Coverage of each of several intervals so that all hold together with `confidence` (Bonferroni)."""
+    if comparisons < 1:
+        raise ProbeError(f"comparisons={comparisons}: expected 1 or more.")
+    return 1 - (1 - confidence) / comparisons
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """p-values adjusted for their number by Holm's step-down method, in their order; NaN stays NaN and is not
+    counted."""
+    array = np.asarray(p_values, dtype=np.float64)
+    flat = array.ravel()
+    out = np.full_like(flat, np.nan)
+    known = np.flatnonzero(~np.isnan(flat))
+    order = known[np.argsort(flat[known], kind="stable")]
+    adjusted = flat[order] * np.arange(len(order), 0, -1)
+    out[order] = np.minimum(np.maximum.accumulate(adjusted), 1.0)
+    return out.reshape(array.shape)

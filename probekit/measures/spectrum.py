@@ -1,0 +1,261 @@
+"""What features say without labels: effective rank, decay of the spectrum, LiDAR, CKA, Fourier amplitudes, silhouette.
+
+Rank measures are functions of second moments alone, so these are summed once in float64, and leaving out a block of
+images is
+a subtraction: that is what makes jackknife intervals cheap. (A bootstrap is not to be used here: its duplicates
+lower the rank.) See `jackknife_*`.
+
+- RankMe: exp of the entropy of the singular values, normalised to sum one, of the features as they are (Garrido et al.,
+  2023).
+- alpha-ReQ: decay of the covariance's eigenvalues, rank^-alpha (Agrawal et al., 2022), fitted as in Stringer et al.
+  (2019): log-log regression over ranks 11 to 500 (as far as there are any), weights 1 / rank.
+- LiDAR: effective rank of the linear discriminant matrix where each image is a class and its views are the members
+  (Thilak et al., 2023).
+- Linear CKA: likeness of two representations of the same images, in [0, 1], whatever the rotation and scale of each
+  (Kornblith et al., 2019).
+- Fourier log-amplitude of feature maps along the diagonal, relative to frequency zero (Park and Kim, 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import linalg
+
+from probekit.errors import ProbeError
+from probekit.measures.linear import Rows, chunks
+from probekit.measures.resample import Blocks, jackknife
+
+Floats = NDArray[np.float64]
+
+ENTROPY_EPSILON = 1e-7
+"""Added to normalised singular values, as RankMe and LiDAR have it."""
+FIRST_RANK, LAST_RANK, FEWEST_RANKS = 11, 500, 5
+"""Ranks that alpha-ReQ is fitted over; fewer than `FEWEST_RANKS` of them are no fit."""
+NUMERICAL = 1e-12
+"""Eigenvalues below this share of the largest are rounding."""
+LIDAR_DELTA = 1e-4
+"""Added to the diagonal of LiDAR's within-image covariance."""
+AMPLITUDE_EPSILON = 1e-6
+
+
+def table(features: ArrayLike) -> Floats:
+    """Features as float64 (n, d), at least two rows, all finite."""
+    array = np.asarray(features, dtype=np.float64)
+    if array.ndim != 2 or len(array) < 2:
+        raise ProbeError(f"Features of shape {array.shape}, expected (images, dims) of two images or more.")
+    if not np.isfinite(array).all():
+        raise ProbeError("Features hold NaN or infinity: the model's output is not a number there.")
+    return array
+
+
+def effective_rank(sizes: Floats) -> float:
+    """exp of the entropy of non-negative numbers normalised to sum one."""
+    total = sizes.sum()
+    if not total > 0:
+        raise ProbeError("All features are zero: there is no spectrum.")
+    shares = sizes / total + ENTROPY_EPSILON
+    return float(np.exp(-np.sum(shares * np.log(shares))))
+
+
+def gram_rankme(gram: Floats, n: int) -> float:
+    """RankMe from the features' second moments (d, d) over n images: of min(n, d) singular values."""
+    squares = linalg.eigvalsh(gram)[::-1][: min(n, len(gram))]
+    return effective_rank(np.sqrt(np.maximum(squares, 0)))
+
+
+def covariance_alpha(covariance: Floats) -> float:
+    """alpha-ReQ from a covariance (d, d)."""
+    values = linalg.eigvalsh(covariance)[::-1]
+    values = values[values > NUMERICAL * max(values[0], np.finfo(float).tiny)][:LAST_RANK]
+    ranks = np.arange(FIRST_RANK, len(values) + 1, dtype=np.float64)
+    if len(ranks) < FEWEST_RANKS:
+        raise ProbeError(
+            f"alpha-ReQ needs {FIRST_RANK + FEWEST_RANKS - 1} non-zero eigenvalues, these features have {len(values)}."
+        )
+    # polyfit squares its weights
+    slope, _ = np.polyfit(np.log(ranks), np.log(values[FIRST_RANK - 1 :]), 1, w=np.sqrt(1 / ranks))
+    return float(-slope)
+
+
+def rankme(features: ArrayLike) -> float:
+    """RankMe of features (n, d): between 1 and min(n, d)."""
+    array = table(features)
+    return gram_rankme(array.T @ array, len(array))
+
+
+def alpha_req(features: ArrayLike) -> float:
+    """alpha-ReQ of features (n, d): 0 for a flat spectrum, about 1 for a good representation, more for a collapsed
+    one."""
+    array = table(features)
+    array = array - array.mean(axis=0)
+    return covariance_alpha(array.T @ array / len(array))
+
+
+def jackknife_spectrum(features: Rows, blocks: Blocks) -> dict[str, tuple[float, Floats]]:
+    """RankMe and alpha-ReQ, each with its delete-a-block jackknife interval (2,), from one pass over the features.
+
+    Args:
+        features: (n, d), sliceable by rows.
+        blocks: which images belong together (`resample.blocks`).
+    """
+    dims = features.shape[1]
+    count = np.bincount(blocks.of_image, minlength=blocks.count).astype(np.float64)
+    gram, total = np.zeros((blocks.count, dims, dims)), np.zeros((blocks.count, dims))
+    for start, rows in chunks(features, np.float64):
+        own = blocks.of_image[start : start + len(rows)]
+        for block in np.unique(own):
+            part = table_or_row(rows[own == block])
+            gram[block] += part.T @ part
+            total[block] += part.sum(axis=0)
+
+    def rank(kept: NDArray[np.bool_]) -> float:
+        return gram_rankme(gram[kept].sum(axis=0), int(count[kept].sum()))
+
+    def decay(kept: NDArray[np.bool_]) -> float:
+        mean = total[kept].sum(axis=0) / count[kept].sum()
+        return covariance_alpha(gram[kept].sum(axis=0) / count[kept].sum() - np.outer(mean, mean))
+
+    found: dict[str, tuple[float, Floats]] = {}
+    measures: dict[str, Callable[[NDArray[np.bool_]], float]] = {"rankme": rank, "alpha_req": decay}
+    for name, measure in measures.items():
+        try:
+            found[name] = jackknife(measure, blocks.count)
+        except ProbeError:
+            if name == "rankme":
+                raise
+            found[name] = (float("nan"), np.full(2, np.nan))
+    return found
+
+
+def table_or_row(rows: Floats) -> Floats:
+    """Finite float64 rows, one is enough."""
+    if not np.isfinite(rows).all():
+        raise ProbeError("Features hold NaN or infinity: the model's output is not a number there.")
+    return rows
+
+
+def lidar_of(means: Floats, within: Floats) -> float:
+    """LiDAR from image means (images, d) and the pooled within-image covariance (d, d)."""
+    centred = means - means.mean(axis=0)
+    between = centred.T @ centred / max(len(means) - 1, 1)
+    # The generalised eigenvalues of (between, within) are those of within^-1/2 between within^-1/2.
+    values = linalg.eigh(between, within + LIDAR_DELTA * np.eye(len(within)), eigvals_only=True)
+    return effective_rank(np.maximum(values, 0))
+
+
+def lidar(views: ArrayLike) -> float:
+    """LiDAR of views (images, views, d): between 1 and min(images - 1, d).
+
+    Raises:
+        ProbeError: fewer than two images or views; NaN.
+    """
+    array = np.asarray(views, dtype=np.float64)
+    if array.ndim != 3 or min(array.shape[:2]) < 2:
+        raise ProbeError(
+            f"Views of shape {array.shape}, expected (images, views, dims) of two images and two views or more."
+        )
+    table(array.reshape(len(array), -1))
+    means = array.mean(axis=1)
+    rest = (array - means[:, None]).reshape(-1, array.shape[2])
+    return lidar_of(means, rest.T @ rest / (array.shape[0] * (array.shape[1] - 1)))
+
+
+def linear_cka(first: ArrayLike, second: ArrayLike) -> float:
+    """Linear CKA of two representations (n, d) and (n, e) of the same images, in [0, 1]."""
+    a, b = table(first), table(second)
+    if len(a) != len(b):
+        raise ProbeError(f"CKA of {len(a)} and {len(b)} images: both representations must be of the same ones.")
+    return cka_of(*centred_moments(a - a.mean(axis=0), b - b.mean(axis=0)))
+
+
+def centred_moments(a: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
+    """aᵀa, bᵀb and aᵀb."""
+    return a.T @ a, b.T @ b, a.T @ b
+
+
+def cka_of(aa: Floats, bb: Floats, ab: Floats) -> float:
+    """CKA from centred second moments."""
+    below = float(np.linalg.norm(aa) * np.linalg.norm(bb))
+    if below == 0:
+        raise ProbeError("CKA of a constant representation is undefined.")
+    return float(np.sum(ab**2) / below)
+
+
+def jackknife_cka(first: ArrayLike, second: ArrayLike, blocks: Blocks) -> tuple[float, Floats]:
+    """Linear CKA and its delete-a-block jackknife interval (2,)."""
+    a, b = table(first), table(second)
+    # Centred once: a block's mean shifts by 1 / blocks of itself, which the correction below takes out.
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    parts = [np.flatnonzero(blocks.of_image == block) for block in range(blocks.count)]
+    moments = [centred_moments(a[part], b[part]) for part in parts]
+    sums = [(len(part), a[part].sum(axis=0), b[part].sum(axis=0)) for part in parts]
+
+    def measure(kept: NDArray[np.bool_]) -> float:
+        chosen = np.flatnonzero(kept)
+        aa, bb, ab = (sum(moments[i][j] for i in chosen) for j in range(3))
+        n = sum(sums[i][0] for i in chosen)
+        mean_a, mean_b = (sum(sums[i][j] for i in chosen) for j in (1, 2))
+        pairs = ((aa, mean_a, mean_a), (bb, mean_b, mean_b), (ab, mean_a, mean_b))
+        return cka_of(*(np.asarray(m - np.outer(x, y) / n) for m, x, y in pairs))
+
+    return jackknife(measure, blocks.count)
+
+
+def jackknife_lidar(views: ArrayLike, blocks: Blocks) -> tuple[float, Floats]:
+    """LiDAR of views (images, views, d) and its delete-a-block jackknife interval (2,)."""
+    array = np.asarray(views, dtype=np.float64)
+    lidar(array[:2])  # shapes and NaN
+    means = array.mean(axis=1)
+    rest = array - means[:, None]
+    dims, degrees = array.shape[2], array.shape[1] - 1
+    parts = [rest[blocks.of_image == block].reshape(-1, dims) for block in range(blocks.count)]
+    within = np.stack([part.T @ part for part in parts])
+
+    def measure(kept: NDArray[np.bool_]) -> float:
+        images = kept[blocks.of_image]
+        return lidar_of(means[images], within[kept].sum(axis=0) / (images.sum() * degrees))
+
+    return jackknife(measure, blocks.count)
+
+
+def fourier_log_amplitude(tokens: ArrayLike) -> Floats:
+    """Log-amplitude of feature maps by frequency, relative to frequency zero: (n, frequencies).
+
+    Args:
+        tokens: patch tokens (n, rows, columns, dims) in their grid.
+
+    Returns:
+        For each image the mean over dims of log |F(k, k)| - log |F(0, 0)|, k = 0 .. ceil(side / 2) - 1 along the
+        diagonal of the smaller
+        side, in nats: k / side cycles per patch. The last column says how much of the finest structure is left.
+    """
+    array = np.asarray(tokens, dtype=np.float64)
+    if array.ndim != 4 or min(array.shape[1:3]) < 2:
+        raise ProbeError(
+            f"Tokens of shape {array.shape}, expected (images, rows, columns, dims) of 2 x 2 patches or more."
+        )
+    steps = np.arange(-(-min(array.shape[1:3]) // 2))
+    spectrum = np.fft.fft2(array, axes=(1, 2))[:, steps, steps]
+    amplitude = np.log(np.abs(spectrum) + AMPLITUDE_EPSILON).mean(axis=-1)
+    return np.asarray(amplitude - amplitude[:, :1])
+
+
+def silhouette(features: ArrayLike, labels: NDArray[Any]) -> Floats:
+    """Silhouette of each image by class, (n,), in [-1, 1], with Euclidean distances.
+
+    Raises:
+        ProbeError: one class only, or every image its own class.
+    """
+    from sklearn.metrics import silhouette_samples
+
+    array = table(features)
+    found = len(np.unique(labels))
+    if not 2 <= found < len(array):
+        raise ProbeError(
+            f"Silhouette of {len(array)} images in {found} classes: it needs two classes and two images in one."
+        )
+    return np.asarray(silhouette_samples(array, labels), dtype=np.float64)
