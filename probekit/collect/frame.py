@@ -106,6 +106,12 @@ class Frame:
         )
         return hidden
 
+    def masks(self, image_set: ImageSet, indices: np.ndarray) -> np.ndarray:
+        """Object masks resized and cropped as the images are: bool (n, height, width)."""
+        assert image_set.object_masks is not None  # a probe that reads them requires them
+        grey = np.asarray(image_set.object_masks[indices], dtype=np.uint8) * np.uint8(255)
+        return np.stack([self.preprocess(np.repeat(mask[..., None], 3, axis=2))[..., 0] > 127 for mask in grey])
+
     def autocast(self) -> Any:
         enabled = self.settings.precision != "float32"
         dtype = getattr(torch, self.settings.precision) if enabled else torch.bfloat16

@@ -1,38 +1,61 @@
 """Terms of the level spectrum, pair by pair: an image and its partners go through the encoder in the same batch.
 
 So nothing but a covariance and a variance per pair, layer, pooling, scaling and level is ever kept, even for tokens,
-whose features would fill a disk.
+whose features would fill a disk. Centre and scale are the moments of the pairs' own images, known from the main pass;
+that makes the covariance exact, and the variance up to the partners' mean, a share of 1 / pairs.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from probekit.collect.frame import Batch, Frame, Source
 from probekit.collect.recorders import Recorder, Rows
+from probekit.errors import ProbeError
 from probekit.measures import levels
 
-SCALINGS = ("raw", "standardised")
+SCALINGS = levels.SCALINGS
+
+
+class Reference(NamedTuple):
+    """What features are centred by, and what each is multiplied by for every scaling: flat, float32, on the device."""
+
+    mean: Tensor
+    scales: tuple[Tensor, ...]
+
+
+def reference(mean: np.ndarray, variance: np.ndarray, device: torch.device) -> Reference:
+    """From the moments of the pairs' own images, of any shape. Features that do not vary count for nothing."""
+    centre, spread = mean.reshape(-1), variance.reshape(-1)
+    scales = []
+    for scaling in SCALINGS:
+        try:
+            weights = levels.weights_of(spread, spread + centre**2, scaling)
+        except ProbeError:
+            weights = np.zeros_like(spread)  # a constant representation, such as [CLS] at the embedding: no share
+        scales.append(torch.from_numpy(np.sqrt(weights)).float().to(device))
+    return Reference(torch.from_numpy(centre).float().to(device), tuple(scales))
 
 
 class PairTerms(Recorder):
-    """`covariance`, `variance`: float64 (rows, layers, poolings + token, scalings, H), levels 1..H.
+    """`covariance`, `variance`: float32 (rows, layers, poolings + token, scalings, H), levels 1..H.
 
     Args:
-        moments: per layer, of the tokens of the rows' own images; see `recorders.Moments`.
-        pooled: mean and variance of the pooled features, each (layers, poolings, width).
+        references: (layer, pooling) -> `Reference`; the pooling "token" is all tokens, each at its position.
     """
 
     name = "pairs"
 
-    def __init__(self, frame: Frame, source: Source, references: dict[tuple[int, str], Any]) -> None:
+    def __init__(self, frame: Frame, source: Source, references: Mapping[tuple[int, str], Reference]) -> None:
         super().__init__(frame, source)
         self.references = references
         self.poolings = (*frame.poolings, "token")
-        self._layers: list[np.ndarray] = []
+        self._layers: list[Tensor] = []
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -42,19 +65,24 @@ class PairTerms(Recorder):
         found = []
         for name in self.poolings:
             pooled = tokens if name == "token" else self.frame.model.pool(tokens, name)
-            blocks = np.split(pooled.cpu().numpy(), self.source.per_row)
-            reference = self.references[index, name]
-            found.append([_terms(blocks[0], partner, reference) for partner in blocks[1:]])
-        self._layers.append(np.array(found))  # (poolings, H, scalings, 2, rows)
+            blocks = pooled.reshape(self.source.per_row, len(batch.indices), -1)
+            found.append(terms(blocks, self.references[index, name]))
+        self._layers.append(torch.stack(found))
 
     def rows(self, batch: Batch) -> Rows:
-        stacked = np.stack(self._layers)  # (layers, poolings, H, scalings, 2, rows)
+        stacked = torch.stack(self._layers)  # (layers, poolings, 2, scalings, H, rows)
         self._layers.clear()
-        terms = np.ascontiguousarray(stacked.transpose(5, 0, 1, 3, 2, 4))
-        return {"covariance": terms[..., 0], "variance": terms[..., 1]}
+        covariance, variance = stacked.permute(2, 5, 0, 1, 3, 4).cpu().numpy()
+        return {"covariance": np.ascontiguousarray(covariance), "variance": np.ascontiguousarray(variance)}
 
 
-def _terms(base: np.ndarray, partner: np.ndarray, reference: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-    accumulator = levels.LevelAccumulator(reference)
-    accumulator.update(base, partner)
-    return [accumulator.terms(scaling) for scaling in SCALINGS]
+def terms(blocks: Tensor, around: Reference) -> Tensor:
+    """Covariance and variance terms of each pair: (2, scalings, H, rows), from features (1 + H, rows, features)."""
+    centred = blocks - around.mean
+    out = []
+    for scale in around.scales:
+        scaled = centred * scale
+        squares = scaled.square().sum(dim=-1)
+        products = torch.einsum("rf,hrf->hr", scaled[0], scaled[1:])
+        out.append(torch.stack([products, (squares[:1] + squares[1:]) / 2]))
+    return torch.stack(out, dim=1)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from probekit import cache
 from probekit.collect import passes, pictures, recorders
 from probekit.collect.frame import Frame, Source, ViewSource
-from probekit.collect.levels import PairTerms
+from probekit.collect.levels import PairTerms, reference
 from probekit.collect.recorders import Recorder
 from probekit.collect.sets import Sets
 from probekit.collect.settings import Counts
@@ -143,12 +143,13 @@ class Measurements:
     def _pairs(self) -> None:
         source = self.sets.pairs(self.seed)
         moments = self.store("moments").summary()
-        references: dict[tuple[int, str], Any] = {}
+        references = {}
         for layer in self.layers:
-            references[layer, "token"] = Reference(moments["mean"][layer], moments["variance"][layer])
+            mean, variance = moments["mean"][layer], moments["variance"][layer]
+            references[layer, "token"] = reference(mean, variance, self.frame.device)
             for name in self.poolings:
                 features = self.pooled("test", layer, name)[: source.rows].astype(np.float64)
-                references[layer, name] = Reference(features.mean(axis=0), features.var(axis=0))
+                references[layer, name] = reference(features.mean(axis=0), features.var(axis=0), self.frame.device)
         self._run(source, {"pairs": PairTerms(self.frame, source, references)}, "partners")
 
     def _run(self, source: Source, takes: dict[str, Recorder], stage: str) -> None:
@@ -202,10 +203,3 @@ class Measurements:
     @cached_property
     def has_cls(self) -> bool:
         return "cls" in self.poolings
-
-
-class Reference(NamedTuple):
-    """Mean and variance that features are centred and scaled by, over images."""
-
-    mean: np.ndarray
-    variance: np.ndarray

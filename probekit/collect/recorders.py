@@ -220,7 +220,7 @@ def object_patches(image_set: ImageSet, indices: np.ndarray, frame: Frame) -> np
     rows, columns = frame.grid
     if image_set.object_masks is None:
         return np.full(len(indices), (rows // 2) * columns + columns // 2, dtype=np.int64)
-    masks = np.asarray(image_set.object_masks[indices], dtype=np.float64)
+    masks = frame.masks(image_set, indices).astype(np.float64)
     mass = np.maximum(masks.sum(axis=(1, 2)), 1e-12)
     y = np.einsum("nhw,h->n", masks, np.arange(masks.shape[1]) + 0.5) / mass / masks.shape[1]
     x = np.einsum("nhw,w->n", masks, np.arange(masks.shape[2]) + 0.5) / mass / masks.shape[2]

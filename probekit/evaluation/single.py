@@ -21,7 +21,7 @@ from probekit import cache, probes
 from probekit.collect import Counts, Frame, Measurements, Sets, Settings
 from probekit.data import SPLITS
 from probekit.errors import ProbeError
-from probekit.evaluation import results, theory
+from probekit.evaluation import combining, results, theory
 from probekit.probes import Probe
 
 if TYPE_CHECKING:
@@ -157,8 +157,12 @@ class Tile:
         """The labelled dataset of this tile."""
         name, data = self.frame.checkpoint.name, self.sets.name
         labelled = {}
-        for key, array in {**arrays, **self.label(), **theory.beside(self.frame, self.sets)}.items():
+        everything = {**arrays, **self.label(), **theory.beside(self.frame, self.sets)}
+        alone = [xr.Dataset({key: array}) for key, array in everything.items()]
+        labels = {dim: combining.union(alone, dim) for dim in {dim for array in everything.values() for dim in array.dims}}
+        for key, array in everything.items():
             attrs = array.attrs
+            array = combining.aligned(array, labels)  # probes may cover fewer layers, levels or images than others
             array = array.expand_dims({"data": [data]} if key in SHARED else {"checkpoint": [name], "data": [data]})
             array.attrs = attrs
             labelled[key] = array

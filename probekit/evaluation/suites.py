@@ -169,6 +169,7 @@ def own(training_data: str | None) -> Mapping[str, str] | None:
     """
     if training_data is None:
         return None
-    if training_data.split(":")[0].split("?")[0].strip().lower() == QUADTREE:
-        return {QUADTREE: training_data}
+    spec = training_data.split(" ")[0].rstrip(",;")  # a card says "quadtree?height=4, train split"
+    if spec.partition("?")[0] == QUADTREE:
+        return {QUADTREE: spec}
     return {SHAPES: SHAPES, PHOTOS: PHOTOS}

@@ -6,12 +6,9 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.measures.knn import knn
+from probekit.measures.knn import KS, TEMPERATURE, knn
 from probekit.probes._common import OVER_IMAGES, cells, layer_pooling, mean_with_interval
 from probekit.schema import Variable
-
-KS = (10, 20, 100, 200)
-TEMPERATURE = 0.07
 
 VARIABLES = (
     Variable(
@@ -30,16 +27,16 @@ def run(m: Measurements, *, ks: list[int], temperature: float) -> dict[str, xr.D
     train_labels, test_labels = m.labels("train"), m.labels("test")
     classes = len(m.images("test").classes)
     correct = np.zeros((len(m.layers), len(m.poolings), len(ks), len(test_labels)), dtype=np.float32)
-    used: tuple[int, ...] = ()
+    capped = [min(k, len(train_labels)) for k in ks]
     for i, j, layer, pooling in cells(m):
         found = knn(
             m.pooled("train", layer, pooling), train_labels, m.pooled("test", layer, pooling),
             classes=classes, ks=tuple(ks), temperature=temperature, device=str(m.frame.device),
         )  # fmt: skip
-        correct[i, j] = found.predicted == test_labels
-        used = tuple(found.ks_used)
+        predicted = dict(zip(found.ks, found.predicted, strict=True))
+        correct[i, j] = np.stack([predicted[k] for k in capped]) == test_labels
     values, interval = mean_with_interval(m, correct)
     coords = {**layer_pooling(m), "k": list(ks)}
     out = VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)
-    out["knn_accuracy"].attrs["k_used"] = list(used)
+    out["knn_accuracy"].attrs["k_used"] = capped
     return out

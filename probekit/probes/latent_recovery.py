@@ -60,7 +60,8 @@ Truth = dict[tuple[str, int, int], np.ndarray]
 def targets(m: Measurements, split: str) -> Truth:
     """(target, level, place among the chosen nodes) -> float64 (images, dim), levels 1..H."""
     images, rows = m.images(split), m.sets.size(split)
-    assert images.latents is not None and images.noise is not None
+    assert images.latents is not None  # required
+    assert images.noise is not None
     out = {}
     for target, known in (("latent", images.latents), ("noise", images.noise)):
         for level in sorted(level for level in known if level > 0):

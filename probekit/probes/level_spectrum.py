@@ -50,7 +50,7 @@ OPTIONS = {"untrained": True}
 
 def run(m: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:
     store = m.store("pairs")
-    covariance, variance = np.asarray(store["covariance"][:]), np.asarray(store["variance"][:])
+    covariance, variance = (np.asarray(store[name][:], dtype=np.float64) for name in ("covariance", "variance"))
     coords = {"layer": m.layers, "pooling": [*m.poolings, "token"], "scaling": list(SCALINGS)}
     share, share_ci, mean, mean_ci, per_image = spectra(covariance, variance, m.seed)
     levels_here = {**coords, "level": list(range(share.shape[-1]))}
@@ -62,7 +62,8 @@ def run(m: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:
     out |= VARIABLES[2].arrays(heights, found, coords={"scaling": list(SCALINGS)})
     if untrained:
         fresh = untrained_pairs(m)
-        _, _, mean, mean_ci, _ = spectra(np.asarray(fresh["covariance"][:]), np.asarray(fresh["variance"][:]), m.seed)
+        terms = (np.asarray(fresh[name][:], dtype=np.float64) for name in ("covariance", "variance"))
+        _, _, mean, mean_ci, _ = spectra(*terms, m.seed)
         out |= VARIABLES[3].arrays(mean, mean_ci, coords=coords)
     return out
 

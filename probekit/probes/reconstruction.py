@@ -15,8 +15,8 @@ _OVER = OVER_IMAGES.removesuffix("; the fit is held fixed")
 _TARGETS = "normalised targets undone with one mean and variance from all visible pixels of the image"
 _FULL = f"reconstruction without masking (the paper's Figure 5), nothing pasted, RGB in [0, 1]; {_TARGETS}"
 _MASKED = (
-    f"reconstruction from {1 - MASK_RATIO:.0%} of the image, hidden pixels only; {MASK_RATIO:.0%} hidden at random, same "
-    f"pixels for every checkpoint, drawn on the grid of the attribute mask_grid; {_TARGETS}"
+    f"reconstruction from {1 - MASK_RATIO:.0%} of the image, hidden pixels only; {MASK_RATIO:.0%} hidden at random, "
+    f"same pixels for every checkpoint, drawn on the grid of the attribute mask_grid; {_TARGETS}"
 )
 _PASTED = "; the map of the image with visible pixels pasted, averaged over hidden pixels"
 _HOW = {

@@ -15,8 +15,8 @@ from probekit.schema import Variable
 VARIABLES = (
     Variable(
         "shape_bias", ("pooling",), "Shape bias", "1", "none",
-        HEAD + "; shape decisions / (shape + texture decisions) over images whose shape and texture classes differ and where "
-        "one of both is chosen", "Geirhos et al. 2019", interval=OVER_IMAGES,
+        HEAD + "; shape decisions / (shape + texture decisions) over images whose shape and texture classes differ and "
+        "where one of both is chosen", "Geirhos et al. 2019", interval=OVER_IMAGES,
     ),
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "shifts")

@@ -1,0 +1,84 @@
+"""How much of [CLS]'s attention, and of a linear head's integrated gradients, falls on the object, against chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from probekit.collect import Measurements
+from probekit.measures import focus
+from probekit.probes._common import mean_with_interval
+from probekit.probes._head import HEAD, head
+from probekit.schema import Variable
+
+STEPS = 16
+"""Steps of the integral of the gradients from the mean image to the image."""
+
+_OVER = "bootstrap over test images"
+_SHARE = (
+    "share of the map's sum that lies on the object mask, mean over test images; chance is the mask's share of area"
+)
+
+VARIABLES = (
+    Variable(
+        "object_focus", ("layer",), "Attention on the object", "1", "none",
+        f"[CLS] attention over the patches, heads averaged, no mask; {_SHARE}", "probekit; after Caron et al. 2021",
+        interval=_OVER,
+    ),
+    Variable(
+        "object_focus_gradients", (), "Integrated gradients on the object", "1", "none",
+        f"absolute integrated gradients ({STEPS} steps from the mean image) of a true class's logit, channels summed; "
+        f"{HEAD}; {_SHARE}", "Sundararajan et al. 2017, captum", interval=_OVER,
+    ),
+    Variable(
+        "object_focus_chance", (), "Area of the object", "1", "none",
+        "share of the image's area that the object mask covers: what a map without any preference would give",
+        "probekit", interval=_OVER,
+    ),
+)  # fmt: skip
+NEEDS = ("attention_maps", "features:train", "features:val", "features:test")
+REQUIRES = ("attention", "cls", "object_masks", "splits", "classes")
+OPTIONS = {"gradients": True}
+
+
+def run(m: Measurements, *, gradients: bool) -> dict[str, xr.DataArray]:
+    maps = np.asarray(m.store("attention_maps")["cls"][:])
+    rows, blocks, _ = maps.shape
+    masks = m.frame.masks(m.images("test"), np.arange(rows))
+    grid = m.frame.grid
+    found = [focus.object_share(maps[:, block].reshape(rows, *grid), masks) for block in range(blocks)]
+    share = np.stack([one.share for one in found]).astype(np.float32)
+    values, interval = mean_with_interval(m, share)
+    out = VARIABLES[0].arrays(values, interval, coords={"layer": m.layers[1:]}, per_image=share)
+    if gradients:
+        count = min(m.counts.gradients, rows)
+        looked = focus.object_share(integrated_gradients(m, np.arange(count)), masks[:count]).share
+        values, interval = mean_with_interval(m, looked)
+        out |= VARIABLES[1].arrays(values, interval, per_image=looked.astype(np.float32))
+    values, interval = mean_with_interval(m, found[0].chance)
+    return out | VARIABLES[2].arrays(values, interval)
+
+
+def integrated_gradients(m: Measurements, indices: np.ndarray) -> np.ndarray:
+    """|integrated gradients| of the true class's logit, channels summed: float (n, height, width)."""
+    from captum.attr import IntegratedGradients
+
+    model, pooling, device = m.frame.model, "cls", m.frame.device
+    probe = head(m, pooling, m.pooled("test", m.layers[-1], pooling)[:1])
+    weights = torch.as_tensor(np.asarray(probe.model.weights[probe.chosen]), dtype=torch.float32, device=device)
+    bias = torch.as_tensor(np.asarray(probe.model.bias[probe.chosen]), dtype=torch.float32, device=device)
+
+    def logits(images: Tensor) -> Tensor:
+        return model.pool(model.encode(images), pooling) @ weights + bias
+
+    attribution = IntegratedGradients(logits)
+    maps = []
+    size = max(1, m.frame.settings.batch_size // STEPS)
+    for batch in m.images("test").batches(size, m.frame.preprocess, indices=indices, device=str(device)):
+        with torch.enable_grad():
+            found = attribution.attribute(batch["image"], target=batch["label"], n_steps=STEPS)
+        maps.append(found.detach().abs().sum(dim=1).cpu().numpy())
+    m.forwards += len(indices) * STEPS
+    return np.concatenate(maps)

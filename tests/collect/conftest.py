@@ -1,0 +1,33 @@
+"""Fixtures: a tiny checkpoint, its image set, measurements in a folder of the test."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_measured import COUNTS, SPEC, tiny
+
+from probekit.collect import Frame, Measurements, Sets, Settings
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBEKIT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def checkpoint():
+    return tiny()
+
+
+@pytest.fixture(scope="session")
+def sets():
+    return Sets(SPEC, COUNTS)
+
+
+@pytest.fixture
+def measure(checkpoint, sets, tmp_path):
+    """Measurements in a folder of this test, with other settings on request."""
+
+    def make(folder="store", given=None, data=None, **settings) -> Measurements:
+        return Measurements(Frame(given or checkpoint, Settings(**settings)), data or sets, tmp_path / folder)
+
+    return make

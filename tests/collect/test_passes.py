@@ -1,0 +1,178 @@
+"""One pass serves every recorder, costs one encoder call per image, and does not depend on how it is run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_measured import tiny
+
+from probekit.collect import Frame, Settings
+from probekit.collect.frame import Source
+from probekit.errors import ProbeError
+from probekit.masking import expand
+from probekit.models import MaskedAutoencoder
+
+EVERYTHING = (
+    "features:test",
+    "local:test",
+    "attention",
+    "attention_maps",
+    "fourier",
+    "reconstruction",
+    "pictures",
+    "pairs",
+)
+
+
+def arrays(measurements, names=EVERYTHING) -> dict[str, np.ndarray]:
+    measurements.gather(names)
+    out = {}
+    for name in names:
+        store = measurements.store(name)
+        out |= {f"{name}/{array}": np.asarray(store[array][:]) for array in store.names()}
+    return out
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        if a[name].dtype.kind == "u":
+            assert np.abs(a[name].astype(int) - b[name].astype(int)).max() <= 1, name
+        else:
+            scale = np.abs(a[name][np.isfinite(a[name])]).max()
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=1e-5 * scale, err_msg=name)
+
+
+@pytest.fixture
+def reference(measure):
+    return arrays(measure("reference"))
+
+
+@pytest.mark.parametrize("how", [{"batch_size": 1}, {"batch_size": 7}, {"workers": 2}])
+def test_the_same_numbers_however_it_is_run(measure, reference, how) -> None:
+    same(reference, arrays(measure("other", **how)))
+
+
+def test_shuffled_images_give_the_same_rows(measure, sets, checkpoint) -> None:
+    """A set whose order is permuted gives the permuted rows."""
+    from probekit.collect import Counts, Sets
+    from probekit.data import ArraySet
+
+    test = sets["test"]
+    order = np.random.default_rng(0).permutation(30)
+
+    def array_set(rows):
+        return ArraySet(
+            test.pixels(rows), name="shuffled", spec=f"shuffled-{rows[0]}", split="test", classes=test.classes,
+            labels=test.labels[rows], origin="stored", facts={"rows": rows.tolist()},
+        )  # fmt: skip
+
+    names = ("features:test", "attention", "fourier")
+    counts = Counts(test=30, images=30)
+    plain = arrays(measure("plain", data=Sets({"test": array_set(np.arange(30))}, counts)), names)
+    shuffled = arrays(measure("shuffled", data=Sets({"test": array_set(order)}, counts)), names)
+    same({name: array[order] for name, array in plain.items()}, shuffled)
+
+
+def test_each_image_goes_through_the_encoder_once(measure, monkeypatch) -> None:
+    seen = []
+    trace = MaskedAutoencoder.trace
+
+    def counted(self, images, *args, **kwargs):
+        seen.append(len(images))
+        return trace(self, images, *args, **kwargs)
+
+    monkeypatch.setattr(MaskedAutoencoder, "trace", counted)
+    measurements = measure(batch_size=8)
+    measurements.gather(["features:test", "attention", "attention_maps", "local:test", "fourier"])
+    assert sum(seen) == measurements.forwards == 30
+    again = measure(batch_size=8)
+    again.gather(["features:test", "attention", "attention_maps"])
+    assert again.forwards == 0
+    again.gather(["features:test", "reconstruction"])
+    assert again.forwards == 25  # only what the new measurement lacks
+    assert sum(seen) == 55
+
+
+def test_a_killed_pass_goes_on_where_it_stopped(measure, reference, monkeypatch) -> None:
+    from probekit.collect import store
+
+    monkeypatch.setattr(store, "CHUNK_IMAGES", 8)
+    batches = Source.batches
+
+    def dying(self, frame, start, stop):
+        for number, batch in enumerate(batches(self, frame, start, stop)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(Source, "batches", dying)
+    with pytest.raises(KeyboardInterrupt):
+        measure("killed", batch_size=4).gather(EVERYTHING[:-1])
+    monkeypatch.setattr(Source, "batches", batches)
+    again = measure("killed", batch_size=4)
+    same({name: array for name, array in reference.items() if "pairs" not in name}, arrays(again, EVERYTHING[:-1]))
+    assert again.forwards == 30 - 11  # stretches of 3, 4 and 4 rows went by; the chunk of 8 was written with the third
+
+
+def test_features_are_those_of_encode_and_pool(measure, checkpoint, sets) -> None:
+    measurements = measure()
+    measurements.gather(["features:test"])
+    images = next(iter(sets["test"].batches(30, checkpoint.preprocess)))["image"][:30]
+    with torch.inference_mode():
+        tokens = checkpoint.model.encode(images)
+    assert measurements.poolings == ("cls", "mean")
+    np.testing.assert_allclose(measurements.pooled("test", 2, "cls"), tokens[:, 0].numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        measurements.pooled("test", 2, "mean"), tokens[:, 1:].mean(1).numpy(), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_unmasked_reconstruction_is_the_models_own(measure, checkpoint, sets) -> None:
+    measurements = measure()
+    measurements.gather(["pictures"])
+    images = next(iter(sets["test"].batches(3, checkpoint.preprocess)))["image"][:3]
+    with torch.inference_mode():
+        expected = (checkpoint.model.reconstruct(images) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    stored = np.asarray(measurements.store("pictures")["full"][:])
+    assert np.abs(stored.astype(int) - expected.astype(int)).max() <= 1
+
+
+def test_nan_features_name_the_layer_and_the_checkpoint(measure) -> None:
+    broken = tiny()
+    with torch.no_grad():
+        broken.model.encoder.blocks[1].mlp.fc2.bias.fill_(float("nan"))
+    with pytest.raises(ProbeError, match=r"features of layer 2 of 2 are NaN or infinite \(images 0 to"):
+        measure(given=broken).gather(["features:test"])
+
+
+def test_evaluation_masks_hide_the_same_pixels_for_every_vit_patch(checkpoint) -> None:
+    settings = Settings(mask_grid=(2, 2))
+    fine, coarse = Frame(checkpoint, settings), Frame(tiny(vit_patch_size=8), settings)
+    assert torch.equal(fine.hidden_units(5), coarse.hidden_units(9)[:5])
+    on_pixels = [expand(frame.hidden_units(5), (2, 2), (16, 16)) for frame in (fine, coarse)]
+    assert torch.equal(*on_pixels)
+    assert (on_pixels[0].float().mean(dim=1) == 0.75).all()
+    with pytest.raises(ProbeError, match="whole multiples"):
+        Frame(checkpoint, Settings(mask_grid=(3, 3)))
+
+
+def test_autocast_is_near_and_has_a_key_of_its_own(measure, reference) -> None:
+    half = arrays(measure("half", precision="bfloat16"), ("features:test",))
+    exact = reference["features:test/pooled"]
+    assert 0 < np.abs(half["features:test/pooled"] - exact).max() < 0.1 * np.abs(exact).max()
+
+
+def test_unknown_settings_and_measurements_are_named() -> None:
+    with pytest.raises(ProbeError, match="Did you mean 'bfloat16'"):
+        Settings(precision="bfloat61")
+    with pytest.raises(ProbeError, match="batch_size=0"):
+        Settings(batch_size=0)
+
+
+def test_an_unknown_need_is_named(measure) -> None:
+    with pytest.raises(ProbeError, match="Did you mean 'attention'"):
+        measure().gather(["atention"])
+    with pytest.raises(ProbeError, match="must list it in its NEEDS"):
+        measure().store("attention")

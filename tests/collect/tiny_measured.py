@@ -1,0 +1,17 @@
+"""A model that costs nothing on images of 16 x 16 pixels, shared by the tests of collect, probes and evaluation."""
+
+from __future__ import annotations
+
+from probekit import models
+from probekit.collect import Counts
+
+SPEC = "quadtree?height=3&noise_dim=3&root_dim=3&classes=3"
+COUNTS = Counts(train=40, val=20, test=30, images=25, pairs=20, objects=6, views=3, shifted=10, gradients=4, pictures=3)
+
+
+def tiny(seed: int = 0, **changes) -> models.Checkpoint:
+    shape = {
+        "image_size": (16, 16), "vit_patch_size": 4, "width": 32, "depth": 2, "num_heads": 2, "decoder_width": 16,
+        "decoder_depth": 1, "decoder_num_heads": 2,
+    }  # fmt: skip
+    return models.load(models.MaskedAutoencoder.create(**{**shape, **changes}, seed=seed), device="cpu")

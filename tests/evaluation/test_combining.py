@@ -1,0 +1,102 @@
+"""Datasets are lined up by label; different protocols are refused, or marked."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from probekit import schema
+from probekit.errors import ResultsError
+from probekit.evaluation import combining
+
+
+def tile(checkpoint: str, data: str = "shapes", layers: int = 3, images: int = 4, **attrs) -> xr.Dataset:
+    variable = schema.Variable(
+        "accuracy", ("layer",), "Accuracy", "1", "higher", "a protocol", "a paper", interval="bootstrap over images"
+    )
+    rng = np.random.default_rng(len(checkpoint))
+    per_image = rng.random((layers, images)).astype(np.float32)
+    mean = per_image.mean(axis=1)
+    arrays = variable.arrays(
+        mean, np.stack([mean, mean], axis=-1), coords={"layer": range(layers)}, per_image=per_image
+    )
+    arrays["accuracy"].attrs |= {"version": 1, "options": "{}", **attrs}
+    arrays = {key: array.expand_dims({"checkpoint": [checkpoint], "data": [data]}) for key, array in arrays.items()}
+    label = xr.DataArray(np.arange(images)[None], dims=("data", "image"), coords={"data": [data]})
+    ds = xr.Dataset({**arrays, "label": label})
+    return ds.assign_coords(
+        {name: ("checkpoint", [np.nan]) for name in schema.CHECKPOINT_COORDS}
+        | {"relative_depth": (("checkpoint", "layer"), np.arange(layers)[None] / (layers - 1))}
+    )
+
+
+def test_shorter_checkpoints_have_nan_in_layers_they_lack() -> None:
+    ds = combining.lined_up([tile("a", layers=3), tile("b", layers=5)])
+    assert list(ds.layer) == [0, 1, 2, 3, 4]
+    assert np.isnan(ds.accuracy.sel(checkpoint="a", layer=[3, 4])).all()
+    assert np.isfinite(ds.accuracy.sel(checkpoint="b")).all()
+    np.testing.assert_allclose(ds.relative_depth.sel(checkpoint="a", layer=2), 1.0)
+    np.testing.assert_allclose(ds.relative_depth.sel(checkpoint="b", layer=2), 0.5)
+
+
+def test_values_are_kept_whatever_the_neighbours() -> None:
+    parts = [tile("a"), tile("bb", layers=5), tile("a", "photos", images=9)]
+    ds = combining.lined_up(parts)
+    for part in parts:
+        name, data = str(part.checkpoint.values[0]), str(part.data.values[0])
+        mine = ds.sel(checkpoint=name, data=data)
+        layers, images = part.sizes["layer"], part.sizes["image"]
+        np.testing.assert_array_equal(mine.accuracy[:layers], part.accuracy[0, 0])
+        np.testing.assert_array_equal(mine.accuracy_image[:layers, :images], part.accuracy_image[0, 0])
+        assert np.isnan(mine.accuracy_image[:, images:]).all()
+    assert np.isnan(ds.accuracy.sel(checkpoint="bb", data="photos")).all()
+    assert list(ds.label.sel(data="photos").values) == list(range(9))
+    assert list(ds.label.sel(data="shapes").values) == [0, 1, 2, 3, -1, -1, -1, -1, -1]
+
+
+def test_different_protocols_are_refused_by_name() -> None:
+    parts = [tile("a"), tile("b", protocol="another protocol")]
+    with pytest.raises(
+        ResultsError, match=r"accuracy was measured differently \(protocol\): a: 'a protocol'; b: 'another"
+    ):
+        combining.lined_up(parts)
+
+
+@pytest.mark.parametrize("key", ["version", "options", "mask_grid", "counts", "precision"])
+def test_whatever_changes_a_number_is_part_of_the_protocol(key) -> None:
+    with pytest.raises(ResultsError, match=key):
+        combining.lined_up([tile("a", **{key: 7}), tile("b", **{key: 8})])
+
+
+def test_mixed_protocols_are_marked_when_asked_for() -> None:
+    ds = combining.lined_up([tile("a"), tile("b", version=2)], mixed=True)
+    assert json.loads(ds.accuracy.attrs["mixed_protocols"]) == {"version": ["1", "2"]}
+    assert json.loads(ds.accuracy.attrs["version"]) == {"by_checkpoint": {"a": 1, "b": 2}}
+
+
+def test_image_sets_may_differ_in_protocol_and_checkpoints_need_not_share_them() -> None:
+    parts = [tile("a", "quadtree", counts="1"), tile("b", "shapes", counts="2"), tile("c", "shapes", counts="2")]
+    ds = combining.lined_up(parts)
+    assert json.loads(ds.accuracy.attrs["counts"]) == {"by_data": {"quadtree": "1", "shapes": "2"}}
+    assert list(ds.checkpoint.values) == ["a", "b", "c"]
+
+
+def test_a_dataset_taken_apart_and_put_together_is_itself() -> None:
+    parts = [tile("a", "quadtree", counts="1"), tile("bb", "shapes", layers=5, counts="2")]
+    ds = combining.lined_up(parts)
+    ds.attrs["not_applicable"] = "{}"
+    again = combining.lined_up(combining.tiles(ds))
+    xr.testing.assert_identical(again.drop_attrs(deep=False), ds.drop_attrs(deep=False))
+
+
+def test_pictures_and_texts_are_filled_by_kind() -> None:
+    first, second = tile("a"), tile("b")
+    first["example"] = (("checkpoint", "data", "row"), np.full((1, 1, 2), 9, dtype=np.uint8))
+    first = first.assign_coords(trained_on=("checkpoint", ["x"]))
+    ds = combining.lined_up([first, second])
+    assert ds["example"].dtype == np.uint8
+    assert ds["example"].values.tolist() == [[[9, 9]], [[0, 0]]]
+    assert ds.trained_on.values.tolist() == ["x", ""]

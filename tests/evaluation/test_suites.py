@@ -1,0 +1,66 @@
+"""Suites exist of probes that exist, on sets that ship; what is asked for wrongly is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from probekit import probes
+from probekit.data import SHIPPED
+from probekit.errors import ProbeError
+from probekit.evaluation import SUITES, suites
+
+FROZEN = {"high_level": 1, "low_level": 1, "attention": 1, "latents": 1, "label_free": 1, "paper": 1, "all": 1}
+
+
+def test_every_suite_is_made_of_probes_that_exist_on_sets_that_ship() -> None:
+    assert {name: suite.version for name, suite in SUITES.items()} == FROZEN
+    for suite in SUITES.values():
+        assert set(suite.probes) <= set(probes.names())
+        assert {plan.data for plan in suite.plans} <= set(SHIPPED)
+
+
+def test_all_holds_every_probe() -> None:
+    assert set(SUITES["all"].probes) == set(probes.names())
+
+
+def test_a_probe_asked_for_by_name_goes_where_it_belongs() -> None:
+    found = suites.plans(["level_spectrum", "knn", "reconstruction"])
+    assert {plan.data: plan.probes for plan in found} == {
+        "quadtree": ("level_spectrum",), "shapes": ("knn",), "photos": ("reconstruction",),
+    }  # fmt: skip
+    assert all(plan.explicit for plan in found)
+
+
+def test_given_data_runs_the_suites_plan_for_it_or_else_all_of_it() -> None:
+    (plan,) = suites.plans("high_level", "quadtree?height=3")
+    assert plan.probes == SUITES["high_level"].plans[0].probes
+    assert plan.data == "quadtree?height=3"
+    (plan,) = suites.plans("high_level", "imagefolder:somewhere")
+    assert plan.probes == SUITES["high_level"].probes
+
+
+@pytest.mark.parametrize(
+    ("suite", "message"),
+    [
+        ("high_levle", "Did you mean 'high_level'"),
+        (["linear_prob"], "Did you mean 'linear_probe'"),
+        ("knnn", "Did you mean 'knn'"),
+        ([], "empty list"),
+    ],
+)
+def test_what_does_not_exist_is_named_with_the_nearest(suite, message) -> None:
+    with pytest.raises(ProbeError, match=message):
+        suites.plans(suite)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "expected"),
+    [
+        ("quadtree?noise=0.5,1,1,1, train split", {"quadtree": "quadtree?noise=0.5,1,1,1"}),
+        ("quadtree, train split", {"quadtree": "quadtree"}),
+        ("imagefolder:cifar, train split", {"shapes": "shapes", "photos": "photos"}),
+        (None, None),
+    ],
+)
+def test_the_sets_that_fit_what_a_checkpoint_was_trained_on(trained_on, expected) -> None:
+    assert suites.own(trained_on) == expected
