@@ -105,7 +105,7 @@ def resized_crops(
     left = torch.from_numpy(rows.astype(np.float32))[:, None]
     right = torch.from_numpy(columns.astype(np.float32)).transpose(1, 2)[:, None]
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32)
-    return (left @ pixels @ right).clamp_(0, 255)
+    return (left @ (pixels @ right).clamp_(0, 255)).clamp_(0, 255)  # clipped in between, as Pillow does
 
 
 class _Augmented:
