@@ -242,6 +242,33 @@ def probes() -> None:
             typer.echo(f"{'':20}   {plan.data}: {', '.join(plan.probes)}")
 
 
+@app.command()
+def report(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="A results file (.nc), or checkpoints to evaluate; none for those that ship."),
+    ] = None,
+    data: Annotated[list[str] | None, typer.Option(help="Image sets; none for the suite's own.")] = None,
+    suite: Annotated[str, typer.Option(help="A suite, or probes with commas.")] = "paper",
+    output: Annotated[str, typer.Option("--output", "-o", help="The page to write.")] = "report.html",
+    results: Annotated[str, typer.Option(help="Where the numbers go, if anything is evaluated.")] = "results.nc",
+    export: Annotated[str | None, typer.Option(help="A folder for all figures (SVG, PDF, PNG) and tables.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images per forward.")] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 0,
+    cache: Annotated[bool, typer.Option(help="Keep and use measurements and results.")] = True,
+    seed: Annotated[int, typer.Option(help="Of masks, partners, views, fits and intervals.")] = 0,
+) -> None:
+    """Evaluate checkpoints, or read a results file, and write one self-contained page."""
+    from probekit.report import __main__ as page
+
+    page.run(
+        sources or [], data=data or [], suite=suite, output=output, results=results, figures=export,
+        batch_size=batch_size, device=device, precision=precision, workers=workers, cache=cache, seed=seed,
+    )  # fmt: skip
+
+
 def main() -> None:
     """Run the command line; an expected error is one message on standard error and exit code 2."""
     from probekit.errors import ProbekitError

@@ -38,7 +38,7 @@ class Differences:
 
     @cached_property
     def quantities(self) -> list[Quantity]:
-        names = sorted(self.results.names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER)))
+        names = sorted(self.results.own_names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
         found = []
         for name in names:
             if f"{name}_image" in self.results.ds:
@@ -52,16 +52,32 @@ class Differences:
         present = [int(i) for i in np.flatnonzero(np.isfinite(images).any(1))]
         if len(present) < 2:
             return None
-        value, half = all_pairs(images[present])
-        cells = [None if i == j else pair(value[i, j], half[i, j]) for i in range(len(present)) for j in range(len(present))]
+        value, half = all_pairs(images[present], self.groups(data, images.shape[1]))
+        cells = [
+            None if i == j else pair(value[i, j], half[i, j]) for i in range(len(present)) for j in range(len(present))
+        ]
         title = f"{self.results.title(name)}, {data}"
         return Quantity(name, data, title, present, cells, self.reference(present))
+
+    def groups(self, data: str, count: int) -> np.ndarray | None:
+        """The group of each image (intervals resample groups, not images), where the image set has groups."""
+        if "group" not in self.results.ds:
+            return None
+        found = np.asarray(self.results.ds["group"].isel(data=self.results.data.index(data)).values, dtype=float)
+        return found.astype(int) if len(found) == count and (found >= 0).any() else None
 
     def reference(self, present: list[int]) -> int:
         """Position of the checkpoint to compare with: nearest to the usual ratio, smallest patches, first seed."""
         known = self.results.checkpoints
         trained = [at for at, i in enumerate(present) if not known[i].untrained] or [0]
-        return min(trained, key=lambda at: (abs((known[present[at]].ratio or 0) - 0.75), known[present[at]].patch or 0, known[present[at]].seed or 0))
+        return min(
+            trained,
+            key=lambda at: (
+                abs((known[present[at]].ratio or 0) - 0.75),
+                known[present[at]].patch or 0,
+                known[present[at]].seed or 0,
+            ),
+        )
 
     def rows(self, quantity: Quantity) -> list[Row]:
         """Rows of the chart for the default reference."""
@@ -70,7 +86,15 @@ class Differences:
             cell = quantity.cells[at * size + quantity.reference]
             if cell:
                 row = self.results.describe(self.results.checkpoints[i])
-                out.append({**row, "quantity": quantity.title, "value": cell[0], "lower": rounded(cell[0] - cell[1]), "upper": rounded(cell[0] + cell[1])})
+                out.append(
+                    {
+                        **row,
+                        "quantity": quantity.title,
+                        "value": cell[0],
+                        "lower": rounded(cell[0] - cell[1]),
+                        "upper": rounded(cell[0] + cell[1]),
+                    }
+                )
         return out
 
     def as_json(self) -> dict[str, Any]:
@@ -78,7 +102,8 @@ class Differences:
         return {
             "rows": [self.results.describe(checkpoint) for checkpoint in self.results.checkpoints],
             "quantities": [
-                {"title": q.title, "checkpoints": q.checkpoints, "cells": q.cells, "reference": q.reference} for q in self.quantities
+                {"title": q.title, "checkpoints": q.checkpoints, "cells": q.cells, "reference": q.reference}
+                for q in self.quantities
             ],
         }
 

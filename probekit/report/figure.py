@@ -57,7 +57,9 @@ def number_fields(title: str) -> list[tuple[str, str, str]]:
     return [("value:Q", title, ".4~g"), ("lower:Q", "95 % from", ".4~g"), ("upper:Q", "95 % to", ".4~g")]
 
 
-def domain(rows: Iterable[Row], keys: tuple[str, ...] = ("value", "lower", "upper"), *, pad: float = 0.04) -> list[float]:
+def domain(
+    rows: Iterable[Row], keys: tuple[str, ...] = ("value", "lower", "upper"), *, pad: float = 0.04
+) -> list[float]:
     """A common axis range for panels that are to be compared: the data's, a little wider."""
     values = [row[key] for row in rows for key in keys if row.get(key) is not None]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)

@@ -12,7 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from probekit.report import theme
-from probekit.report.figure import HAS_INTERVAL, TRAINED, UNTRAINED, Figure, Json, Panel, channel, domain, layer, number_fields, tooltip, value
+from probekit.report.figure import (
+    HAS_INTERVAL,
+    TRAINED,
+    UNTRAINED,
+    Figure,
+    Json,
+    Panel,
+    channel,
+    domain,
+    layer,
+    number_fields,
+    tooltip,
+    value,
+)
 from probekit.report.results import Results, Row
 
 NOUN = {"ratio": "Mask ratio", "patch": "Patch size (px)", "checkpoint": "Checkpoint"}
@@ -36,14 +49,26 @@ class Colouring:
 
     def legend(self) -> list[tuple[str, str]]:
         unit = {"ratio": "ratio {:g}", "patch": "{:g} px"}.get(self.key)
-        return [(unit.format(value) if unit else str(value), colour) for value, colour in zip(self.values, self.colours, strict=True)]
+        return [
+            (unit.format(value) if unit else str(value), colour)
+            for value, colour in zip(self.values, self.colours, strict=True)
+        ]
 
 
-def colouring(rows: Sequence[Row], key: str) -> Colouring:
-    """Ratios get an ordered ramp, patch sizes and names get categories; beyond eight names, one colour for all."""
+def colouring(results: Results, rows: Sequence[Row], key: str) -> Colouring:
+    """Ratios get an ordered ramp, patch sizes and names get categories; beyond eight names, one colour for all. A ratio or
+    patch size has the same colour in all charts of a report."""
     values = sorted({row[key] for row in rows if row[key] is not None and not row["untrained"]})
-    if key == "ratio":
-        return Colouring(key, values, theme.ramp(len(values)))
+    if key != "checkpoint":
+        every = sorted(
+            {value for c in results.checkpoints if not c.untrained and (value := getattr(c, key)) is not None}
+        )
+        colours = (
+            theme.ramp(len(every))
+            if key == "ratio"
+            else [theme.CATEGORIES[i % len(theme.CATEGORIES)] for i in range(len(every))]
+        )
+        return Colouring(key, values, [colours[every.index(value)] for value in values])
     if len(values) > len(theme.CATEGORIES):
         return Colouring(key, values, [theme.CATEGORIES[0]] * len(values))
     return Colouring(key, values, theme.CATEGORIES[: len(values)])
@@ -59,9 +84,22 @@ class Group:
 
 
 def groups(rows: Sequence[Row]) -> list[Group]:
-    """Split rows into panels by the shape of the grid (see the module); untrained rows go into every panel."""
-    trained = [row for row in rows if not row["untrained"]]
+    """Split rows into panels by family, then by the shape of the grid (see the module); baselines go into every panel."""
     baseline = [row for row in rows if row["untrained"]]
+    families = list(dict.fromkeys(row["family"] for row in rows if not row["untrained"]))
+    found = []
+    for family in families:
+        members = lines([row for row in rows if row["family"] == family and not row["untrained"]])
+        name = family if len(families) > 1 else ""
+        found += [
+            Group(", ".join(part for part in (name, group.title) if part), group.rows + baseline, group.key)
+            for group in members
+        ]
+    return found or [Group("", baseline, "checkpoint")]
+
+
+def lines(trained: Sequence[Row]) -> list[Group]:
+    """The lines of one family's grid."""
     known = [row for row in trained if row["ratio"] is not None]
     ratios, patches = defaultdict(set), defaultdict(set)
     for row in known:
@@ -71,19 +109,27 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     full = sorted((patch for patch in ratios if len(ratios[patch]) > 1), key=lambda patch: patch or 0)
     if len(full) > 1:
         for patch in full:
-            found.append(Group(f"Patch size {patch:g} px" if patch else "Patch size unknown", [r for r in known if r["patch"] == patch], "ratio"))
+            found.append(
+                Group(
+                    f"Patch size {patch:g} px" if patch else "Patch size unknown",
+                    [r for r in known if r["patch"] == patch],
+                    "ratio",
+                )
+            )
     else:
         if full:
             title = f"Ratios at {full[0]:g} px" if full[0] else "Ratios"
             found.append(Group(title, [row for row in known if row["patch"] == full[0]], "ratio"))
         ratio = max(patches, key=lambda ratio: len(patches[ratio]), default=None)
         if ratio is not None and len(patches[ratio]) > 1:
-            found.append(Group(f"Patch sizes at ratio {ratio:g}", [row for row in known if row["ratio"] == ratio], "patch"))
+            found.append(
+                Group(f"Patch sizes at ratio {ratio:g}", [row for row in known if row["ratio"] == ratio], "patch")
+            )
     placed = {row["checkpoint"] for group in found for row in group.rows}
     left = [row for row in trained if row["checkpoint"] not in placed]
     if left or not found:
         found.append(Group("Other checkpoints" if found else "", left, "checkpoint"))
-    return [Group(group.title, group.rows + baseline, group.key) for group in found]
+    return found
 
 
 def along(rows: Sequence[Row]) -> str | None:
@@ -113,7 +159,9 @@ def choice_axis(key: str, ticks: Sequence[float]) -> Json:
     return {"title": NOUN[key], "scale": scale, "axis": {"values": sorted(set(ticks)), "format": ".3~f", "grid": False}}
 
 
-def choice_panel(results: Results, name: str, rows: Sequence[Row], *, title: str = "", height: int = 200) -> Panel | None:
+def choice_panel(
+    results: Results, name: str, rows: Sequence[Row], *, title: str = "", height: int = 200
+) -> Panel | None:
     """A quantity against the ratio (or patch size): a dot with interval per checkpoint, lines through seed means."""
     key = along(rows)
     if key is None:
@@ -124,7 +172,7 @@ def choice_panel(results: Results, name: str, rows: Sequence[Row], *, title: str
     looks = {"title": results.axis_title(name), "scale": {"domain": domain(rows), "zero": False}}
     axis = choice_axis(key, [row[key] for row in trained])
     y, low, place = channel("value:Q", **looks), channel("lower:Q", **looks), channel("place:Q", **axis)
-    colours = colouring(trained, other)
+    colours = colouring(results, trained, other)
     colour = colours.encode() if len(colours.values) > 1 else value(theme.CATEGORIES[0])
     means = [{"aggregate": [{"op": "mean", "field": "value", "as": "value"}], "groupby": [key, other]}]
     tips = tooltip(*WHO, ("seed:Q", "Seed", ""), *number_fields(results.title(name)))
@@ -136,7 +184,11 @@ def choice_panel(results: Results, name: str, rows: Sequence[Row], *, title: str
     layers.append(layer("circle", {"x": place, "y": y, "color": colour, "tooltip": tips}, TRAINED, size=40, opacity=1))
     if baseline:
         layers.append(layer("rule", {"y": y, "tooltip": tips}, UNTRAINED, strokeDash=[3, 3], color=SOFT))
-    words = f"{title or results.title(name)} against {NOUN[key].lower()}: {len(trained)} checkpoints, {extremes(trained)}."
+        names = {"y": y, "x": value(4), "text": channel("setting:N")}
+        layers.append(layer("text", names, UNTRAINED, color=SOFT, align="left", dy=-6, fontSize=10))
+    words = (
+        f"{title or results.title(name)} against {NOUN[key].lower()}: {len(trained)} checkpoints, {extremes(trained)}."
+    )
     return Panel(layers, [*trained, *baseline], words, title, height)
 
 
@@ -180,7 +232,7 @@ def layer_panel(results: Results, name: str, group: Group, x_key: str, bounds: l
     axis = {"format": "d" if by_layer else ".1f", "tickMinStep": 1 if by_layer else 0.2, "tickCount": 8}
     x = channel(f"{x_key}:Q", title="Layer" if by_layer else "Relative depth", axis=axis, scale={"nice": False})
     y, detail = channel("value:Q", **looks), channel("checkpoint:N")
-    colour = colouring(rows, group.key).encode()
+    colour = colouring(results, rows, group.key).encode()
     tips = tooltip(*WHO, ("layer:Q", "Layer", ""), *number_fields(results.title(name)))
     curves = {row["checkpoint"] for row in rows}
     layers = []
@@ -210,18 +262,38 @@ def layer_figure(results: Results, name: str) -> Figure | None:
         bounds = domain(rows)
         for group in groups(rows):
             title = ", ".join(part for part in ((data if len(sets) > 1 else ""), group.title) if part)
-            panels.append(layer_panel(results, name, group, x_key, bounds, title[:1].upper() + title[1:]))
+            panels.append(layer_panel(results, name, group, x_key, bounds, sentence(title)))
             banded &= len({row["checkpoint"] for row in group.rows}) <= FEW
             colourings.setdefault(group.key, []).extend(group.rows)
     if not panels:
         return None
-    legend = [entry for key, rows in colourings.items() if len(colouring(rows, key).values) <= 8 for entry in colouring(rows, key).legend()]
+    legend = [
+        entry
+        for key, rows in colourings.items()
+        if len(colouring(results, rows, key).values) <= 8
+        for entry in colouring(results, rows, key).legend()
+    ]
     untrained = any(row["untrained"] for rows in colourings.values() for row in rows)
-    legend += [("untrained (dashed)", SOFT)] if untrained else []
+    legend += [("baseline, untrained (dashed)", SOFT)] if untrained else []
     choice = results.choose(name, keep=("layer",)).words
     caption = f"Shown: {choice}. " if choice else ""
     caption += interval_words(results, name, banded=banded)
-    return Figure(f"layers-{name}", f"{results.title(name)} over layers", panels, caption, legend, columns=min(4, max(2, len(panels))))
+    return Figure(
+        f"layers-{name}",
+        f"{results.title(name)} over layers",
+        panels,
+        caption,
+        legend,
+        columns=min(4, max(2, len(panels))),
+    )
+
+
+def sentence(title: str) -> str:
+    """Parts joined by commas, with one capital at the start."""
+    first, *rest = title.split(", ")
+    return ", ".join(
+        [first[:1].upper() + first[1:], *(part[:1].lower() + part[1:] if part[:2] != "Vi" else part for part in rest)]
+    )
 
 
 def interval_words(results: Results, name: str, *, banded: bool = True) -> str:

@@ -24,7 +24,9 @@ def heat_map(headline: Headline) -> Figure:
     x = channel("ratio:O", title="Mask ratio", axis={"labelAngle": 0, **quiet})
     y = channel("patch:O", title="Patch size (px)", sort="descending", axis=quiet)
     kinds = (("mean", "mean"), ("min", "low"), ("max", "high"), ("count", "seeds"))
-    over_seeds = [{"aggregate": [{"op": op, "field": "value", "as": name} for op, name in kinds], "groupby": ["ratio", "patch"]}]
+    over_seeds = [
+        {"aggregate": [{"op": op, "field": "value", "as": name} for op, name in kinds], "groupby": ["ratio", "patch"]}
+    ]
     scale = {"range": theme.HEAT, "interpolate": "lab", "domain": [low, high if high > low else low + 1]}
     tips = tooltip(
         ("ratio:O", "Mask ratio", ""), ("patch:O", "Patch size (px)", ""), ("mean:Q", "Mean over seeds", ".3f"),
@@ -34,14 +36,34 @@ def heat_map(headline: Headline) -> Figure:
     ink = either(f"datum.mean > {low + 0.55 * (high - low)}", "#14171b", "#ffffff")
     cell = {"x": x, "y": y, "tooltip": tips}
     layers = [
-        layer("rect", cell | {"color": colour}, TRAINED, transform=over_seeds, cornerRadius=2, stroke="var(--paper)", strokeWidth=3),
-        layer("text", cell | {"text": channel("mean:Q", format=".2f"), "color": ink}, TRAINED, transform=over_seeds, fontSize=14, fontWeight=600),
+        layer(
+            "rect",
+            cell | {"color": colour},
+            TRAINED,
+            transform=over_seeds,
+            cornerRadius=2,
+            stroke="var(--paper)",
+            strokeWidth=3,
+        ),
+        layer(
+            "text",
+            cell | {"text": channel("mean:Q", format=".2f"), "color": ink},
+            TRAINED,
+            transform=over_seeds,
+            fontSize=14,
+            fontWeight=600,
+        ),
     ]
     best = max(headline.settings, key=lambda setting: setting.mean)
     words = f"Heat map: {title} for {len(headline.ratios)} mask ratios and {len(headline.patches)} patch sizes; highest, {best.mean:.2f}, at ratio {best.ratio:g} and {best.patch:g} px."
     panel = Panel(layers, rows, words, "", 280)
     several = max(len(setting.values) for setting in headline.settings) > 1
-    return Figure("headline-heat-map", f"{title} by mask ratio and patch size", [panel], "Means over seeds; brighter is higher." if several else "One run per cell; brighter is higher.")
+    return Figure(
+        "headline-heat-map",
+        f"{title} by mask ratio and patch size",
+        [panel],
+        "Means over seeds; brighter is higher." if several else "One run per cell; brighter is higher.",
+    )
 
 
 def curve(headline: Headline) -> Figure:
@@ -52,9 +74,13 @@ def curve(headline: Headline) -> Figure:
         return comparison(headline)
     noun = NOUN[along(headline.rows) or "ratio"].removesuffix(" (px)").lower()
     dots = "Dots: checkpoints" + (", one per seed," if headline.seeds.freedom else "")
-    dots += " with the 95 % interval of each" if results.interval(name) is not None else f" (no interval: {results.no_interval(name)})"
+    dots += (
+        " with the 95 % interval of each"
+        if results.interval(name) is not None
+        else f" (no interval: {results.no_interval(name)})"
+    )
     lines = "; lines: means over seeds" if headline.seeds.freedom else ""
-    dashed = "; dashed: untrained" if headline.baseline else ""
+    dashed = "; dashed: baselines" if headline.baseline else ""
     return Figure("headline-curve", f"{results.title(name)} against {noun}", [panel], f"{dots}{lines}{dashed}.")
 
 
@@ -62,5 +88,9 @@ def comparison(headline: Headline) -> Figure:
     """One dot per checkpoint: what is left to show when nothing is known about how they were masked."""
     results, name = headline.results, headline.name
     panel = dot_panel(results, name, headline.rows)
-    bars = "Dots with 95 % intervals" if results.interval(name) is not None else f"No interval: {results.no_interval(name)}"
+    bars = (
+        "Dots with 95 % intervals"
+        if results.interval(name) is not None
+        else f"No interval: {results.no_interval(name)}"
+    )
     return Figure("headline-comparison", f"{results.title(name)} by checkpoint", [panel], f"{bars}, highest first.")

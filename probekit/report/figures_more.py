@@ -8,11 +8,26 @@ import numpy as np
 
 from probekit.report import theme
 from probekit.report.differences import Differences
-from probekit.report.figure import HAS_INTERVAL, Figure, Json, Panel, channel, domain, either, layer, number_fields, tooltip
+from probekit.report.figure import (
+    HAS_INTERVAL,
+    Figure,
+    Json,
+    Panel,
+    channel,
+    domain,
+    either,
+    layer,
+    number_fields,
+    tooltip,
+)
 from probekit.report.figures_curves import WHO, choice_panel, dot_panel
 from probekit.report.headline import Headline
 from probekit.report.results import Results, Row, number, plain, rounded
 from probekit.report.statistics import rank_correlation
+
+
+APART = ("shift", "property", "map")
+"""Dimensions of which every label gets a panel of its own."""
 
 
 def choice_figure(results: Results, names: Iterable[str], data: str, key: str, title: str) -> Figure | None:
@@ -25,24 +40,32 @@ def choice_figure(results: Results, names: Iterable[str], data: str, key: str, t
             heading = results.title(name) + (f", {label}" if label else "")
             panel = choice_panel(results, name, rows, title=heading) or dot_panel(results, name, rows, title=heading)
             panels.append(panel)
-        if results.choose(name).words:
-            words.add(f"{results.title(name)}: {results.choose(name).words}")
+        if results.choose(name, APART).words:
+            words.add(f"{results.title(name)}: {results.choose(name, APART).words}")
     if not panels:
         return None
-    caption = "Dots: checkpoints with the 95 % interval of each; lines: means over seeds; dashed: untrained."
+    caption = "Dots: checkpoints with the 95 % interval of each; lines: means over seeds; dashed: baselines."
     caption += f" {'; '.join(sorted(words))}." if words else ""
-    missing = sorted({f"{results.title(name)}: {results.no_interval(name)}" for name in names if results.interval(name) is None})
+    missing = sorted(
+        {f"{results.title(name)}: {results.no_interval(name)}" for name in names if results.interval(name) is None}
+    )
     caption += f" No interval for {'; '.join(missing)}." if missing else ""
     return Figure(key, title, panels, caption, columns=min(4, max(2, len(panels))))
 
 
 def split(results: Results, name: str, data: str) -> list[tuple[str, list[Row]]]:
-    """Rows of a quantity, apart for each label of `shift`, where it has that dimension."""
-    if "shift" not in results.dims(name):
-        return [("", results.rows(name, data))]
-    rows = results.rows(name, data, keep=("shift",))
-    labels = list(dict.fromkeys(row["shift"] for row in rows))
-    return [(plain(label), [row for row in rows if row["shift"] == label]) for label in labels]
+    """Rows of a quantity for each family of checkpoints, and for each label of a dimension in `APART`, where it has one."""
+    dim = next((dim for dim in APART if dim in results.dims(name)), None)
+    rows = results.rows(name, data, keep=(dim,) if dim else ())
+    labels = list(dict.fromkeys(row[dim] for row in rows)) if dim else [""]
+    families = list(dict.fromkeys(row["family"] for row in rows if not row["untrained"])) or [""]
+    found = []
+    for label in labels:
+        for family in families:
+            mine = [r for r in rows if (dim is None or r[dim] == label) and (r["untrained"] or r["family"] == family)]
+            title = ", ".join(part for part in (plain(label), family if len(families) > 1 else "") if part)
+            found.append((title, mine))
+    return found
 
 
 def forest(differences: Differences) -> Figure | None:
@@ -60,7 +83,10 @@ def forest(differences: Differences) -> Figure | None:
     x = {"title": "Difference"}
     bars = {"x": channel("lower:Q", **x), "x2": {"field": "upper"}, "y": y, "color": apart, "tooltip": tips}
     dots = {"x": channel("value:Q", **x), "y": y, "color": apart, "tooltip": tips}
-    zero: Json = {"data": {"values": [{}]}, **layer("rule", {"x": {"datum": 0}}, color="var(--soft)", strokeDash=[2, 2])}
+    zero: Json = {
+        "data": {"values": [{}]},
+        **layer("rule", {"x": {"datum": 0}}, color="var(--soft)", strokeDash=[2, 2]),
+    }
     layers = [zero, layer("rule", bars, strokeWidth=2), layer("circle", dots, size=46, opacity=1)]
     reference = differences.results.checkpoints[first.checkpoints[first.reference]].name
     words = f"Paired differences of {first.title} to {reference}, with intervals; {len(rows)} checkpoints."
@@ -84,9 +110,17 @@ def heat_rows(labels: list[str], levels: list[int], values: np.ndarray) -> list[
 def level_heat(rows: list[Row], order: list[str], title: str, words: str, *, top: float) -> Panel:
     """A heat map of settings by level on a common 0..top scale."""
     quiet = {"domain": False, "ticks": False}
-    place = {"x": channel("level:O", title="Level", axis={"labelAngle": 0, **quiet}), "y": channel("setting:N", title=None, sort=order, axis=quiet)}
+    place = {
+        "x": channel("level:O", title="Level", axis={"labelAngle": 0, **quiet}),
+        "y": channel("setting:N", title=None, sort=order, axis=quiet),
+    }
     place["tooltip"] = tooltip(("setting:N", "Setting", ""), ("level:O", "Level", ""), ("value:Q", title, ".3f"))
-    colour = channel("value:Q", title=None, legend=None, scale={"range": theme.HEAT, "domain": [0, top], "clamp": True, "interpolate": "lab"})
+    colour = channel(
+        "value:Q",
+        title=None,
+        legend=None,
+        scale={"range": theme.HEAT, "domain": [0, top], "clamp": True, "interpolate": "lab"},
+    )
     ink = either(f"datum.value > {0.55 * top}", "#14171b", "#ffffff")
     cells = layer("rect", place | {"color": colour}, stroke="var(--paper)", strokeWidth=2)
     texts = layer("text", place | {"text": channel("value:Q", format=".2f"), "color": ink}, fontSize=11)
@@ -113,12 +147,19 @@ def binding(results: Results, headline: Headline | None) -> Figure | None:
     if headline is None or headline.name != "representation_level":
         return None
     panels = []
-    for name, title in (("expected_binding_level", "Expected binding level"), ("expected_mean_height", "Expected mean height of c (Theorem 1)")):
+    for name, title in (
+        ("expected_binding_level", "Expected binding level"),
+        ("expected_mean_height", "Expected mean height of c (Theorem 1)"),
+    ):
         values = expected(results, name)
         if values is None or values.ndim != 1:
             continue
         place = {c.name: number(values[c.index]) for c in results.checkpoints}
-        rows = [{**row, "expected": rounded(place[row["checkpoint"]], 4)} for row in headline.trained if place[row["checkpoint"]] is not None]
+        rows = [
+            {**row, "expected": rounded(place[row["checkpoint"]], 4)}
+            for row in headline.trained
+            if place[row["checkpoint"]] is not None
+        ]
         if len({row["expected"] for row in rows}) > 1:
             panels.append(scatter(results, headline, rows, title))
     if not panels:
@@ -139,14 +180,22 @@ def scatter(results: Results, headline: Headline, rows: list[Row], title: str) -
     layers = [layer("rule", bars, HAS_INTERVAL), layer("point", marks, filled=True, size=70, opacity=1)]
     rho = rank_correlation([row["expected"] for row in rows], [row["value"] for row in rows])
     heading = f"{title}: rank correlation {rho:.2f}".replace("-", "−")
-    return Panel(layers, rows, f"{results.title(headline.name)} against {title.lower()}, {len(rows)} checkpoints. {heading}.", heading, 260)
+    return Panel(
+        layers,
+        rows,
+        f"{results.title(headline.name)} against {title.lower()}, {len(rows)} checkpoints. {heading}.",
+        heading,
+        260,
+    )
 
 
 def by_level(results: Results) -> Figure | None:
     """Three heat maps, settings by level: what Theorem 1 asks for, what can be read out, what the features are made of."""
     asked = expected(results, "expected_level_share")
     panels: list[Panel] = []
-    members = [c for c in results.checkpoints if not c.untrained and asked is not None and np.isfinite(asked[c.index]).any()]
+    members = [
+        c for c in results.checkpoints if not c.untrained and asked is not None and np.isfinite(asked[c.index]).any()
+    ]
     order = list(dict.fromkeys(c.setting for c in sorted(members, key=lambda c: (c.patch or 0, c.ratio or 0))))
     if asked is None or asked.ndim != 2 or not order:
         return None
@@ -154,7 +203,9 @@ def by_level(results: Results) -> Figure | None:
 
     def averaged(values: np.ndarray) -> np.ndarray:
         rows = [[values[c.index] for c in members if c.setting == setting] for setting in order]
-        return np.array([np.nanmean(group, axis=0) if np.isfinite(group).any() else np.full(len(levels), np.nan) for group in rows])
+        return np.array(
+            [np.nanmean(group, axis=0) if np.isfinite(group).any() else np.full(len(levels), np.nan) for group in rows]
+        )
 
     tables = [("Asked for: share of c (Theorem 1)", asked)]
     for name, title in (("latent_r2", "Recovered: R² of latents"), ("level_share", "Made of: share of variance")):
@@ -166,9 +217,15 @@ def by_level(results: Results) -> Figure | None:
             cells = averaged(np.where(np.isfinite(values).any(1, keepdims=True), values, np.nan))
         rows = heat_rows(order, levels, cells)
         if rows:
-            panels.append(level_heat(rows, order, title, f"{title}: {len(order)} settings by {len(levels)} levels.", top=1.0))
+            panels.append(
+                level_heat(rows, order, title, f"{title}: {len(order)} settings by {len(levels)} levels.", top=1.0)
+            )
     text = "Rows are settings, means over seeds; level 0 is pixel noise, the highest the root. "
-    text += "; ".join(f"{results.title(name)}: {results.choose(name, keep=('level',)).words}" for name in ("latent_r2", "level_share") if name in results.names)
+    text += "; ".join(
+        f"{results.title(name)}: {results.choose(name, keep=('level',)).words}"
+        for name in ("latent_r2", "level_share")
+        if name in results.names
+    )
     return Figure("theory-levels", "Asked for, recovered, made of", panels, text + ".", columns=3)
 
 
@@ -185,7 +242,11 @@ def embeddings(results: Results, *, most: int = 4, points: int = 300) -> list[Fi
         xy = np.asarray(array.values[:, j], dtype=float)
         alive = [c for c in results.checkpoints if np.isfinite(xy[c.index]).all(-1).any()]
         one_each = list({c.setting: c for c in reversed(alive)}.values())[::-1]
-        chosen = [one_each[round(i)] for i in np.linspace(0, len(one_each) - 1, min(most, len(one_each)))] if one_each else []
+        chosen = (
+            [one_each[round(i)] for i in np.linspace(0, len(one_each) - 1, min(most, len(one_each)))]
+            if one_each
+            else []
+        )
         labels = np.asarray(results.ds["label"].values[j]) if "label" in results.ds else np.zeros(xy.shape[1])
         panels = [scatter_xy(xy[c.index], labels, c.setting, c.name, points) for c in chosen]
         if panels:
@@ -196,11 +257,21 @@ def embeddings(results: Results, *, most: int = 4, points: int = 300) -> list[Fi
 
 def scatter_xy(xy: np.ndarray, labels: np.ndarray, setting: str, name: str, points: int) -> Panel:
     alive = np.flatnonzero(np.isfinite(xy).all(-1))[:points]
-    rows = [{"x": rounded(xy[i, 0], 4), "y": rounded(xy[i, 1], 4), "class": plain(labels[i]), "checkpoint": name} for i in alive]
+    rows = [
+        {"x": rounded(xy[i, 0], 4), "y": rounded(xy[i, 1], 4), "class": plain(labels[i]), "checkpoint": name}
+        for i in alive
+    ]
     bare = {"axis": None, "scale": {"zero": False, "padding": 6}}
     classes = sorted({row["class"] for row in rows}, key=lambda label: (len(label), label))
     colours = [theme.CATEGORIES[i % len(theme.CATEGORIES)] for i in range(len(classes))]
     colour = channel("class:N", scale={"domain": classes, "range": colours}, legend=None)
-    encoding = {"x": channel("x:Q", **bare), "y": channel("y:Q", **bare), "color": colour, "tooltip": tooltip(("class:N", "Class", ""))}
+    encoding = {
+        "x": channel("x:Q", **bare),
+        "y": channel("y:Q", **bare),
+        "color": colour,
+        "tooltip": tooltip(("class:N", "Class", "")),
+    }
     marks = [layer("circle", encoding, size=18, opacity=0.8)]
-    return Panel(marks, rows, f"t-SNE of {len(rows)} images by {name}, coloured by {len(classes)} classes.", setting, 200)
+    return Panel(
+        marks, rows, f"t-SNE of {len(rows)} images by {name}, coloured by {len(classes)} classes.", setting, 200
+    )

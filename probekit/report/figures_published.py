@@ -17,7 +17,11 @@ GREY = "var(--soft)"
 
 def figures(results: Results) -> list[Figure]:
     """One figure per quantity that the paper published and this file measured."""
-    return [figure for name in QUANTITIES if name in results.names and results.measured(name) and (figure := beside(results, name))]
+    return [
+        figure
+        for name in QUANTITIES
+        if name in results.names and results.measured(name) and (figure := beside(results, name))
+    ]
 
 
 def beside(results: Results, name: str) -> Figure | None:
@@ -32,7 +36,13 @@ def beside(results: Results, name: str) -> Figure | None:
     if by_patch:
         panels.append(series_panel(results, name, by_patch, "patch"))
     text = f"Grey: published by {published.CITATION}, {published.SETUP}; not measured here, and published without intervals. Compare the course, not the height."
-    return Figure(f"published-{name}", f"{results.title(name)}: measured and published", panels, text, columns=min(4, max(2, len(panels))))
+    return Figure(
+        f"published-{name}",
+        f"{results.title(name)}: measured and published",
+        panels,
+        text,
+        columns=min(4, max(2, len(panels))),
+    )
 
 
 def series_panel(results: Results, name: str, rows: list[Row], key: str) -> Panel:
@@ -52,7 +62,9 @@ def series_panel(results: Results, name: str, rows: list[Row], key: str) -> Pane
     ]
     if several:
         names = place | {"text": channel("test:N")}
-        layers.append(layer("text", names, f"datum.{key} == {ticks[-1]}", color=GREY, align="right", dy=-9, dx=6, fontSize=10))
+        layers.append(
+            layer("text", names, f"datum.{key} == {ticks[-1]}", color=GREY, align="right", dy=-9, dx=6, fontSize=10)
+        )
     fixed = "patch size 16 px" if key == "ratio" else f"ratio {rows[0]['ratio']:g}, ViT patch {rows[0]['vit_patch']} px"
     tests = "" if several else f" {rows[0]['test']},"
     title = f"Published:{tests} {fixed}"
@@ -64,10 +76,15 @@ def tables(results: Results) -> list[Table]:
     """The published values of the quantities that were measured, as tables that name their source."""
     found = []
     if any(name in results.names and results.measured(name) for name in QUANTITIES[:2]):
-        rows = [[f"{ratio:g}", str(patch), str(vit), *(f"{value:.2f}" for value in row)] for (ratio, patch, vit), row in published.TABLE_1.items()]
+        rows = [
+            [f"{ratio:g}", str(patch), str(vit), *(f"{value:.2f}" for value in row)]
+            for (ratio, patch, vit), row in published.TABLE_1.items()
+        ]
         title = f"Published, not measured here: accuracy in % of {published.SETUP} ({published.CITATION}, Table 1)"
         note = "The paper's text says that linear accuracy falls from patch size 16 to 32; its Table 1, quoted here, says that it rises."
-        found.append(Table("published-table-1", title, ["Ratio", "Patch size", "ViT patch", *published.TESTS], rows, note))
+        found.append(
+            Table("published-table-1", title, ["Ratio", "Patch size", "ViT patch", *published.TESTS], rows, note)
+        )
     if "shape_bias" in results.names and results.measured("shape_bias"):
         rows = [[f"{ratio:g}", str(patch), f"{value:.4f}"] for (ratio, patch, _), value in published.TABLE_2.items()]
         title = f"Published, not measured here: shape bias of {published.SETUP} ({published.CITATION}, Table 2)"

@@ -53,6 +53,7 @@ class Headline:
     name: str
     data: str
     rows: tuple[Row, ...]
+    family: str = ""
 
     @property
     def trained(self) -> list[Row]:
@@ -112,10 +113,23 @@ class Headline:
 
 def find(results: Results) -> Headline | None:
     """The headline of a results dataset; None if it holds no finite number."""
-    ordered = [name for name in ORDER if name in results.names] + [name for name in results.names if name not in ORDER]
+    names = results.own_names or results.names
+    ordered = [name for name in ORDER if name in names] + [name for name in names if name not in ORDER]
     for name in ordered:
         sets = results.where(name)
         if sets:
-            found = [Headline(results, name, data, tuple(results.rows(name, data))) for data in sets]
+            found = [headline for data in sets for headline in candidates(results, name, data)]
             return max(found, key=lambda headline: (len(headline.settings), len(headline.rows)))
     return None
+
+
+def candidates(results: Results, name: str, data: str) -> list[Headline]:
+    """One headline for each family of checkpoints (same training but for ratio, patch size and seed), with the baselines."""
+    rows = results.rows(name, data)
+    families = list(dict.fromkeys(row["family"] for row in rows if not row["untrained"]))
+    if not families:
+        return [Headline(results, name, data, tuple(rows))]
+    return [
+        Headline(results, name, data, tuple(row for row in rows if row["untrained"] or row["family"] == family), family)
+        for family in families
+    ]

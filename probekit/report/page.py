@@ -58,7 +58,10 @@ def facets(results: Results) -> list[dict[str, Any]]:
         members = [c for c in results.checkpoints if not c.untrained]
         values = sorted({getattr(c, key) for c in members if getattr(c, key) is not None})
         if len(values) > 1:
-            items = [{"label": f"{value:g}{unit}", "indices": [c.index for c in members if getattr(c, key) == value]} for value in values]
+            items = [
+                {"label": f"{value:g}{unit}", "indices": [c.index for c in members if getattr(c, key) == value]}
+                for value in values
+            ]
             found.append({"title": title, "members": items})
     untrained = [c.index for c in results.checkpoints if c.untrained]
     if untrained and len(untrained) < len(results.checkpoints):
@@ -89,21 +92,38 @@ def meta(report: Report) -> str:
 def protocols(results: Results) -> list[dict[str, str]]:
     found = []
     for name in results.names:
-        attrs, twin = results.ds[name].attrs, f"{name}_ci"
+        twin = f"{name}_ci"
         if twin in results.ds:
-            interval = f"Interval ({schema.CONFIDENCE:.0%}): {results.ds[twin].attrs.get('resamples', 'not described')}."
+            interval = f"Interval ({100 * schema.CONFIDENCE:.0f} %): {results.attribute(twin, 'resamples') or 'not described'}."
         else:
             interval = f"No interval: {results.no_interval(name)}."
-        found.append({"name": name, "title": results.title(name), "interval": interval} | {key: str(attrs[key]) for key in ("protocol", "better", "version", "reference")})
+        found.append(
+            {"name": name, "title": results.title(name), "interval": interval}
+            | {key: results.attribute(name, key) for key in ("protocol", "better", "version", "reference")}
+        )
     return found
 
 
 def records(results: Results) -> list[tuple[str, Any]]:
-    """Provenance as foldable records: one for each checkpoint, then everything else that was stored."""
+    """Provenance as foldable records, whatever was stored: one for each checkpoint and image set, then the rest."""
     stored = {key: value for key, value in results.provenance.items() if key not in ("command", "created", "suite")}
-    checkpoints = stored.pop("checkpoints", {})
-    found = [(str(name), record) for name, record in checkpoints.items()] if isinstance(checkpoints, dict) else [("checkpoints", checkpoints)]
-    return found + [(key.capitalize(), value) for key, value in stored.items()]
+    found = []
+    for key in ("checkpoints", "records"):
+        value = stored.pop(key, None)
+        if isinstance(value, dict):
+            found += [(str(name), record) for name, record in value.items()]
+        elif isinstance(value, list):
+            found += [record_entry(i, record) for i, record in enumerate(value)]
+    return found + [(key.replace("_", " ").capitalize(), value) for key, value in stored.items()]
+
+
+def record_entry(position: int, record: Any) -> tuple[str, Any]:
+    """A title for a record: the checkpoint and image set it is about."""
+    if not isinstance(record, dict):
+        return f"Record {position + 1}", record
+    names = [str(record[key]) for key in ("checkpoint_name", "data_name") if key in record]
+    rest = {key: value for key, value in record.items() if key not in ("checkpoint_name", "data_name")}
+    return " on ".join(names) or f"Record {position + 1}", rest
 
 
 def vega_bundle() -> str:

@@ -52,7 +52,10 @@ class Strip:
 
 def reconstructions(results: Results) -> list[Strip]:
     """Per image set: inputs and masks once, then each checkpoint's reconstruction under the mask and without one."""
-    kinds = [("example_reconstruction", "With the mask (visible pixels pasted)"), ("example_reconstruction_full", "Without masking")]
+    kinds = [
+        ("example_reconstruction", "From what is visible"),
+        ("example_reconstruction_full", "Without masking"),
+    ]
     kinds = [(name, title) for name, title in kinds if name in results.ds]
     if "example_image" not in results.ds or not kinds:
         return []
@@ -65,22 +68,41 @@ def reconstructions(results: Results) -> list[Strip]:
         hidden = hidden_pixels(results, data, images)
         masked = images.copy()
         masked[hidden] = HIDDEN_GREY
-        given.insert(0, strip_picture(masked, f"The same {len(images)} images with {hidden.mean():.0%} of pixels hidden"))
-        rows = [StripRow("Input", given[: len(kinds)] if len(kinds) > 1 else given[:1], given=True)]
+        given.insert(
+            0, strip_picture(masked, f"The same {len(images)} images with {hidden.mean():.0%} of pixels hidden")
+        )
+        shown = [given[1] if name.endswith("full") else given[0] for name, _ in kinds]
+        rows = [StripRow("Input", shown, given=True)]
         for checkpoint in chosen(results):
             pictures = [reconstruction(results, name, data, checkpoint, images.shape) for name, _ in kinds]
             if any(pictures):
                 rows.append(StripRow(checkpoint.name, pictures))
         if len(rows) > 1:
-            note = "Every checkpoint got the same images and the same masks. Input row: what it saw, then the whole image."
-            found.append(Strip(f"Reconstructions, {data}", [title for _, title in kinds], rows, shown_width(images), note, f"reconstructions-{data}"))
+            note = (
+                "Every checkpoint got the same images and the same masks. Input row: what it saw, then the whole image."
+            )
+            found.append(
+                Strip(
+                    f"Reconstructions, {data}",
+                    [title for _, title in kinds],
+                    rows,
+                    shown_width(images),
+                    note,
+                    f"reconstructions-{data}",
+                )
+            )
     return found
 
 
 def attention(results: Results) -> list[Strip]:
     """Per image set: where [CLS] and an object token look in the last layer, heads averaged."""
-    kinds = [("example_attention_cls", "[CLS] token"), ("example_attention_object", "Object token")]
+    kinds = [
+        ("example_attention_cls", "[CLS]"),
+        ("example_attention_object", "Object token"),
+        ("example_attention_rollout", "Rollout"),
+    ]
     kinds = [(name, title) for name, title in kinds if name in results.ds]
+    kinds = [(name, title) for name, title in kinds if np.isfinite(results.kept(name, ...)).any()]
     if not kinds:
         return []
     found = []
@@ -88,14 +110,25 @@ def attention(results: Results) -> list[Strip]:
         images = inputs(results, data)
         if images is None:
             continue
-        rows = [StripRow("Input", [strip_picture(images, f"{len(images)} input images of {data}")] * len(kinds), given=True)]
+        rows = [
+            StripRow("Input", [strip_picture(images, f"{len(images)} input images of {data}")] * len(kinds), given=True)
+        ]
         for checkpoint in chosen(results):
             pictures = [attention_picture(results, name, data, checkpoint, len(images), title) for name, title in kinds]
             if any(pictures):
                 rows.append(StripRow(checkpoint.name, pictures))
         if len(rows) > 1:
-            note = "Last layer, mean over heads. Each map is scaled to its own highest value: compare shapes, not brightness."
-            found.append(Strip(f"Attention, {data}", [title for _, title in kinds], rows, shown_width(images), note, f"attention-{data}"))
+            note = "Each map is scaled to its own highest value: compare shapes, not brightness."
+            found.append(
+                Strip(
+                    f"Attention, {data}",
+                    [title for _, title in kinds],
+                    rows,
+                    shown_width(images),
+                    note,
+                    f"attention-{data}",
+                )
+            )
     return found
 
 
@@ -103,7 +136,9 @@ def chosen(results: Results) -> list[Checkpoint]:
     """One checkpoint per setting (the first seed), so that rows are what differs in training, not in luck."""
     first: dict[str, Checkpoint] = {}
     for checkpoint in results.checkpoints:
-        first.setdefault(checkpoint.name if checkpoint.untrained else f"{family(checkpoint)}{checkpoint.setting}", checkpoint)
+        first.setdefault(
+            checkpoint.name if checkpoint.untrained else f"{family(checkpoint)}{checkpoint.setting}", checkpoint
+        )
     return list(first.values())
 
 
@@ -126,6 +161,10 @@ def trim(images: np.ndarray) -> np.ndarray | None:
     if not alive.any():
         return None
     solid, values = solid[alive], values[alive]
+    if images.dtype.kind == "u":  # whole numbers have no NaN: they are padded with zeros at the lower and right edge
+        solid = values.any(-1) if values.ndim == 4 else values > 0
+        rows, columns = np.flatnonzero(solid.any((0, 2))), np.flatnonzero(solid.any((0, 1)))
+        return values[:, : rows[-1] + 1, : columns[-1] + 1] if len(rows) else None
     return values[:, solid.any((0, 2))][:, :, solid.any((0, 1))]
 
 
@@ -145,7 +184,9 @@ def hidden_pixels(results: Results, data: str, images: np.ndarray) -> np.ndarray
     return np.nan_to_num(values.astype(float)) > 0.5
 
 
-def reconstruction(results: Results, name: str, data: str, checkpoint: Checkpoint, shape: tuple[int, ...]) -> Picture | None:
+def reconstruction(
+    results: Results, name: str, data: str, checkpoint: Checkpoint, shape: tuple[int, ...]
+) -> Picture | None:
     values = trim(picked(results, name, data, checkpoint))
     if values is None or not values.any():
         return None
@@ -154,13 +195,20 @@ def reconstruction(results: Results, name: str, data: str, checkpoint: Checkpoin
     return strip_picture(values, f"Reconstructions by {checkpoint.name} {how}")
 
 
-def attention_picture(results: Results, name: str, data: str, checkpoint: Checkpoint, count: int, title: str) -> Picture | None:
+def attention_picture(
+    results: Results, name: str, data: str, checkpoint: Checkpoint, count: int, title: str
+) -> Picture | None:
     values = trim(picked(results, name, data, checkpoint))
     if values is None or not values.any():
         return None
     values = np.nan_to_num(values)[:count]
     top = values.max((1, 2), keepdims=True)
-    colours = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in ("#140b34", "#52206e", "#a8325e", "#ed6925", "#fbd25b", "#fcffa4")])
+    colours = np.array(
+        [
+            [int(code[i : i + 2], 16) for i in (1, 3, 5)]
+            for code in ("#140b34", "#52206e", "#a8325e", "#ed6925", "#fbd25b", "#fcffa4")
+        ]
+    )
     at = np.clip(values / np.where(top > 0, top, 1), 0, 1) * (len(colours) - 1)
     painted = np.stack([np.interp(at, np.arange(len(colours)), colours[:, i]) for i in range(3)], -1)
     return strip_picture(painted.astype(np.uint8), f"Attention of the {title} by {checkpoint.name}")
@@ -168,7 +216,7 @@ def attention_picture(results: Results, name: str, data: str, checkpoint: Checkp
 
 def shown_width(images: np.ndarray) -> int:
     """Width of a strip on the page: each example about 60 pixels wide, more for large pictures."""
-    return len(images) * 62
+    return len(images) * 46
 
 
 def strip_picture(images: np.ndarray, words: str) -> Picture:
@@ -177,7 +225,9 @@ def strip_picture(images: np.ndarray, words: str) -> Picture:
     factor = max(1, -(-max(rows, columns) // SIDE))
     if factor > 1:
         rows, columns = rows // factor, columns // factor
-        images = np.stack([np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BOX)) for image in images])
+        images = np.stack(
+            [np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BOX)) for image in images]
+        )
     gap = max(1, columns // 16)
     sheet = np.zeros((rows, count * (columns + gap) - gap, 4), dtype=np.uint8)
     for i, image in enumerate(images):

@@ -38,7 +38,13 @@ TABLE_1 = {
 """(ratio, patch size, ViT patch) -> accuracy in % on `TESTS`. (The paper's text says that linear accuracy falls from patch size 16
 to 32; its table says that it rises. This is the table.)"""
 
-TABLE_2 = {(0.10, 16, 16): 0.1352, (0.25, 16, 16): 0.2545, (0.50, 16, 16): 0.2458, (0.75, 16, 16): 0.2563, (0.90, 16, 16): 0.2014}
+TABLE_2 = {
+    (0.10, 16, 16): 0.1352,
+    (0.25, 16, 16): 0.2545,
+    (0.50, 16, 16): 0.2458,
+    (0.75, 16, 16): 0.2563,
+    (0.90, 16, 16): 0.2014,
+}
 """(ratio, patch size, ViT patch) -> shape bias."""
 
 
@@ -47,4 +53,8 @@ def series(quantity: str) -> list[Published]:
     if quantity == "shape_bias":
         return [Published(quantity, "cue conflict", *setting, value) for setting, value in TABLE_2.items()]
     tests = {"linear_accuracy": TESTS[:1], "robust_accuracy": TESTS[1:]}.get(quantity, ())
-    return [Published(quantity, test, *setting, row[TESTS.index(test)] / 100) for test in tests for setting, row in TABLE_1.items()]
+    return [
+        Published(quantity, test, *setting, row[TESTS.index(test)] / 100)
+        for test in tests
+        for setting, row in TABLE_1.items()
+    ]

@@ -79,12 +79,12 @@
   }
 
   // --- the table of all numbers -------------------------------------------------------------------------------------
-  const PAGE = 50;
+  const PAGE = 25;
   const COLUMNS = [
-    ["Quantity", (r) => r.variable.title, "long"], ["Image set", (r) => r.data], ["Checkpoint", (r) => r.checkpoint.name, "long"],
+    ["Quantity", (r) => (r.variable.units ? `${r.variable.title} (${r.variable.units})` : r.variable.title), "long"], ["Image set", (r) => r.data], ["Checkpoint", (r) => r.checkpoint.name, "long"],
     ["Ratio", (r) => r.checkpoint.ratio, "n"], ["Patch", (r) => r.checkpoint.patch, "n"], ["Seed", (r) => r.checkpoint.seed, "n"],
     ["Layer", (r) => r.layer, "n"], ["Choice", (r) => r.choice, "long"], ["Value", (r) => r.value, "n"],
-    ["95 % interval", (r) => r.lower, "n"], ["Unit", (r) => r.variable.units],
+    ["95 % interval", (r) => r.lower, "n"],
   ];
 
   function unpack(table) {

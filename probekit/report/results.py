@@ -8,6 +8,7 @@ of all numbers shows every choice.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,14 +30,23 @@ DEFAULTS: dict[str, tuple[Any, ...]] = {
 }
 """Which label of a dimension a chart shows, first found; a dimension not listed shows its first label."""
 
+LAST = ("level", "frequency", "layer_other")
+"""Dimensions in which a chart shows the last label: the highest level, the highest frequency, the last layer."""
+
 AVERAGED = ("head",)
+BASELINES = {"_untrained": "untrained encoder", "_pixels": "raw pixels", "_chance": "chance"}
+"""Variables named like another with one of these endings are its baselines, and are drawn with it."""
 OWN = ("checkpoint", "data")
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint as the report names and groups it. Numbers are None where unknown."""
+    """One checkpoint as the report names and groups it. Numbers are None where unknown.
+
+    `family` is what else training differs in (data, ViT patch, images seen), as far as it differs among these checkpoints:
+    only within a family does the setting (ratio and patch size) tell two checkpoints apart but for their seed.
+    """
 
     index: int
     name: str
@@ -44,6 +54,7 @@ class Checkpoint:
     patch: float | None
     seed: float | None
     untrained: bool
+    family: str = ""
 
     @property
     def setting(self) -> str:
@@ -100,7 +111,9 @@ class Results:
         self.ds = schema.validate(ds)
         for dim, noun in (("checkpoint", "a checkpoint"), ("data", "an image set")):
             if not ds.sizes[dim]:
-                raise schema.ResultsError(f"There is nothing to report: the results hold no {dim}; expected at least {noun}.")
+                raise schema.ResultsError(
+                    f"There is nothing to report: the results hold no {dim}; expected at least {noun}."
+                )
         self.names = schema.result_names(ds)
         self.data = [plain(name) for name in self.labels("data")]
         self.reasons = schema.not_applicable(ds)
@@ -113,15 +126,39 @@ class Results:
 
     @cached_property
     def checkpoints(self) -> list[Checkpoint]:
-        columns = {}
-        for name in schema.CHECKPOINT_COORDS:
-            values = np.asarray(self.ds[name].values)
-            columns[name] = values.astype(float) if values.dtype.kind in "fiub" else np.full(values.shape, np.nan)
-        found = []
-        for i, label in enumerate(self.labels("checkpoint")):
-            ratio, patch, seed, seen = (number(np.ravel(columns[key])[i]) for key in ("mask_ratio", "patch_size", "seed", "images_seen"))
-            found.append(Checkpoint(i, plain(label), ratio, patch, seed, untrained=seen == 0))
-        return found
+        numbers = {name: self.along(name) for name in schema.CHECKPOINT_COORDS}
+        families = self.families(numbers)
+        return [
+            Checkpoint(
+                i, plain(label), numbers["mask_ratio"][i], numbers["patch_size"][i], numbers["seed"][i],
+                numbers["images_seen"][i] == 0, families[i],
+            )
+            for i, label in enumerate(self.labels("checkpoint"))
+        ]  # fmt: skip
+
+    def along(self, name: str) -> list[float | None]:
+        """A coordinate along checkpoint as numbers, None where unknown or not a number."""
+        values = np.ravel(self.ds[name].values)
+        if values.dtype.kind not in "fiub" or len(values) != self.ds.sizes["checkpoint"]:
+            return [None] * self.ds.sizes["checkpoint"]
+        return [number(value) for value in values]
+
+    def families(self, numbers: Mapping[str, list[float | None]]) -> list[str]:
+        """What apart from ratio, patch size and seed differs between checkpoints, in words; untrained ones have none."""
+        size = self.ds.sizes["checkpoint"]
+        data = (
+            [plain(v) for v in np.ravel(self.ds["trained_on"].values)]
+            if "trained_on" in self.ds.coords
+            else [""] * size
+        )
+        parts = [
+            ["trained on " + text if text else "" for text in data],
+            [f"ViT patch {p:g} px" if p else "" for p in numbers["vit_patch_size"]],
+            [f"{n:,.0f} images" if n else "" for n in numbers["images_seen"]],
+        ]
+        live = [i for i in range(size) if numbers["images_seen"][i] != 0]
+        telling = [part for part in parts if len({part[i] for i in live}) > 1]
+        return [", ".join(part[i] for part in telling if part[i]) if i in live else "" for i in range(size)]
 
     def array(self, name: str) -> np.ndarray:
         """Values with dims (checkpoint, data, the rest in stored order)."""
@@ -143,10 +180,18 @@ class Results:
         return self.kept(twin, *OWN, ..., "bound") if twin in self.ds else None
 
     def no_interval(self, name: str) -> str:
-        return str(self.ds.variables[name].attrs.get("no_interval", ""))
+        return self.attribute(name, "no_interval")
 
     def title(self, name: str) -> str:
         return str(self.ds.variables[name].attrs["long_name"])
+
+    def attribute(self, name: str, key: str) -> str:
+        """An attribute as text; where it was stored for each image set or checkpoint, one sentence for each."""
+        value = self.ds.variables[name].attrs.get(key, "")
+        if isinstance(value, str) and value.startswith('{"by_'):
+            each = next(iter(json.loads(value).values()))
+            return "; ".join(f"on {label}: {one}" for label, one in each.items())
+        return plain(value)
 
     def units(self, name: str) -> str:
         units = str(self.ds.variables[name].attrs["units"])
@@ -187,6 +232,8 @@ class Results:
         axis = 2 + self.dims(name).index(dim)
         finite = np.isfinite(self.array(name))
         alive = [label for i, label in enumerate(labels) if finite.take(i, axis).any()] or labels
+        if dim in LAST:
+            return alive[-1]
         return next((label for label in DEFAULTS.get(dim, ()) if label in alive), alive[0])
 
     def rows(self, name: str, data: str, keep: tuple[str, ...] = ()) -> list[Row]:
@@ -207,7 +254,33 @@ class Results:
             row["value"] = rounded(values[place])
             row["lower"], row["upper"] = (None, None) if bounds is None else map(rounded, bounds[place])
             rows.append(row)
-        return rows
+        return rows + self.baseline_rows(name, data, keep)
+
+    def baseline_rows(self, name: str, data: str, keep: tuple[str, ...]) -> list[Row]:
+        """Rows of the variables that are baselines of `name`: of the first checkpoint that has them, marked `untrained`."""
+        found: list[Row] = []
+        for ending, label in BASELINES.items():
+            other = name + ending
+            if other not in self.names or data not in self.where(other) or not set(keep) <= set(self.dims(other)):
+                continue
+            rows = self.rows(other, data, keep)
+            blank = {
+                "checkpoint": label,
+                "setting": label,
+                "ratio": None,
+                "patch": None,
+                "seed": None,
+                "family": "",
+                "untrained": True,
+            }
+            found += [{**row, **blank} for row in rows if row["checkpoint"] == rows[0]["checkpoint"]]
+        return found
+
+    @property
+    def own_names(self) -> list[str]:
+        """Result names without those that are baselines of another."""
+        endings = {name + ending for name in self.names for ending in BASELINES}
+        return [name for name in self.names if name not in endings]
 
     def describe(self, checkpoint: Checkpoint) -> Row:
         return {
@@ -216,6 +289,7 @@ class Results:
             "ratio": checkpoint.ratio,
             "patch": checkpoint.patch,
             "seed": checkpoint.seed,
+            "family": checkpoint.family,
             "untrained": checkpoint.untrained,
         }
 

@@ -39,24 +39,41 @@ class Section:
 GROUPS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ("levels", "Levels", "Levels", "What share of the features each level of the generating process explains, and what can be read out of them.",
      ("representation_level", "latent_r2", "level_share")),
-    ("classes", "Classification, shape and shift", "Classification", "Frozen features, a fitted head, images that neither fit nor selection has seen.",
-     ("linear_accuracy", "linear_accuracy_top5", "knn_accuracy", "robust_accuracy", "shape_bias")),
-    ("attention", "Attention", "Attention", "How far, and how selectively, patches attend.",
-     ("attention_distance", "attention_entropy", "attention_nmi")),
-    ("reconstruction", "Reconstruction", "Reconstruction", "SSIM and FSIM stand for structure, PSNR and squared error for pixels.",
-     ("ssim", "fsim", "psnr", "mse", "masked_ssim", "masked_fsim", "masked_psnr", "masked_mse")),
-    ("spectrum", "Shape of the feature space", "Spectrum", "Measures that need no labels.", ("rankme", "alpha_req", "lidar")),
+    ("classes", "Classification, shape and shift", "Classes", "Frozen features, a fitted head, images that neither fit nor selection has seen.",
+     ("linear_accuracy", "knn_accuracy", "linear_accuracy_top5", "robust_accuracy", "shape_bias")),
+    ("attention", "Attention", "Attention", "How far, how selectively, and where patches attend.",
+     ("attention_distance", "attention_entropy", "attention_nmi", "object_focus", "object_focus_gradients", "attention_peak")),
+    ("pixels", "Reconstruction and low-level properties", "Pixels", "SSIM and FSIM stand for structure, PSNR and squared error for pixels.",
+     ("ssim", "fsim", "psnr", "mse", "masked_ssim", "masked_fsim", "masked_psnr", "masked_mse", "low_level_r2")),
+    ("spectrum", "Shape of the feature space", "Spectrum", "Measures that fit nothing.",
+     ("rankme", "alpha_req", "lidar", "silhouette", "fourier_amplitude", "cka")),
 ]  # fmt: skip
+UNFIT = ("level_share", "low_level_r2")
+"""Quantities that make no sense as one curve over layers: they are split by level or property elsewhere."""
+BY_CHOICE = ("classes",)
+"""Groups whose quantities are shown against the training choice at the last layer too."""
 
 
 def build(results: Results, headline: Headline | None, differences: Differences) -> list[Section]:
     """All sections that have something to show, in reading order."""
     grouped = {name for *_, names in GROUPS for name in names}
-    rest = tuple(name for name in results.names if name not in grouped)
+    rest = tuple(name for name in results.own_names if name not in grouped)
     further = ("further", "Further quantities", "Further", "", rest)
-    theory = Section("theory", "Theory beside measurement", "Theory", "What the mask distribution asks for, from the graph alone, beside what the checkpoints hold.", figures_more.theory(results, headline))
+    theory = Section(
+        "theory",
+        "Theory beside measurement",
+        "Theory",
+        "What the mask distribution asks for, from the graph alone, beside what the checkpoints hold.",
+        figures_more.theory(results, headline),
+    )
     forest = figures_more.forest(differences)
-    compared = Section("differences", "Paired differences", "Differences", "The same images, one checkpoint minus another.", [forest] if forest else [])
+    compared = Section(
+        "differences",
+        "Paired differences",
+        "Differences",
+        "The same images, one checkpoint minus another.",
+        [forest] if forest else [],
+    )
     levels, *others = [group_section(results, *group) for group in [*GROUPS, further]]
     shown = [
         levels, theory, compared, *others,
@@ -66,25 +83,42 @@ def build(results: Results, headline: Headline | None, differences: Differences)
     ]  # fmt: skip
     shown = [section for section in shown if not section.empty]
     if headline is not None:
-        shown.append(Section("numbers", "All numbers", "Numbers", "Every number in the file, with its interval or the reason why it has none. Click a heading to sort."))
+        shown.append(
+            Section(
+                "numbers",
+                "All numbers",
+                "Numbers",
+                "Every number in the file, with its interval or the reason why it has none. Click a heading to sort.",
+            )
+        )
     missing = not_applicable_table(results)
     if missing:
-        shown.append(Section("not-applicable", "Not applicable", "Not applicable", "What could not be measured, and why.", tables=[missing]))
-    return [*shown, Section("provenance", "Where the numbers come from", "Provenance", "What it takes to make this report again.")]
+        shown.append(
+            Section(
+                "not-applicable",
+                "Not applicable",
+                "Not applicable",
+                "What could not be measured, and why.",
+                tables=[missing],
+            )
+        )
+    return [
+        *shown,
+        Section("provenance", "Where the numbers come from", "Provenance", "What it takes to make this report again."),
+    ]
 
 
 def group_section(results: Results, key: str, title: str, short: str, lead: str, names: tuple[str, ...]) -> Section:
     """Curves over layers for what has layers, then the last layer (or the only number) against the training choice."""
     present = [name for name in names if name in results.names and results.measured(name)]
-    figures = [figure for name in present if "layer" in results.dims(name) and "level" not in drawn_dims(results, name) and (figure := layer_figure(results, name))]
-    flat = [name for name in present if "layer" not in results.dims(name) or key == "classes"]
+    figures = [
+        figure
+        for name in present
+        if "layer" in results.dims(name) and name not in UNFIT and (figure := layer_figure(results, name))
+    ]
+    flat = [name for name in present if "layer" not in results.dims(name) or key in BY_CHOICE or name == "low_level_r2"]
     for data in results.data:
         figure = figures_more.choice_figure(results, flat, data, f"{key}-{data}", f"By training choice, {data}")
         figures += [figure] if figure else []
-    strips = {"reconstruction": pictures.reconstructions, "attention": pictures.attention}.get(key)
+    strips = {"pixels": pictures.reconstructions, "attention": pictures.attention}.get(key)
     return Section(key, title, short, lead, figures, strips(results) if strips else [])
-
-
-def drawn_dims(results: Results, name: str) -> list[str]:
-    """Dims that a curve over layers cannot fix to one label without hiding the point of the quantity."""
-    return results.dims(name) if name == "level_share" else []

@@ -126,10 +126,14 @@ def finding(headline: Headline, line: Slice) -> str:
 
 
 def baseline(headline: Headline) -> str | None:
-    values = [row["value"] for row in headline.baseline]
-    if not values or not headline.trained:
+    """What an untrained encoder, raw pixels or chance would give."""
+    if not headline.baseline or not headline.trained:
         return None
-    return f"An untrained encoder of the same shape reads {show(sum(values) / len(values))}."
+    groups: dict[str, list[float]] = {}
+    for row in headline.baseline:
+        groups.setdefault(row["setting"], []).append(row["value"])
+    parts = [f"{name} {show(sum(values) / len(values))}" for name, values in groups.items()]
+    return f"For comparison: {', '.join(parts)}."
 
 
 def caution(headline: Headline) -> str:
@@ -137,8 +141,8 @@ def caution(headline: Headline) -> str:
     results, name = headline.results, headline.name
     twin = f"{name}_ci"
     if twin in results.ds:
-        resamples = str(results.ds[twin].attrs.get("resamples", "resampling")).split(",")[0]
-        interval = f"Intervals ({CONFIDENCE:.0%}, {resamples}) speak of one checkpoint on these images, not of its setting."
+        resamples = (results.attribute(twin, "resamples") or "resampling").split(",")[0].split(";")[0].split(" (")[0]
+        interval = f"Intervals ({100 * CONFIDENCE:.0f} %, {resamples}) speak of one checkpoint on these images, not of its setting."
     else:
         interval = f"These numbers have no interval: {results.no_interval(name)}."
     if not headline.settings:
@@ -157,7 +161,10 @@ def neighbour_pairs(headline: Headline) -> tuple[int, int]:
     """How many settings next to each other in the grid there are, and how many of those differ beyond the seeds."""
     place = {(s.ratio, s.patch): s for s in headline.settings}
     pairs = []
-    for ratios_vary, values, others in ((True, headline.ratios, headline.patches), (False, headline.patches, headline.ratios)):
+    for ratios_vary, values, others in (
+        (True, headline.ratios, headline.patches),
+        (False, headline.patches, headline.ratios),
+    ):
         for other in others:
             for a, b in pairwise(values):
                 keys = ((a, other), (b, other)) if ratios_vary else ((other, a), (other, b))
@@ -171,7 +178,9 @@ def neighbour_pairs(headline: Headline) -> tuple[int, int]:
 def answer(headline: Headline | None) -> Answer:
     """The first screen in words."""
     if headline is None:
-        return Answer("Nothing could be measured on these checkpoints.", (), "Why is said under “Not applicable”, probe by probe.")
+        return Answer(
+            "Nothing could be measured on these checkpoints.", (), "Why is said under “Not applicable”, probe by probe."
+        )
     lines = [line for line in (headline.slice("ratio"), headline.slice("patch")) if line is not None]
     findings = [finding(headline, line) for line in lines]
     extra = baseline(headline)

@@ -56,30 +56,45 @@ def between_seeds(groups: Sequence[Sequence[float]]) -> Seeds:
     return Seeds(math.sqrt(squares / freedom) if freedom else math.nan, freedom)
 
 
-def all_pairs(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def all_pairs(images: np.ndarray, groups: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Paired differences of all pairs of rows over the images both have.
 
     Args:
         images: per-image contributions (checkpoint, image), NaN where an image was not used.
+        groups: group of each image (int), where images of a group are not independent.
 
     Returns:
         The mean of row i minus row j, and the half width of its 95 % interval by normal approximation; both (checkpoint,
-        checkpoint), NaN where fewer than two images are shared. The sums over shared images are matrix products, after each
-        image's mean is taken out (which leaves differences as they are and keeps the squares small).
+        checkpoint), NaN where fewer than two images (groups) are shared. The variance of the mean is that of sums over
+        groups, G / (G - 1) * sum_g (sum over g of (d - mean))^2 / n^2; without groups each image is one.
     """
-    used = np.isfinite(images).astype(float)
-    count = np.maximum(used.sum(0), 1)
-    filled = np.where(used > 0, images, 0.0)
-    filled = np.where(used > 0, filled - filled.sum(0) / count, 0.0)
-    shared = used @ used.T
-    first = filled @ used.T
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = (first - first.T) / shared
-        squares = (filled**2) @ used.T
-        total = squares + squares.T - 2 * filled @ filled.T - shared * mean**2
-        half = normal_quantile(CONFIDENCE) * np.sqrt(np.maximum(total, 0) / (shared - 1) / shared)
-    enough = shared >= 2
-    return np.where(enough, mean, np.nan), np.where(enough, half, np.nan)
+    used = np.isfinite(images)
+    filled = np.where(used, images, 0.0)
+    codes = np.arange(images.shape[1]) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(codes.max()) + 1 if len(codes) else 0
+    mean, half = np.full((2, len(images), len(images)), np.nan)
+    for i in range(len(images)):  # a row at a time: (checkpoint, image) arrays, never (checkpoint, checkpoint, image)
+        shared = used & used[i]
+        number = shared.sum(1)
+        difference = np.where(shared, filled[i] - filled, 0.0)
+        centre = difference.sum(1) / np.maximum(number, 1)
+        residual = np.where(shared, difference - centre[:, None], 0.0)
+        sums, present = (
+            (residual, shared) if groups is None else (summed(residual, codes, count), summed(shared, codes, count) > 0)
+        )
+        clusters = present.sum(1)
+        scale = clusters / np.maximum(clusters - 1, 1) / np.maximum(number, 1) ** 2
+        enough = clusters >= 2
+        mean[i] = np.where(enough, centre, np.nan)
+        half[i] = np.where(enough, normal_quantile(CONFIDENCE) * np.sqrt(scale * (sums**2).sum(1)), np.nan)
+    return mean, half
+
+
+def summed(values: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
+    """Sums over groups of columns: (rows, count)."""
+    out = np.zeros((count, len(values)))
+    np.add.at(out, codes, values.T)
+    return out.T
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ class Table:
     key: str
     title: str
     columns: list[str]
-    rows: list[list[str]]
+    rows: list[list[str | Cell]]
     note: str = ""
 
 
@@ -34,7 +35,10 @@ def pack(results: Results, name: str) -> dict[str, Any] | None:
     flat = np.flatnonzero(np.isfinite(values))
     if not len(flat):
         return None
-    dims = [{"name": dim, "labels": [json_label(label) for label in results.labels(dim)]} for dim in ("checkpoint", "data", *results.dims(name))]
+    dims = [
+        {"name": dim, "labels": [json_label(label) for label in results.labels(dim)]}
+        for dim in ("checkpoint", "data", *results.dims(name))
+    ]
     packed = {
         "name": name, "title": results.title(name), "units": results.units(name), "dims": dims,
         "steps": np.diff(flat, prepend=0).tolist(), "value": [rounded(v) for v in values.ravel()[flat]],
@@ -51,40 +55,81 @@ def json_label(label: Any) -> Any:
     return label.item() if isinstance(label, np.integer) else plain(label)
 
 
-def cell(results: Results, value: float, bounds: np.ndarray | None) -> str:
-    """A number with its interval, for a summary: "0.731 (0.702 to 0.760)"."""
+@dataclass(frozen=True)
+class Cell:
+    """A number as text and its interval as text; both with the digits that the interval leaves meaningful."""
+
+    value: str
+    interval: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.value} [{self.interval}]" if self.interval else self.value
+
+
+def cell(value: float, bounds: np.ndarray | None) -> Cell:
+    """E.g. "0.731" and "0.702, 0.760"; an en dash where there is nothing."""
     if not np.isfinite(value):
-        return "–"
-    text = f"{value:.3g}".replace("-", "−")
+        return Cell("–")
     if bounds is None or not np.isfinite(bounds).all():
-        return text
-    return f"{text} ({bounds[0]:.3g} to {bounds[1]:.3g})".replace("-", "−")
+        return Cell(f"{value:.3g}".replace("-", "−"))
+    width = float(bounds[1] - bounds[0])
+    digits = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
+    texts = [f"{number:.{digits}f}".replace("-", "−") for number in (value, bounds[0], bounds[1])]
+    return Cell(texts[0], f"{texts[1]}, {texts[2]}")
 
 
-SUMMARY = ("representation_level", "latent_r2", "linear_accuracy", "knn_accuracy", "shape_bias", "robust_accuracy", "ssim", "masked_ssim", "attention_distance", "rankme")
+SUMMARY = (
+    "representation_level",
+    "latent_r2",
+    "linear_accuracy",
+    "knn_accuracy",
+    "shape_bias",
+    "robust_accuracy",
+    "ssim",
+    "masked_ssim",
+    "attention_distance",
+    "rankme",
+)
 """What a summary shows, in this order, as far as it was measured; then whatever else there is room for."""
 
 
 def summary_table(results: Results, *, most: int = 6) -> list[Table]:
     """For each image set, one line per checkpoint and a column for each of up to `most` quantities."""
     found = []
-    order = [name for name in SUMMARY if name in results.names] + [name for name in results.names if name not in SUMMARY]
+    order = [name for name in SUMMARY if name in results.names] + [
+        name for name in results.own_names if name not in SUMMARY
+    ]
     for data in results.data:
         names = [name for name in order if data in results.where(name)][:most]
         if not names:
             continue
         columns = [results.values(name, data) for name in names]
-        flat = [(values, bounds) if values.ndim == 1 else (values[:, 0], None if bounds is None else bounds[:, 0]) for values, bounds in columns]
+        flat = [
+            (values, bounds) if values.ndim == 1 else (values[:, 0], None if bounds is None else bounds[:, 0])
+            for values, bounds in columns
+        ]
         rows = []
         for c in results.checkpoints:
-            cells = [cell(results, values[c.index], None if bounds is None else bounds[c.index]) for values, bounds in flat]
-            if any(text != "–" for text in cells):
+            cells = [cell(values[c.index], None if bounds is None else bounds[c.index]) for values, bounds in flat]
+            if any(entry.value != "–" for entry in cells):
                 known = [f"{x:g}" if x is not None else "–" for x in (c.ratio, c.patch, c.seed)]
                 rows.append([c.name, *known, *cells])
         words = "; ".join(f"{results.title(n)}: {results.choose(n).words}" for n in names if results.choose(n).words)
-        bare = "; ".join(f"{results.title(n)} has no interval: {results.no_interval(n)}" for n in names if results.interval(n) is None)
+        bare = "; ".join(
+            f"{results.title(n)} has no interval: {results.no_interval(n)}"
+            for n in names
+            if results.interval(n) is None
+        )
         note = ". ".join(part for part in (words, bare) if part) + "." if words or bare else ""
-        found.append(Table(f"summary-{data}", f"On {data}", ["Checkpoint", "Ratio", "Patch (px)", "Seed", *map(results.axis_title, names)], rows, note))
+        found.append(
+            Table(
+                f"summary-{data}",
+                f"On {data}",
+                ["Checkpoint", "Ratio", "Patch (px)", "Seed", *map(results.axis_title, names)],
+                rows,
+                note,
+            )
+        )
     return found
 
 
@@ -93,7 +138,9 @@ def not_applicable_table(results: Results) -> Table | None:
     groups: dict[tuple[str, str], list[str]] = {}
     for checkpoint, probes in results.reasons.items():
         for probe, reason in probes.items() if isinstance(probes, dict) else [("", probes)]:
-            groups.setdefault((str(probe), reason if isinstance(reason, str) else str(reason)), []).append(str(checkpoint))
+            groups.setdefault((str(probe), reason if isinstance(reason, str) else str(reason)), []).append(
+                str(checkpoint)
+            )
     if not groups:
         return None
     rows = [[probe, reason, ", ".join(names)] for (probe, reason), names in sorted(groups.items())]

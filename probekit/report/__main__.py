@@ -1,0 +1,137 @@
+"""`python -m probekit.report`: the only place of this room that evaluates, inside a function and only if it must.
+
+The command itself is in `probekit.cli`, as `probekit report`; this module does its work, so that both are one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from probekit import report, schema
+from probekit.errors import ResultsError
+
+
+def run(
+    sources: Sequence[str] = (),
+    *,
+    data: Sequence[str] = (),
+    suite: str = "paper",
+    output: str = "report.html",
+    results: str = "results.nc",
+    figures: str | None = None,
+    **settings: Any,
+) -> list[Path]:
+    """Evaluate if needed, render, export; returns the files written.
+
+    Args:
+        sources: one results file (`.nc`), or checkpoints; none for the checkpoints that ship.
+        data: image sets; none for those of the suite that fit what each checkpoint was trained on.
+        suite: a suite's name, or probes joined by commas.
+        output: the page.
+        results: where the numbers go if anything was evaluated.
+        figures: a folder for every figure and table, or None.
+        settings: passed on to `evaluation.compare` (batch_size, device, ...).
+    """
+    for target in (output, results):
+        folder = Path(target).parent
+        if not folder.is_dir():
+            raise ResultsError(f"{target} cannot be written: there is no folder {folder}. Create it first.")
+    if len(sources) == 1 and (sources[0].endswith(".nc") or Path(sources[0]).suffix in (".h5", ".hdf5", ".cdf")):
+        ds, written = schema.read(sources[0]), []
+    else:
+        ds = measure(sources, data, suite, settings)
+        written = [schema.write(ds, results)]
+    written.append(report.write(ds, output, script=bundle()))
+    if figures is not None:
+        written += report.export(ds, figures)
+    show(ds, written, Path(figures) if figures is not None else None)
+    return written
+
+
+def measure(sources: Sequence[str], data: Sequence[str], suite: str, settings: dict[str, Any]) -> Any:
+    """A results dataset of checkpoints, by way of `probekit.evaluation`."""
+    from probekit import evaluation, models
+
+    chosen = list(sources) or [f"shipped:{name}" for name in models.shipped()]
+    if not chosen:
+        raise ResultsError(
+            "No checkpoints ship with this installation, and none were named. Name some: `python -m probekit.report "
+            "CKPT...`, or a results file: `python -m probekit.report results.nc`."
+        )
+    probes: str | list[str] = suite.split(",") if "," in suite else suite
+    return evaluation.compare(chosen, probes, list(data) or "own", **settings)
+
+
+def bundle() -> str:
+    """Vega's script, kept in the cache: taking it from vl-convert costs seconds, reading it back milliseconds."""
+    from importlib.metadata import version
+
+    from probekit import cache
+    from probekit.report.page import vega_bundle
+
+    file = cache.folder("report", f"vega-{version('vl-convert-python')}.js")
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        script = vega_bundle()
+    try:
+        with cache.written_whole(file) as part:
+            part.write_text(script, encoding="utf-8")
+    except OSError:
+        return script  # a cache that cannot be written costs time at the next call, nothing else
+    return script
+
+
+def show(ds: Any, written: Sequence[Path], figures: Path | None) -> None:
+    """The answer in a few lines on the terminal, and where the files are."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from probekit.report.headline import find
+    from probekit.report.results import Results
+    from probekit.report.sentences import answer
+    from probekit.report.tables import cell
+
+    console = Console(highlight=False)
+    headline = find(Results(ds))
+    words = answer(headline)
+    console.print(Text(words.claim, style="bold"))
+    if headline is not None:
+        table = Table(box=None, pad_edge=False)
+        for column in (
+            "checkpoint",
+            "ratio",
+            "patch",
+            "seed",
+            headline.results.axis_title(headline.name),
+            "95 % interval",
+        ):
+            table.add_column(Text(column), overflow="fold")
+        for row in headline.rows:
+            known = ["" if row[key] is None else f"{row[key]:g}" for key in ("ratio", "patch", "seed")]
+            bounds = None if row["lower"] is None else (row["lower"], row["upper"])
+            shown = cell(row["value"], bounds)
+            table.add_row(Text(row["checkpoint"]), *known, shown.value, shown.interval)
+        console.print(table)
+    console.print(Text(words.caution, style="dim"))
+    pages = [path for path in written if figures is None or figures not in path.parents]
+    for path in pages:
+        console.print(Text(str(path)))
+    if figures is not None:
+        console.print(Text(f"{figures}: {len(written) - len(pages)} figures and tables"))
+
+
+def main() -> None:
+    """`python -m probekit.report ARGS` is `probekit report ARGS`."""
+    from probekit.cli import main as command
+
+    sys.argv[:1] = ["probekit", "report"]
+    command()
+
+
+if __name__ == "__main__":
+    main()
