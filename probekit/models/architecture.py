@@ -101,6 +101,7 @@ class Settled:
     depth: int | None = None
     decoder_depth: int | None = None
     global_pool: str | None = None
+    qkv_bias: bool | None = None
     activation: str = "gelu"
     mlp: str | None = None
 
@@ -109,6 +110,12 @@ def depth_of(names: Iterable[str], prefix: str = "blocks.") -> int:
     """Number of blocks that the names mention: the highest index + 1."""
     pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
     return max((int(match[1]) + 1 for name in names if (match := pattern.match(name))), default=0)
+
+
+def in_any_block(names: Iterable[str], ending: str) -> bool:
+    """Whether any block has such a part: one block that lacks it is then found missing, not taken for the
+    architecture."""
+    return any(name.startswith("blocks.") and name.endswith(f".{ending}") for name in names)
 
 
 def guess_heads(width: int, depth: int, per_head: int, part: str) -> tuple[int, str, bool]:
@@ -164,11 +171,12 @@ def encoder_spec(tensors: Mapping[str, Tensor], settled: Settled, num_heads: int
     return EncoderSpec(
         image_size=image_size, vit_patch_size=patch, width=width, depth=settled.depth or depth_of(tensors),
         num_heads=num_heads, mlp_hidden=hidden, mlp=mlp,
-        norm="layer" if "blocks.0.norm1.bias" in tensors or "blocks.0.norm1.weight" not in tensors else "rms",
-        activation=settled.activation,
+        norm="layer" if in_any_block(tensors, "norm1.bias") or not in_any_block(tensors, "norm1.weight") else "rms",
+        activation="silu" if mlp.startswith("swiglu") else settled.activation,
         layer_norm_eps=1e-6 if settled.layer_norm_eps is None else settled.layer_norm_eps,
-        qkv_bias="blocks.0.attn.qkv.bias" in tensors, qk_norm="blocks.0.attn.q_norm.weight" in tensors,
-        layer_scale="blocks.0.ls1.gamma" in tensors, class_token=class_token, registers=registers,
+        qkv_bias=settled.qkv_bias if settled.qkv_bias is not None else in_any_block(tensors, "attn.qkv.bias"),
+        qk_norm=in_any_block(tensors, "attn.q_norm.weight"),
+        layer_scale=in_any_block(tensors, "ls1.gamma"), class_token=class_token, registers=registers,
         positions="pos_embed" in tensors, positions_cover_prefix=covers, pre_norm="norm_pre.weight" in tensors,
         final_norm=fc_norm or any(name.startswith("norm.") for name in tensors), fc_norm=fc_norm,
         global_pool=settled.global_pool or _pool(tensors, class_token, fc_norm),
@@ -240,7 +248,7 @@ def decoder_module(
         num_prefix_tokens=spec.registers + spec.class_token,
         mlp_hidden=None if first is None else first.shape[0],
         layer_norm_eps=spec.layer_norm_eps,
-        qkv_bias="blocks.0.attn.qkv.bias" in tensors or "blocks.0.attn.qkv.weight" not in tensors,
+        qkv_bias=settled.qkv_bias if settled.qkv_bias is not None else in_any_block(tensors, "attn.qkv.bias"),
         device=device,
     )
 

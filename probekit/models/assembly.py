@@ -101,6 +101,8 @@ def _encoder(
     heads = _heads(width, settled.depth or depth, known, "encoder", label, notes, warnings)
     spec = architecture.encoder_spec(tensors, settled, heads, label)
     module = reading.module if reading.module is not None else spec.build()
+    if reading.module is None and not spec.positions:
+        raise _missing(label, [reading.spell("encoder.pos_embed")], "encoder", len(tensors))
     if reading.module is None and not spec.final_norm:
         raise _missing(
             label, [reading.spell("encoder.norm.weight"), reading.spell("encoder.norm.bias")], "encoder", len(tensors)

@@ -197,6 +197,7 @@ class MaskedAutoencoder(nn.Module):
             "std": [round(value, 6) for value in self.std.tolist()],
             "antialias": self.antialias,
             "global_pool": encoder.global_pool,
+            "qkv_bias": any(name.endswith("qkv.bias") for name, _ in encoder.named_parameters()),
         }
 
     # --- forward ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""The model's contract: shapes, order, masks, gradients, traces, pooling; and equality with timm for every kind of ViT."""
+"""The model's contract: shapes, order, masks, gradients, traces, pooling; and equality with timm for every kind of
+ViT."""
 
 from __future__ import annotations
 
@@ -70,7 +71,9 @@ def test_every_timm_vit_is_traced_as_it_encodes(encoder, images, hidden) -> None
 def test_other_image_sizes_are_as_timm_resamples_them(random_weights) -> None:
     encoder = random_weights(vit(dynamic_img_size=True))
     larger = torch.randn(2, 3, 40, 64)
-    torch.testing.assert_close(wrapped(encoder).encode(larger), encoder.forward_features(larger), rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(
+        wrapped(encoder).encode(larger), encoder.forward_features(larger), rtol=0, atol=TOLERANCE
+    )
 
 
 def test_hidden_patches_do_not_matter_and_visible_ones_do(tiny, images, hidden) -> None:
@@ -124,11 +127,18 @@ def test_hidden_only_equals_the_full_prediction(tiny, images, hidden) -> None:
 
 
 def test_gradients_reach_every_trained_weight(tiny, images, hidden) -> None:
-    loss = (tiny.predict(images, hidden, hidden_only=True) - tiny.targets(images)[hidden].reshape(3, 12, 192)).square().mean()
+    loss = (
+        (tiny.predict(images, hidden, hidden_only=True) - tiny.targets(images)[hidden].reshape(3, 12, 192))
+        .square()
+        .mean()
+    )
     names = [name for name, parameter in tiny.named_parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(loss, [tiny.get_parameter(name) for name in names])
     assert not [name for name, gradient in zip(names, gradients, strict=True) if not gradient.any()]
-    assert {name for name, p in tiny.named_parameters() if not p.requires_grad} == {"encoder.pos_embed", "decoder.pos_embed"}
+    assert {name for name, p in tiny.named_parameters() if not p.requires_grad} == {
+        "encoder.pos_embed",
+        "decoder.pos_embed",
+    }
 
 
 def test_trace_carries_gradients_too(tiny, images) -> None:
@@ -182,9 +192,16 @@ def test_non_square_images_and_grids(random_weights) -> None:
 
 def test_fresh_models_repeat_by_seed_and_leave_the_global_generator_alone() -> None:
     make = partial(
-        MaskedAutoencoder.create, image_size=(16, 16), vit_patch_size=8, width=16, depth=1, num_heads=2, decoder_width=8,
-        decoder_depth=1, decoder_num_heads=1,
-    )  # fmt: skip
+        MaskedAutoencoder.create,
+        image_size=(16, 16),
+        vit_patch_size=8,
+        width=16,
+        depth=1,
+        num_heads=2,
+        decoder_width=8,
+        decoder_depth=1,
+        decoder_num_heads=1,
+    )
     torch.manual_seed(5)
     state = torch.get_rng_state()
     first, again, other = make(seed=1), make(seed=1), make(seed=2)

@@ -19,7 +19,9 @@ def test_patches_are_in_raster_order_and_pixels_row_column_channel() -> None:
     for row in range(2):
         for column in range(3):
             square = images[1, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
-            assert patches[1, row * 3 + column].tolist() == [square[c, i, j].item() for i in (0, 1) for j in (0, 1) for c in (0, 1, 2)]
+            assert patches[1, row * 3 + column].tolist() == [
+                square[c, i, j].item() for i in (0, 1) for j in (0, 1) for c in (0, 1, 2)
+            ]
     assert torch.equal(pixels.unpatchify(patches, 2, (2, 3)), images)
 
 
@@ -102,12 +104,15 @@ def test_image_statistics_are_of_all_visible_pixels(oracle, hidden) -> None:
 
 
 def test_neighbours_interpolate_and_keep_visible_patches(oracle, hidden) -> None:
-    """Brightness that rises with the column: interpolated means rise too, and every visible patch comes back exactly."""
+    """Brightness that rises with the column: interpolated means rise too, and every visible patch comes back
+    exactly."""
     pictures = torch.linspace(0.1, 0.9, 32).expand(3, 3, 32, 32) + torch.rand(3, 3, 32, 32) * 0.05
     out = oracle.reconstruct(normalised(oracle, pictures), hidden, statistics="neighbours")
     visible = ~hidden.reshape(3, 1, 4, 1, 4, 1).expand(3, 3, 4, 8, 4, 8).reshape(out.shape)
     torch.testing.assert_close(out[visible], pictures[visible], rtol=0, atol=1e-3)
-    assert (out - pictures)[~visible].abs().mean() < (oracle.reconstruct(normalised(oracle, pictures), hidden) - pictures)[~visible].abs().mean()
+    assert (out - pictures)[~visible].abs().mean() < (
+        oracle.reconstruct(normalised(oracle, pictures), hidden) - pictures
+    )[~visible].abs().mean()
 
 
 @pytest.mark.parametrize("statistics", ["image", "neighbours"])

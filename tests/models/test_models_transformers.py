@@ -17,15 +17,28 @@ from probekit.models.positions import sin_cos
 
 TOLERANCE = 2e-5
 TINY = {
-    "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 80, "decoder_hidden_size": 32,
-    "decoder_num_hidden_layers": 2, "decoder_num_attention_heads": 4, "decoder_intermediate_size": 56, "image_size": 32,
-    "patch_size": 8, "layer_norm_eps": 1e-6,
-}  # fmt: skip
+    "hidden_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 80,
+    "decoder_hidden_size": 32,
+    "decoder_num_hidden_layers": 2,
+    "decoder_num_attention_heads": 4,
+    "decoder_intermediate_size": 56,
+    "image_size": 32,
+    "patch_size": 8,
+    "layer_norm_eps": 1e-6,
+}
 
 OLD_NAMES = [
-    (".q_proj", ".attention.query"), (".k_proj", ".attention.key"), (".v_proj", ".attention.value"), (".o_proj", ".output.dense"),
-    (".mlp.fc1", ".intermediate.dense"), (".mlp.fc2", ".output.dense"), ("vit.layers", "vit.encoder.layer"),
-]  # fmt: skip
+    (".q_proj", ".attention.query"),
+    (".k_proj", ".attention.key"),
+    (".v_proj", ".attention.value"),
+    (".o_proj", ".output.dense"),
+    (".mlp.fc1", ".intermediate.dense"),
+    (".mlp.fc2", ".output.dense"),
+    ("vit.layers", "vit.encoder.layer"),
+]
 """From version 5's names to version 4's, as the files on the hub have them."""
 
 
@@ -78,12 +91,16 @@ def run(model: ViTMAEForPreTraining, images: torch.Tensor, hidden: torch.Tensor)
         model.config.mask_ratio = before
 
 
-def assert_equal(model: MaskedAutoencoder, theirs: ViTMAEForPreTraining, images: torch.Tensor, hidden: torch.Tensor) -> None:
+def assert_equal(
+    model: MaskedAutoencoder, theirs: ViTMAEForPreTraining, images: torch.Tensor, hidden: torch.Tensor
+) -> None:
     for mask in (hidden, torch.zeros_like(hidden)):
         tokens, prediction = run(theirs, images, mask)
         torch.testing.assert_close(model.encode(images, mask), tokens, rtol=0, atol=TOLERANCE)
         torch.testing.assert_close(model.predict(images, mask), prediction, rtol=0, atol=TOLERANCE)
-    torch.testing.assert_close(model.encode(images), run(theirs, images, torch.zeros_like(hidden))[0], rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(
+        model.encode(images), run(theirs, images, torch.zeros_like(hidden))[0], rtol=0, atol=TOLERANCE
+    )
 
 
 @pytest.mark.parametrize("naming", ["4", "5", "saved by 5"])
@@ -106,10 +123,18 @@ def test_equal_from_every_naming(theirs, images, hidden, tmp_path, naming, binar
 
 def test_equal_at_vit_b_size(random_weights) -> None:
     big = original(
-        random_weights, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
-        decoder_hidden_size=512, decoder_num_hidden_layers=8, decoder_num_attention_heads=16, decoder_intermediate_size=2048,
-        image_size=224, patch_size=16,
-    )  # fmt: skip
+        random_weights,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        decoder_hidden_size=512,
+        decoder_num_hidden_layers=8,
+        decoder_num_attention_heads=16,
+        decoder_intermediate_size=2048,
+        image_size=224,
+        patch_size=16,
+    )
     mask = torch.rand(1, 196, generator=torch.Generator().manual_seed(0)).argsort(1) < 147
     image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -117,21 +142,27 @@ def test_equal_at_vit_b_size(random_weights) -> None:
         ours = load(big).model
         torch.testing.assert_close(ours.encode(image, mask), tokens, rtol=0, atol=TOLERANCE)
         torch.testing.assert_close(ours.predict(image, mask), prediction, rtol=0, atol=TOLERANCE)
-        torch.testing.assert_close(ours.encode(image), run(big, image, torch.zeros_like(mask))[0], rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(
+            ours.encode(image), run(big, image, torch.zeros_like(mask))[0], rtol=0, atol=TOLERANCE
+        )
 
 
 def test_modules_are_read_as_they_stand(theirs, images, hidden) -> None:
     assert_equal(load(theirs).model, theirs, images, hidden)
     encoder = load(theirs.vit)
     assert not encoder.verdict.decoder
-    torch.testing.assert_close(encoder.model.encode(images, hidden), run(theirs, images, hidden)[0], rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(
+        encoder.model.encode(images, hidden), run(theirs, images, hidden)[0], rtol=0, atol=TOLERANCE
+    )
 
 
 def test_an_encoder_directory_is_an_encoder(theirs, images, hidden, tmp_path) -> None:
     theirs.vit.save_pretrained(tmp_path)
     checkpoint = load(tmp_path)
     assert not checkpoint.verdict.decoder
-    torch.testing.assert_close(checkpoint.model.encode(images, hidden), run(theirs, images, hidden)[0], rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(
+        checkpoint.model.encode(images, hidden), run(theirs, images, hidden)[0], rtol=0, atol=TOLERANCE
+    )
 
 
 def test_layer_norm_epsilon_is_read(random_weights, images, hidden) -> None:
@@ -216,7 +247,7 @@ def test_preprocessor_and_shards_are_read(theirs, images, hidden, tmp_path) -> N
         load(tmp_path)
 
 
-# --- writing ------------------------------------------------------------------------------------------------------------
+# --- writing ----------------------------------------------------------------------------------------------------------
 
 
 def test_what_we_write_transformers_reads_to_the_same_numbers(tiny, images, hidden, tmp_path) -> None:
@@ -230,7 +261,17 @@ def test_what_we_write_transformers_reads_to_the_same_numbers(tiny, images, hidd
     assert_equal(tiny, model.eval(), images, hidden)
     again = load(folder)
     assert torch.equal(again.model.predict(images, hidden), tiny.predict(images, hidden))
-    for name in ("name", "mask_ratio", "patch_size", "data", "licence", "epochs", "mean", "normalised_targets", "image_size"):
+    for name in (
+        "name",
+        "mask_ratio",
+        "patch_size",
+        "data",
+        "licence",
+        "epochs",
+        "mean",
+        "normalised_targets",
+        "image_size",
+    ):
         assert getattr(again.card, name) == getattr(checkpoint.card, name), name
 
 
@@ -250,7 +291,9 @@ def test_an_encoder_alone_is_written_as_vit_mae_model(theirs, images, hidden, tm
     assert not told["missing_keys"]
     assert not told["unexpected_keys"]
     assert not load(folder).model.has_decoder
-    torch.testing.assert_close(load(model).model.encode(images, hidden), run(theirs, images, hidden)[0], rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(
+        load(model).model.encode(images, hidden), run(theirs, images, hidden)[0], rtol=0, atol=TOLERANCE
+    )
 
 
 def test_half_precision_is_stored_and_computed_in_float32(tiny, images, tmp_path) -> None:

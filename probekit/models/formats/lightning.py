@@ -21,7 +21,9 @@ def matches(found: Found) -> bool:
 def read(found: Found) -> Reading:
     encoder, decoder, left_over, spell = _names.split(found.tensors, found.label)
     notes = ["layer-norm epsilon 1e-6: what lightly and solo-learn build; the file does not store it."]
-    reading = Reading(NAME, encoder, decoder, left_over, settled=Settled(layer_norm_eps=1e-6), notes=notes, spell=spell)
+    reading = Reading(
+        NAME, encoder, decoder, left_over, settled=Settled(layer_norm_eps=1e-6, qkv_bias=True), notes=notes, spell=spell
+    )
     if isinstance(found.extras.get("epoch"), int):
         reading.facts["epochs"] = found.extras["epoch"]
     return reading

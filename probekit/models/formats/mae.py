@@ -29,7 +29,7 @@ def matches(found: Found) -> bool:
 def read(found: Found) -> Reading:
     encoder, decoder, left_over, spell = _names.split(found.tensors, found.label)
     notes = ["layer-norm epsilon 1e-6: what all of MAE's presets use; the file does not store it."]
-    settled = Settled(layer_norm_eps=1e-6)
+    settled = Settled(layer_norm_eps=1e-6, qkv_bias=True)
     reading = Reading(NAME, encoder, decoder, left_over, settled=settled, notes=notes, spell=spell)
     reading.facts = facts(found, int(found.tensors[_names.PROJECTION].shape[-1]))
     return reading

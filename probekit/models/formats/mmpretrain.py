@@ -60,7 +60,7 @@ def neck_name(name: str) -> str | None:
 
 
 def read(found: Found) -> Reading:
-    reading = Reading(NAME, {}, settled=Settled(layer_norm_eps=1e-6))
+    reading = Reading(NAME, {}, settled=Settled(layer_norm_eps=1e-6, qkv_bias=True))
     at = next(n for n in found.tensors if n.endswith("patch_embed.projection.weight")).removesuffix(
         "patch_embed.projection.weight"
     )

@@ -60,9 +60,13 @@ def read(found: Found) -> Reading:
     )
     size = (told["grid"][0] * patch, told["grid"][1] * patch) if told else None
     reading.settled = Settled(
-        num_heads=told.get("num_heads"), decoder_num_heads=told.get("decoder_num_heads"),
-        layer_norm_eps=told.get("layer_norm_eps", 1e-6), image_size=size, global_pool=told.get("global_pool"),
-    )  # fmt: skip
+        num_heads=told.get("num_heads"),
+        decoder_num_heads=told.get("decoder_num_heads"),
+        layer_norm_eps=told.get("layer_norm_eps", 1e-6),
+        image_size=size,
+        global_pool=told.get("global_pool"),
+        qkv_bias=told.get("qkv_bias"),
+    )
     if not told:
         reading.notes.append("layer-norm epsilon 1e-6: what MaskedAutoencoder.create uses; these weights do not say.")
     if "encoder" in config:

@@ -126,6 +126,7 @@ def read(found: Found) -> Reading:
         image_size=_size(config.get("image_size")),
         depth=config.get("num_hidden_layers"),
         decoder_depth=config.get("decoder_num_hidden_layers"),
+        qkv_bias=bool(told.get("qkv_bias", True)),
     )
     if not config:
         reading.warnings.append(
