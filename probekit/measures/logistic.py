@@ -209,7 +209,7 @@ class InverseHessian:
         rest = rest * spread(torch.where(self.inverse[-1] > 0, scale, torch.ones_like(scale)))
         for i in range(HISTORY):
             rest += spread(factors[HISTORY - 1 - i] - self.inverse[i] * dot(self.changes[i], rest)) * self.steps[i]
-        return rest.neg()
+        return torch.neg(rest)
 
     def keep(self, members: Tensor) -> None:
         """Forget all but these members."""
@@ -323,7 +323,7 @@ def fit_logistic(
     *,
     classes: int,
     strengths: Sequence[float] = STRENGTHS,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-8,
     max_iterations: int = 1000,
     device: str = "cpu",
 ) -> LogisticPath:
@@ -334,7 +334,8 @@ def fit_logistic(
         labels: whole numbers (n,) in 0..classes-1.
         classes: number of classes (classes without an image are allowed).
         strengths: inverse penalties, scikit-learn's C; any order.
-        tolerance: relative decrease of the objective that is no longer worth a step.
+        tolerance: relative decrease of the objective that is no longer worth a step. The default lets no test image change
+            its class when images come in another order, and costs a third more steps than 1e-6.
         max_iterations: evaluations of loss and gradient per group; who has not converged by then is marked so.
         device: where to compute.
 

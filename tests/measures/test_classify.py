@@ -1,0 +1,196 @@
+"""Linear probes against scikit-learn and hand-written steps, known answers, memory maps, and errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from probekit.errors import ProbeError
+from probekit.measures import classify, linear, logistic, sgd
+
+CLASSES = 4
+
+
+def data(n: int = 400, dims: int = 12, seed: int = 0, classes: int = CLASSES) -> tuple[np.ndarray, np.ndarray]:
+    """Blobs on badly scaled, correlated, shifted axes."""
+    rng = np.random.default_rng(seed)
+    fixed = np.random.default_rng(99)
+    centres, mixing = fixed.standard_normal((classes, dims)), fixed.standard_normal((dims, dims))
+    labels = rng.integers(classes, size=n)
+    features = (0.8 * centres[labels] + rng.standard_normal((n, dims))) @ mixing * np.logspace(-2, 2, dims) + 7
+    return features.astype(np.float32), labels
+
+
+def objective(model: LogisticRegression, features: np.ndarray, labels: np.ndarray, strength: float) -> float:
+    losses = -model.predict_log_proba(features)[np.arange(len(labels)), labels]
+    return float(losses.mean() + (model.coef_**2).sum() / (2 * strength * len(labels)))
+
+
+@pytest.mark.parametrize(("dims", "n"), [(12, 400), (60, 50)])
+def test_every_penalty_reaches_scikit_learns_optimum(dims: int, n: int) -> None:
+    features, labels = data(n, dims)
+    path = logistic.fit_logistic(features, labels, classes=CLASSES, strengths=np.logspace(-4, 1, 6))
+    assert path.converged.all()
+    table = path.standardise(features)
+    for strength, found in zip(path.settings, path.objective, strict=True):
+        peer = LogisticRegression(C=strength, tol=1e-8, max_iter=20000).fit(table, labels)
+        assert found == pytest.approx(objective(peer, table, labels, strength), rel=1e-4)
+
+
+def test_objective_is_that_of_the_returned_weights() -> None:
+    features, labels = data()
+    path = logistic.fit_logistic(features, labels, classes=CLASSES, strengths=[1.0, 0.01])
+    for which, strength in enumerate(path.settings):
+        scores = path.logits(features, which)
+        own = scores[np.arange(len(labels)), labels]
+        loss = (np.log(np.exp(scores - own[:, None]).sum(axis=1))).mean()
+        penalty = (path.weights[which] ** 2).sum() / (2 * strength * len(labels))
+        assert path.objective[which] == pytest.approx(loss + penalty, rel=1e-5)
+
+
+def test_many_classes_split_into_groups_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = data(300, 8)
+    whole = logistic.fit_logistic(features, labels, classes=CLASSES)
+    monkeypatch.setattr(logistic, "GROUP_COLUMNS", 1)
+    alone = logistic.fit_logistic(features, labels, classes=CLASSES)
+    np.testing.assert_allclose(alone.objective, whole.objective, rtol=1e-5)
+
+
+def test_features_on_disk_and_in_memory_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = data(700, 10)
+    file = np.memmap(tmp_path / "features", dtype=np.float32, mode="w+", shape=features.shape)
+    file[:] = features
+    kept = logistic.fit_logistic(features, labels, classes=CLASSES, strengths=[0.1])
+    monkeypatch.setattr(logistic, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(linear, "CHUNK_BYTES", 0)
+    read = logistic.fit_logistic(file, labels, classes=CLASSES, strengths=[0.1])
+    assert read.objective[0] == pytest.approx(kept.objective[0], rel=1e-6)
+
+
+def test_order_of_images_does_not_matter() -> None:
+    features, labels = data()
+    test, test_labels = data(1000, seed=1)
+    shuffled = np.random.default_rng(5).permutation(len(labels))
+    models = [
+        logistic.fit_logistic(features[i], labels[i], classes=CLASSES) for i in (np.arange(len(labels)), shuffled)
+    ]
+    first, second = (m.correct(test, test_labels) for m in models)
+    assert (first.mean(axis=1) - second.mean(axis=1)).max() <= 1e-3
+    np.testing.assert_allclose(models[0].objective, models[1].objective, rtol=1e-5)
+
+
+def test_raw_weights_fold_standardisation_in() -> None:
+    features, labels = data()
+    path = logistic.fit_logistic(features, labels, classes=CLASSES, strengths=[0.1])
+    weights, bias = path.raw()
+    np.testing.assert_allclose(features @ weights + bias, path.logits(features), atol=1e-6)
+
+
+def test_known_answers_perfect_bayes_and_shuffled() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=3000)
+    features = rng.standard_normal((3000, 1)) + 2 * labels[:, None]
+    parts = [(features[i : i + 1000], labels[i : i + 1000]) for i in (0, 1000, 2000)]
+    (x, y), (vx, vy), (tx, ty) = parts
+    found = classify.linear_probe(x, y, vx, vy, tx, classes=2)
+    bayes = ((tx[:, 0] > 1) == ty).mean()
+    assert linear.topk_correct(found.logits, ty).mean() == pytest.approx(bayes, abs=0.01)
+    one_hot = np.eye(2)[labels]
+    perfect = classify.linear_probe(one_hot[:1000], y, one_hot[1000:2000], vy, one_hot[2000:], classes=2)
+    assert linear.topk_correct(perfect.logits, ty).all()
+    chance = classify.linear_probe(x, rng.permutation(y), vx, rng.permutation(vy), tx, classes=2)
+    assert abs(linear.topk_correct(chance.logits, rng.permutation(ty)).mean() - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("preset", classify.PRESETS)
+def test_presets_choose_on_validation_images(preset: str) -> None:
+    train, val, test = data(400), data(200, seed=1), data(200, seed=2)
+    scaled = [x / train[0].std(axis=0) for x, _ in (train, val, test)]
+    found = classify.linear_probe(
+        scaled[0], train[1], scaled[1], val[1], scaled[2], classes=CLASSES, preset=preset, strengths=[1e-3, 0.1, 10.0]
+    )
+    assert found.val_accuracy[found.chosen] == found.val_accuracy.max()
+    assert len(found.model.settings) == len(found.val_accuracy)
+    assert linear.topk_correct(found.logits, test[1]).mean() > 0.45
+    np.testing.assert_allclose(found.logits, found.model.logits(scaled[2], found.chosen))
+
+
+def test_one_lars_step_is_the_hand_written_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, gradient, velocity = (torch.randn(4, 3, generator=generator) for _ in range(3))
+    found, speed = sgd.lars_step(weight, gradient, velocity, 0.5)
+    w, g, v = (x.double().numpy() for x in (weight, gradient, velocity))
+    ratio = 0.001 * np.sqrt((w**2).sum()) / np.sqrt((g**2).sum())
+    v = 0.9 * v + ratio * g
+    np.testing.assert_allclose(speed.numpy(), v, rtol=1e-5)
+    np.testing.assert_allclose(found.numpy(), w - 0.5 * v, rtol=1e-5)
+    bias, slope = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 0.25])
+    found, _ = sgd.lars_step(bias, slope, torch.zeros(2), 0.1)
+    np.testing.assert_allclose(found.numpy(), [0.95, -2.025])
+    still, _ = sgd.lars_step(torch.zeros(2, 2), torch.ones(2, 2), torch.zeros(2, 2), 0.1)
+    np.testing.assert_allclose(still.numpy(), -0.1)
+
+
+def test_schedule_warms_up_and_ends_at_zero() -> None:
+    rates = [sgd.warm_cosine(e, base=2.0, warmup=10, epochs=90) for e in (0, 5, 10, 50, 90)]
+    assert rates == pytest.approx([0, 1, 2, 1, 0])
+
+
+def test_slope_of_cross_entropy_is_autograds() -> None:
+    logits = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    loss = sum(torch.nn.functional.cross_entropy(logits[:, i], labels) for i in range(3))
+    loss.backward()  # type: ignore[union-attr]
+    found = sgd.cross_entropy_slope(logits.detach(), labels)
+    np.testing.assert_allclose(found.numpy(), logits.grad.numpy(), atol=1e-7)
+
+
+def test_topk_and_ties() -> None:
+    logits = np.array([[3.0, 2, 1, 0], [0, 0, 0, 0], [1, 2, 3, 4]])
+    labels = np.array([1, 1, 0])
+    assert linear.topk_correct(logits, labels, 1).tolist() == [False, False, False]
+    assert linear.topk_correct(logits, labels, 2).tolist() == [True, True, False]
+    with pytest.raises(ProbeError, match="more than 5 classes"):
+        linear.topk_correct(logits, labels, 5)
+
+
+def test_coarse_classes_take_the_mean_and_shape_bias_counts_decisions() -> None:
+    probabilities = np.array([[0.2, 0.4, 0.4], [0.1, 0.1, 0.8]])
+    np.testing.assert_allclose(classify.coarse_probabilities(probabilities, [[0, 1], [2]]), [[0.3, 0.4], [0.1, 0.8]])
+    with pytest.raises(ProbeError, match="Coarse class 1 has no fine class"):
+        classify.coarse_probabilities(probabilities, [[0], []])
+    predicted, shape, texture = np.array([0, 1, 2, 0, 1]), np.array([0, 0, 0, 0, 1]), np.array([1, 1, 1, 1, 1])
+    bias = classify.shape_bias(predicted, shape, texture)
+    assert bias.value == pytest.approx(2 / 3)
+    assert bias.decided == pytest.approx(3 / 4)
+    np.testing.assert_array_equal(bias.per_image, [1, 0, np.nan, 1, np.nan])
+    with pytest.raises(ProbeError, match="no conflict"):
+        classify.shape_bias(predicted, shape, shape)
+
+
+def test_softmax_sums_to_one() -> None:
+    found = classify.softmax(np.array([[1000.0, 0.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(found, [[1, 0], [0.5, 0.5]])
+
+
+def test_bad_input_is_named() -> None:
+    features, labels = data()
+    fit = logistic.fit_logistic
+    with pytest.raises(ProbeError, match="first in row 3"):
+        broken = features.copy()
+        broken[3, 1] = np.nan
+        fit(broken, labels, classes=CLASSES)
+    with pytest.raises(ProbeError, match="of one class"):
+        fit(features, np.zeros_like(labels), classes=CLASSES)
+    with pytest.raises(ProbeError, match="3 images for 4 classes"):
+        fit(features[:3], labels[:3], classes=CLASSES)
+    with pytest.raises(ProbeError, match="reach from"):
+        fit(features, labels + 1, classes=CLASSES)
+    with pytest.raises(ProbeError, match="above 0"):
+        fit(features, labels, classes=CLASSES, strengths=[0.0])
+    with pytest.raises(ProbeError, match="Did you mean 'mae-lars-90'"):
+        classify.linear_probe(features, labels, features, labels, features, classes=CLASSES, preset="mae-lars")
