@@ -48,7 +48,8 @@ class LatentGraph:
         heights: int (nodes,): 0 for observables, else the longest path to an observable.
         noise_dims: int (nodes,): dimension of the node's own noise.
         dims: int (nodes,): noise dimension plus the sum of the parents' dimensions.
-        intrinsic_dims: int (nodes,): noise dimensions of the node and its ancestors, each once; <= dims.
+        parent_start, parent_index: the parents' positions in compressed rows: those of the node at p are
+            parent_index[parent_start[p] : parent_start[p + 1]], in the order of its edges.
 
     Raises:
         GraphError: a cycle, an edge that starts at an observable, a latent without observable descendant, or noise
@@ -105,7 +106,7 @@ class LatentGraph:
         """Parents and children of every node as positions, in compressed rows."""
         parents = [[self.index[parent] for parent in self.networkx.pred[node]] for node in self.nodes]
         children = [[self.index[child] for child in self.networkx.succ[node]] for node in self.nodes]
-        self._parent_start, self._parent = _rows(parents)
+        self.parent_start, self.parent_index = _rows(parents)
         self._child_start, self._child = _rows(children)
 
     def __len__(self) -> int:
@@ -126,7 +127,7 @@ class LatentGraph:
 
     def parents(self, position: int) -> NDArray[np.int64]:
         """Positions of the parents of the node at `position`, in the order of its edges."""
-        return self._parent[self._parent_start[position] : self._parent_start[position + 1]]
+        return self.parent_index[self.parent_start[position] : self.parent_start[position + 1]]
 
     def at_height(self, height: int) -> slice:
         """The positions of the nodes of one height."""

@@ -1,0 +1,80 @@
+"""Theory, computed and measured: writes levels.nc (expected levels) and recovery.nc (Theorem 2 over many masks).
+
+    python analyses/theory/run.py              # both; recovery takes most of the time
+    python analyses/theory/run.py levels       # (a) alone, seconds
+    python analyses/theory/run.py recovery     # (b) alone
+
+Recovery goes on where it stopped: each graph's and kind's result is kept in `parts/` until all are there.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+import xarray as xr
+
+from probekit.cache import written_whole
+from probekit.latents import LatentGraph, examples, expected_levels, recover
+
+HERE = Path(__file__).parent
+RATIOS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95)
+GRAPHS = 8
+RANDOM = 20
+
+
+def levels() -> xr.Dataset:
+    """Expected levels over ratio x patch size x strategy: the quadtree, and the mean over random graphs."""
+    quadtree = [
+        expected_levels(LatentGraph.quadtree(4), RATIOS, (1, 2, 4), n_masks=4000, strategy=strategy)
+        for strategy in ("random", "block", "structure")
+    ]
+    found = []
+    for seed in range(RANDOM):
+        graph = LatentGraph.random((1, 4, 16, 64), max_parents=2, skip=0.2, seed=seed)
+        runs = [
+            expected_levels(graph, RATIOS, (1, 4, 16), n_masks=500, seed=seed, strategy=strategy)
+            for strategy in ("random", "block", "structure")
+        ]
+        found.append(xr.concat(runs, "strategy", combine_attrs="drop_conflicts"))
+    random = xr.concat(found, "graph", combine_attrs="drop_conflicts").drop_attrs()
+    values = random[[name for name in random.data_vars if not str(name).endswith("_ci")]]
+    # Graphs are the sampling unit here: the interval is of the mean over graphs, not over one graph's masks.
+    error = 1.96 * values.std("graph", ddof=1) / RANDOM**0.5
+    mean = values.mean("graph")
+    twins = {f"{name}_ci": xr.concat([mean[name] - error[name], mean[name] + error[name]], "bound") for name in mean}
+    random = mean.assign({key: twin.transpose(..., "bound") for key, twin in twins.items()})
+    tree = xr.concat(quadtree, "strategy", combine_attrs="drop_conflicts")
+    both = xr.concat([tree, random.assign_coords(patch_size=[1, 2, 4], bound=tree.bound)], "family", join="outer")
+    return both.assign_coords(family=["quadtree", "random"], strategy=["random", "block", "structure"])
+
+
+def recovery(parts: Path) -> xr.Dataset:
+    """Theorem 2 over four kinds of mask on each of several graphs."""
+    worlds = examples(GRAPHS)
+    names, found = [], []
+    for world in worlds:
+        for kind, hidden in world.masks.items():
+            part = parts / f"{world.name}-{kind}.nc"
+            if not part.exists():
+                with written_whole(part) as path:
+                    recover(world.process, hidden).to_netcdf(path, engine="h5netcdf")
+                print(part.stem, flush=True)
+            found.append(xr.load_dataset(part, engine="h5netcdf"))
+            names.append((world.name, kind))
+    ds = xr.concat(found, "mask", combine_attrs="drop_conflicts", coords="minimal", compat="override", join="exact")
+    return ds.assign_coords(graph=("mask", [name for name, _ in names]), kind=("mask", [kind for _, kind in names]))
+
+
+def main() -> None:
+    asked = sys.argv[1:] or ["levels", "recovery"]
+    torch.set_num_threads(1)
+    if "levels" in asked:
+        levels().astype("float32").to_netcdf(HERE / "levels.nc", engine="h5netcdf")
+    if "recovery" in asked:
+        recovery(HERE / "parts").to_netcdf(HERE / "recovery.nc", engine="h5netcdf")
+
+
+if __name__ == "__main__":
+    main()
