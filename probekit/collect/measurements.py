@@ -46,10 +46,10 @@ NEEDS: dict[str, Need] = {
 }
 """What one pass over a split can give."""
 
-EXTRA = ("pairs", "views", "shifts")
-"""What takes passes of its own: (1 + H) forwards per pair, the views, each shifted set."""
+EXTRA = ("pairs", "views", "shifts", "conflict")
+"""What takes passes of its own: (1 + H) forwards per pair, the views, each shifted set, the cue-conflict set."""
 
-IMPLIED = {"pairs": ("moments", "features:test"), "shifts": ()}
+IMPLIED = {"pairs": ("moments", "features:test")}
 """What an extra pass needs to have been measured before."""
 
 IN_MEMORY = 192 * 2**20
@@ -123,11 +123,13 @@ class Measurements:
         if "views" in wanted:
             source = ViewSource(self.images("test"), self._rows("objects"), self.counts.views, self.seed)
             self._run(source, {"views": recorders.Pooled(self.frame, source)}, "views")
-        if "shifts" in wanted:
-            for spec in self.sets.shifts:
-                shifted = self.sets.shifted(spec)
-                source = Source(shifted, self.counts.shifted)
-                self._run(source, {f"shift:{spec}": recorders.LastPooled(self.frame, source)}, spec)
+        specs = (
+            *(self.sets.shifts if "shifts" in wanted else ()),
+            *([self.sets.conflict] if "conflict" in wanted else ()),
+        )
+        for spec in specs:
+            source = Source(self.sets.shifted(spec), self.counts.shifted)
+            self._run(source, {f"shift:{spec}": recorders.LastPooled(self.frame, source)}, spec)
 
     def _rows(self, count: str) -> int:
         return min(int(getattr(self.counts, count)), self.sets.size("test"))

@@ -4,7 +4,7 @@ checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ class Sets:
         source: a spec; a pair of arrays or a torch Dataset (both split by the data room); a dict split -> ImageSet; or
             an ImageSet, which is then its own split alone.
         counts: how many images of each split are used: fewer if there are fewer.
+        shifts: specs of shifted test sets besides those that the image set names itself.
+        conflict: spec of a set whose shape and texture disagree, instead of the image set's own.
     """
 
-    def __init__(self, source: Any, counts: Counts) -> None:
+    def __init__(self, source: Any, counts: Counts, *, shifts: Sequence[str] = (), conflict: str | None = None) -> None:
         if isinstance(source, Mapping):
             unknown = set(source) - set(SPLITS)
             if unknown or not all(isinstance(one, ImageSet) for one in source.values()):
@@ -33,6 +35,7 @@ class Sets:
                 )
         self.source = source
         self.counts = counts
+        self._more_shifts, self._conflict = tuple(shifts), conflict
         self._splits: dict[str, ImageSet] = {}
         self._shifts: dict[str, ImageSet] = {}
         self._pairs: dict[int, Pairs] = {}
@@ -78,7 +81,12 @@ class Sets:
     @property
     def shifts(self) -> tuple[str, ...]:
         """Specs of shifted test sets."""
-        return tuple(self.any.shifts)
+        return tuple(dict.fromkeys((*self.any.shifts, *self._more_shifts)))
+
+    @property
+    def conflict(self) -> str | None:
+        """Spec of a set whose shape and texture disagree."""
+        return self._conflict or getattr(self.any, "conflict", None)  # sets without one do not have the attribute
 
     def shifted(self, spec: str) -> ImageSet:
         if spec not in self._shifts:

@@ -136,7 +136,9 @@ class Work:
     def sets(self, plan: suites.Plan) -> Sets:
         key = (plan.data if isinstance(plan.data, str) else id(plan.data), plan.counts)
         if key not in self._sets:
-            self._sets[key] = Sets(plan.data, plan.counts)
+            more = self.options.get("robustness", {}).get("shifts") or ()
+            conflict = self.options.get("shape_bias", {}).get("conflict")
+            self._sets[key] = Sets(plan.data, plan.counts, shifts=more, conflict=conflict)
         return self._sets[key]
 
     def evaluate(self, checkpoint: Checkpoint, plans: Sequence[suites.Plan]) -> list[xr.Dataset]:

@@ -135,7 +135,11 @@ class Tile:
     def facts(self, probe: Probe, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What determines a probe's numbers."""
         sets = self.sets
-        shifts = {spec: sets.shifted(spec).fingerprint for spec in sets.shifts} if "shifts" in probe.needs else {}
+        specs = (
+            *(sets.shifts if "shifts" in probe.needs else ()),
+            *([sets.conflict] if "conflict" in probe.needs else ()),
+        )
+        shifts = {spec: sets.shifted(spec).fingerprint for spec in specs if spec}
         run = self.frame.settings
         return {
             "probe": probe.name,
@@ -159,7 +163,9 @@ class Tile:
         labelled = {}
         everything = {**arrays, **self.label(), **theory.beside(self.frame, self.sets)}
         alone = [xr.Dataset({key: array}) for key, array in everything.items()]
-        labels = {dim: combining.union(alone, dim) for dim in {dim for array in everything.values() for dim in array.dims}}
+        labels = {
+            dim: combining.union(alone, dim) for dim in {dim for array in everything.values() for dim in array.dims}
+        }
         for key, array in everything.items():
             attrs = array.attrs
             array = combining.aligned(array, labels)  # probes may cover fewer layers, levels or images than others

@@ -112,21 +112,13 @@ def _masks(frame: Frame, sets: Sets) -> str | None:
 
 
 def _conflict(frame: Frame, sets: Sets) -> str | None:
-    return None if conflict_spec(sets) else "the image set has no shifted version with conflicting shape and texture"
+    return (
+        None if sets.conflict else "no version of the image set has conflicting shape and texture (one of 'shapes' has)"
+    )
 
 
 def _shifts(frame: Frame, sets: Sets) -> str | None:
     return None if sets.shifts else "the image set has no shifted versions (it has on 'shapes')"
-
-
-def conflict_spec(sets: Sets) -> str | None:
-    """Which shifted set has images whose shape and texture are of different classes."""
-    for spec in sets.shifts:
-        shifted = sets.shifted(spec)
-        shape, texture = shifted.shape_labels, shifted.texture_labels
-        if shape is not None and texture is not None and bool(np.any(np.asarray(shape) != np.asarray(texture))):
-            return spec
-    return None
 
 
 REQUIREMENTS: dict[str, Callable[[Frame, Sets], str | None]] = {
@@ -176,4 +168,4 @@ def describe(name: str) -> str:
     return find(name).summary
 
 
-__all__ = ["REQUIREMENTS", "Measurements", "Probe", "conflict_spec", "describe", "find", "names"]
+__all__ = ["REQUIREMENTS", "Measurements", "Probe", "describe", "find", "names"]

@@ -35,3 +35,17 @@ def mean_with_interval(m: Measurements, contributions: np.ndarray) -> tuple[np.n
     values = np.where(counted.any(axis=-1), values, np.nan)
     interval = resample.mean_interval(contributions, groups=m.groups(contributions.shape[-1]), seed=m.seed)
     return values, interval
+
+
+def explained(m: Measurements, residual: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """R² = 1 - sum of residuals / sum of deviations over images (last axis), its interval, and what each image adds.
+
+    NaN where nothing varies. What images add is linearised: its mean is R².
+    """
+    sums = total.sum(axis=-1)
+    varies = sums > 0
+    left = np.divide(residual.sum(axis=-1), sums, out=np.full_like(sums, np.nan), where=varies)
+    interval = 1 - resample.ratio_interval(residual, total, groups=m.groups(total.shape[-1]), seed=m.seed)[..., ::-1]
+    spread = np.where(varies, sums, 1.0)[..., None] / total.shape[-1]
+    per_image = 1 - left[..., None] - (residual - left[..., None] * total) / spread
+    return 1 - left, np.where(varies[..., None], interval, np.nan), per_image.astype(np.float32)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from probekit.collect import Measurements
+from probekit.data import ImageSet
+from probekit.errors import ProbeError, did_you_mean
 from probekit.measures import classify
 
 HEAD = (
@@ -23,3 +27,35 @@ def head(m: Measurements, pooling: str, test: Any) -> Any:
     return classify.linear_probe(
         train, labels["train"], val, labels["val"], test, classes=classes, seed=m.seed, device=str(m.frame.device)
     )
+
+
+def own_classes(m: Measurements, images: ImageSet, logits: np.ndarray) -> np.ndarray:
+    """Probabilities of another set's classes, (n, its classes): only those compete (IN-A and IN-R: their own 200).
+
+    Classes are matched by ImageNet index where both sets know it, else by name. Where a class joins several of the
+    head's, its probability is their mean (Geirhos et al. 2019).
+
+    Raises:
+        ProbeError: a class of the set that the head does not know.
+    """
+    train = m.images("train")
+    members: list[list[int]] = []
+    place = (
+        {int(index): position for position, index in enumerate(train.class_indices)}
+        if train.class_indices is not None
+        else {}
+    )
+    for number, name in enumerate(images.classes):
+        if images.class_members is not None and place:
+            fine = [place[index] for index in images.class_members[number] if index in place]
+        elif images.class_indices is not None and place:
+            fine = [place[int(images.class_indices[number])]] if int(images.class_indices[number]) in place else []
+        else:
+            fine = [train.classes.index(name)] if name in train.classes else []
+        if not fine:
+            raise ProbeError(
+                f"{images.spec}: its class {name!r} is none of the classes that the head was fitted on ({train.spec}). "
+                f"{did_you_mean(name, train.classes)}"
+            )
+        members.append(fine)
+    return classify.coarse_probabilities(classify.softmax(logits), members)

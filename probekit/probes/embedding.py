@@ -19,6 +19,9 @@ VARIABLES = (
         interval="subsampling of test images without replacement (resampled duplicates would bias it)",
     ),
 )  # fmt: skip
+DRAWS = 40
+"""Subsamples for the interval."""
+
 NEEDS = ("features:test",)
 REQUIRES = ("test", "classes")
 OPTIONS = {"images": 300, "perplexity": 30.0}
@@ -33,15 +36,19 @@ def run(m: Measurements, *, images: int, perplexity: float) -> dict[str, xr.Data
         features = standardised(m.pooled("test", layer, pooling)[:rows])
         if not features.any():
             continue  # [CLS] at the embedding is the same for every image
-        values[i, j] = spectrum.silhouette(features, labels).mean()
-        interval[i, j] = resample.subsample_interval(
-            lambda chosen, f=features: float(spectrum.silhouette(f[chosen], labels[chosen]).mean()),
+        values[i, j], interval[i, j] = resample.subsample_interval(
+            lambda kept, f=features: mean_silhouette(f[kept], labels[kept]),
             rows,
-            draws=20,
+            groups=m.groups(rows),
+            draws=DRAWS,
             seed=m.seed,
         )
     out = VARIABLES[0].arrays(values, interval, coords=layer_pooling(m))
     return out | {"embedding_xy": coordinates(m, rows, perplexity)}
+
+
+def mean_silhouette(features: np.ndarray, labels: np.ndarray) -> float:
+    return float(spectrum.silhouette(features, labels).mean())
 
 
 def standardised(features: np.ndarray) -> np.ndarray:

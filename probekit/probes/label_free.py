@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.errors import ProbeError
 from probekit.measures import resample, spectrum
 from probekit.probes._common import cells, layer_pooling, mean_with_interval
 from probekit.schema import Variable
@@ -43,7 +42,7 @@ VARIABLES = (
     Variable(
         "cka", ("pooling", "layer", "layer_other"), "Linear CKA of layers", "1", "none",
         "linear centred kernel alignment of the features of two layers over test images", "Kornblith et al. 2019",
-        no_interval="a map to look at; the jackknife of every pair of layers would cost more than all other probes",
+        interval=_JACKKNIFE,
     ),
 )  # fmt: skip
 NEEDS = ("features:test", "views", "fourier")
@@ -52,19 +51,14 @@ OPTIONS: dict[str, object] = {}
 
 
 def run(m: Measurements) -> dict[str, xr.DataArray]:
+    shape = (len(m.layers), len(m.poolings))
+    found = {variable.name: (np.full(shape, np.nan), np.full((*shape, 2), np.nan)) for variable in VARIABLES[:3]}
+    for i, j, layer, pooling in cells(m):
+        for name, (value, interval) in measured(m, layer, pooling).items():
+            found[name][0][i, j], found[name][1][i, j] = value, interval
     out: dict[str, xr.DataArray] = {}
-    measures = {
-        "rankme": (lambda layer, pooling: m.pooled("test", layer, pooling), spectrum.rankme),
-        "alpha_req": (lambda layer, pooling: m.pooled("test", layer, pooling), spectrum.alpha_req),
-        "lidar": (m.views, spectrum.lidar),
-    }
     for variable in VARIABLES[:3]:
-        features, measure = measures[variable.name]
-        values = np.full((len(m.layers), len(m.poolings)), np.nan)
-        interval = np.full((*values.shape, 2), np.nan)
-        for i, j, layer, pooling in cells(m):
-            values[i, j], interval[i, j] = measured(m, features(layer, pooling), measure)
-        out |= variable.arrays(values, interval, coords=layer_pooling(m))
+        out |= variable.arrays(*found[variable.name], coords=layer_pooling(m))
     fourier = np.moveaxis(np.asarray(m.store("fourier")["fourier"][:]), 0, -1)
     values, interval = mean_with_interval(m, fourier)
     bins = np.linspace(0, 1, fourier.shape[1])
@@ -72,27 +66,30 @@ def run(m: Measurements) -> dict[str, xr.DataArray]:
     return out | similarity(m)
 
 
-def measured(m: Measurements, features: np.ndarray, measure: Any) -> tuple[float, Any]:
-    """A measure and its jackknife interval; NaN where it is not defined (features that do not vary)."""
-    try:
-        value = measure(features)
-        around = resample.jackknife_interval(
-            lambda kept: measure(features[kept]), len(features), groups=m.groups(len(features))
-        )
-    except ProbeError:
-        return np.nan, (np.nan, np.nan)
-    return value, around
+def measured(m: Measurements, layer: int, pooling: str) -> dict[str, tuple[float, Any]]:
+    """The measures of one layer and pooling with jackknife intervals; without those that are not defined."""
+    features, views = m.pooled("test", layer, pooling), m.views(layer, pooling)
+    if not np.ptp(features, axis=0).any():
+        return {}  # [CLS] at the embedding is the same for every image
+    blocks = resample.blocks(len(features), groups=m.groups(len(features)), seed=m.seed)
+    seen = resample.blocks(len(views), groups=m.groups(len(views)), seed=m.seed)
+    return spectrum.jackknife_spectrum(features, blocks) | {"lidar": spectrum.jackknife_lidar(views, seen)}
 
 
 def similarity(m: Measurements) -> dict[str, xr.DataArray]:
     """CKA of every pair of layers."""
-    found = np.full((len(m.poolings), len(m.layers), len(m.layers)), np.nan)
+    shape = (len(m.poolings), len(m.layers), len(m.layers))
+    values, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
+    blocks = resample.blocks(m.sets.size("test"), groups=m.groups(m.sets.size("test")), seed=m.seed)
     for p, pooling in enumerate(m.poolings):
         tables = [m.pooled("test", layer, pooling) for layer in m.layers]
+        varies = [bool(np.ptp(table, axis=0).any()) for table in tables]
         for a, b in np.ndindex(len(tables), len(tables)):
             if a > b:
-                found[p, a, b] = found[p, b, a]
-            elif min(np.ptp(tables[a], axis=0).max(), np.ptp(tables[b], axis=0).max()) > 0:
-                found[p, a, b] = spectrum.linear_cka(tables[a], tables[b])
+                values[p, a, b], interval[p, a, b] = values[p, b, a], interval[p, b, a]
+            elif a == b and varies[a]:
+                values[p, a, b], interval[p, a, b] = 1.0, 1.0
+            elif varies[a] and varies[b]:
+                values[p, a, b], interval[p, a, b] = spectrum.jackknife_cka(tables[a], tables[b], blocks)
     coords = {"pooling": list(m.poolings), "layer": m.layers, "layer_other": m.layers}
-    return VARIABLES[4].arrays(found, coords=coords)
+    return VARIABLES[4].arrays(values, interval, coords=coords)

@@ -7,8 +7,8 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.collect.recorders import chosen_nodes
-from probekit.measures import regress, resample
-from probekit.probes._common import OVER_IMAGES
+from probekit.measures import regress
+from probekit.probes._common import OVER_IMAGES, explained
 from probekit.schema import Variable
 
 TARGETS = ("latent", "noise")
@@ -37,16 +37,16 @@ def run(m: Measurements, *, landmarks: int, nonlinear: bool) -> dict[str, xr.Dat
     names = list(truth["test"])
     height = max(level for _, level, _ in names)
     regressors = REGRESSORS if nonlinear else REGRESSORS[:1]
-    shape = (len(READOUTS), len(regressors), len(TARGETS), len(m.layers), height)
-    values, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
+    shape = (len(READOUTS), len(regressors), len(TARGETS), len(m.layers), height, m.sets.size("test"))
+    residual, total = np.zeros(shape), np.zeros(shape)
     for position, layer in enumerate(m.layers):
         for r, regressor in enumerate(regressors):
             for g, readout in enumerate(READOUTS):
                 predicted = predictions(m, truth, layer, readout, regressor, landmarks)
-                for t, target in enumerate(TARGETS):
-                    for level in range(1, height + 1):
-                        cell = (g, r, t, position, level - 1)
-                        values[cell], interval[cell] = score(m, truth["test"], predicted, target, level)
+                for t, level in np.ndindex(len(TARGETS), height):
+                    cell = (g, r, t, position, level)
+                    residual[cell], total[cell] = errors(truth["test"], predicted, TARGETS[t], level + 1)
+    values, interval, _ = explained(m, residual, total)
     coords = {
         "readout": list(READOUTS), "regressor": list(regressors), "target": list(TARGETS), "layer": m.layers,
         "level": list(range(1, height + 1)),
@@ -101,11 +101,8 @@ def fitted(features: Truth, stacked: Truth, regressor: str, landmarks: int, seed
     return regress.kernel_ridge(*known, landmarks=min(landmarks, len(features["train"])), scales=(1.0,), seed=seed)
 
 
-def score(m: Measurements, truth: Truth, predicted: Truth, target: str, level: int) -> tuple[float, np.ndarray]:
-    """R² of a level, all chosen nodes together, and its interval."""
+def errors(truth: Truth, predicted: Truth, target: str, level: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared residuals and deviations of each image, over all dimensions of a level's chosen nodes."""
     names = [name for name in truth if name[:2] == (target, level)]
     known = np.concatenate([truth[name] for name in names], axis=1)
-    guess = np.concatenate([predicted[name] for name in names], axis=1)
-    residual, total = regress.r2_terms(known, guess)
-    around = resample.ratio_interval(residual, total, groups=m.groups(len(total)), seed=m.seed)
-    return 1 - residual.sum() / total.sum(), 1 - around[..., ::-1]
+    return regress.r2_terms(known, np.concatenate([predicted[name] for name in names], axis=1))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from probekit import schema
 from probekit.collect import Measurements
 from probekit.collect.levels import SCALINGS
 from probekit.measures import levels, resample
@@ -72,23 +73,28 @@ def spectra(covariance: np.ndarray, variance: np.ndarray, seed: int) -> tuple[np
     """Shares, their intervals, mean heights, their intervals, and per-pair contributions to the mean heights.
 
     Args:
-        covariance, variance: (pairs, layers, poolings, scalings, H), levels 1..H.
+        covariance, variance: (pairs, layers, poolings, scalings, H), levels 1..H. Where the variance is zero (features
+            that do not vary, such as [CLS] at the embedding) no share is defined: NaN.
     """
     pairs, *cells, height = covariance.shape
-    share = np.full((*cells, height + 1), np.nan)
-    share_ci, mean = np.full((*cells, height + 1, 2), np.nan), np.full(cells, np.nan)
-    mean_ci, per_image = np.full((*cells, 2), np.nan), np.full((*cells, pairs), np.nan, dtype=np.float32)
-    heights = np.arange(height + 1)
-    for cell in np.ndindex(*cells):
-        terms = [(covariance[(slice(None), *cell, h)], variance[(slice(None), *cell, h)]) for h in range(height)]
-        if not all(total.sum() > 0 for _, total in terms):
-            continue  # features that do not vary, such as [CLS] at the embedding: no share is defined
-        contributions = levels.spectrum_contributions(terms)
-        share[cell] = contributions.mean(axis=1)
-        mean[cell] = heights @ share[cell]
-        per_image[cell] = heights @ contributions
-        share_ci[cell], mean_ci[cell] = resample.level_intervals(terms, seed=seed)
-    return share, share_ci, mean, mean_ci, per_image
+    above, below = covariance.reshape(pairs, -1).T, variance.reshape(pairs, -1).T
+    sums = resample.bootstrap_sums(np.concatenate([above, below]), groups=None, order=None, seed=seed)
+    top, bottom = np.split(sums, 2, axis=1)
+    ratios = np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
+    drawn = levels.spectrum(ratios.reshape(len(ratios), *cells, height))
+    nested = np.divide(
+        above.sum(axis=1), below.sum(axis=1), out=np.full(len(above), np.nan), where=below.sum(axis=1) > 0
+    )
+    # The influence of each pair on a ratio of sums, to first order: its mean is the ratio.
+    influence = (
+        nested[:, None]
+        + (above - nested[:, None] * below) / np.where(below.any(axis=1), below.mean(axis=1), 1)[:, None]
+    )
+    per_image = influence.reshape(*cells, height, pairs).sum(axis=-2)
+    share = levels.spectrum(nested.reshape(*cells, height))
+    share_ci = resample.percentiles(drawn, schema.CONFIDENCE)
+    mean_ci = resample.percentiles(levels.representation_level(drawn), schema.CONFIDENCE)
+    return share, share_ci, levels.representation_level(share), mean_ci, per_image.astype(np.float32)
 
 
 def mean_height(terms: list[tuple[np.ndarray, np.ndarray]]) -> float:

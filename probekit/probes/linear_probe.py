@@ -7,6 +7,7 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.measures import classify
+from probekit.measures.linear import topk_correct
 from probekit.probes._common import OVER_IMAGES, cells, layer_pooling, mean_with_interval
 from probekit.schema import Variable
 
@@ -46,9 +47,9 @@ def run(m: Measurements, *, preset: str) -> dict[str, xr.DataArray]:
             train, labels["train"], val, labels["val"], test,
             classes=classes, preset=preset, seed=m.seed, device=str(m.frame.device),
         )  # fmt: skip
-        top1[i, j] = classify.topk_correct(probe.logits, labels["test"], 1)
+        top1[i, j] = topk_correct(probe.logits, labels["test"], 1)
         if classes > 5:
-            top5[i, j] = classify.topk_correct(probe.logits, labels["test"], 5)
+            top5[i, j] = topk_correct(probe.logits, labels["test"], 5)
     out = {}
     for variable, correct in zip(VARIABLES, (top1, top5), strict=True):
         values, interval = mean_with_interval(m, correct)

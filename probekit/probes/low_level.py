@@ -9,8 +9,8 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.data import ImageSet
-from probekit.measures import regress, resample, texture
-from probekit.probes._common import OVER_IMAGES, cells, layer_pooling
+from probekit.measures import regress, texture
+from probekit.probes._common import OVER_IMAGES, cells, explained, layer_pooling
 from probekit.schema import Variable
 
 VARIABLES = (
@@ -32,16 +32,15 @@ def run(m: Measurements) -> dict[str, xr.DataArray]:
     names = list(truth["test"])
     edges = np.cumsum([truth["test"][name].shape[1] for name in names])[:-1]
     stacked = {split: np.concatenate(list(found.values()), axis=1) for split, found in truth.items()}
-    shape = (len(m.layers), len(m.poolings), len(names))
-    values, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
+    residual = np.zeros((len(m.layers), len(m.poolings), len(names), m.sets.size("test")))
+    total = np.zeros_like(residual)
     for i, j, layer, pooling in cells(m):
         train, val, test = (m.pooled(split, layer, pooling) for split in ("train", "val", "test"))
         predicted = regress.ridge(train, stacked["train"], val, stacked["val"]).predict(test)
         for p, guess in enumerate(np.split(predicted, edges, axis=1)):
-            residual, total = regress.r2_terms(truth["test"][names[p]], guess)
-            around = resample.ratio_interval(residual, total, groups=m.groups(len(total)), seed=m.seed)
-            values[i, j, p], interval[i, j, p] = 1 - residual.sum() / total.sum(), 1 - around[..., ::-1]
-    return VARIABLES[0].arrays(values, interval, coords={**layer_pooling(m), "property": names})
+            residual[i, j, p], total[i, j, p] = regress.r2_terms(truth["test"][names[p]], guess)
+    values, interval, per_image = explained(m, residual, total)
+    return VARIABLES[0].arrays(values, interval, coords={**layer_pooling(m), "property": names}, per_image=per_image)
 
 
 def properties(m: Measurements, images: ImageSet, rows: int) -> dict[str, np.ndarray]:

@@ -67,8 +67,9 @@ def integrated_gradients(m: Measurements, indices: np.ndarray) -> np.ndarray:
 
     model, pooling, device = m.frame.model, "cls", m.frame.device
     probe = head(m, pooling, m.pooled("test", m.layers[-1], pooling)[:1])
-    weights = torch.as_tensor(np.asarray(probe.model.weights[probe.chosen]), dtype=torch.float32, device=device)
-    bias = torch.as_tensor(np.asarray(probe.model.bias[probe.chosen]), dtype=torch.float32, device=device)
+    weights, bias = (
+        torch.as_tensor(part, dtype=torch.float32, device=device) for part in probe.model.raw(probe.chosen)
+    )
 
     def logits(images: Tensor) -> Tensor:
         return model.pool(model.encode(images), pooling) @ weights + bias

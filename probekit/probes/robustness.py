@@ -6,9 +6,8 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.measures import classify
 from probekit.probes._common import OVER_IMAGES, mean_with_interval
-from probekit.probes._head import HEAD, head
+from probekit.probes._head import HEAD, head, own_classes
 from probekit.schema import Variable
 
 VARIABLES = (
@@ -20,12 +19,12 @@ VARIABLES = (
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test", "shifts")
 REQUIRES = ("splits", "classes", "shifts")
-OPTIONS: dict[str, object] = {}
+OPTIONS = {"shifts": None}
 
 
-def run(m: Measurements) -> dict[str, xr.DataArray]:
-    specs = m.sets.shifts
-    most = max(len(m.store(f"shift:{spec}")["pooled"]) for spec in specs)
+def run(m: Measurements, *, shifts: list[str] | None) -> dict[str, xr.DataArray]:
+    specs = m.sets.shifts  # `shifts` are among them
+    most = max(m.store(f"shift:{spec}")["pooled"].shape[0] for spec in specs)
     correct = np.full((len(m.poolings), len(specs), most), np.nan, dtype=np.float32)
     for j, pooling in enumerate(m.poolings):
         features = [m.shifted(spec, pooling) for spec in specs]
@@ -39,8 +38,7 @@ def run(m: Measurements) -> dict[str, xr.DataArray]:
 
 
 def hits(m: Measurements, spec: str, logits: np.ndarray) -> np.ndarray:
-    """Which images of a shifted set are classified rightly; by argmax over the classes that the set has."""
+    """Which images of a shifted set are classified rightly."""
     shifted = m.sets.shifted(spec)
-    known = list(m.images("train").classes)
-    columns = [known.index(name) for name in shifted.classes]
-    return classify.topk_correct(logits[:, columns], np.asarray(shifted.labels[: len(logits)]), 1)
+    scores = own_classes(m, shifted, logits)
+    return scores.argmax(axis=1) == np.asarray(shifted.labels[: len(logits)])

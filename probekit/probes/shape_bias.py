@@ -6,10 +6,10 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
+from probekit.errors import ProbeError
 from probekit.measures import classify
-from probekit.probes import conflict_spec
 from probekit.probes._common import OVER_IMAGES, mean_with_interval
-from probekit.probes._head import HEAD, head
+from probekit.probes._head import HEAD, head, own_classes
 from probekit.schema import Variable
 
 VARIABLES = (
@@ -19,20 +19,22 @@ VARIABLES = (
         "where one of both is chosen", "Geirhos et al. 2019", interval=OVER_IMAGES,
     ),
 )  # fmt: skip
-NEEDS = ("features:train", "features:val", "shifts")
-REQUIRES = ("splits", "classes", "shifts", "conflict")
-OPTIONS: dict[str, object] = {}
+NEEDS = ("features:train", "features:val", "conflict")
+REQUIRES = ("splits", "classes", "conflict")
+OPTIONS = {"conflict": None}
 
 
-def run(m: Measurements) -> dict[str, xr.DataArray]:
-    spec = conflict_spec(m.sets)
-    assert spec is not None  # "conflict" is required
-    conflict = m.sets.shifted(spec)
-    rows = len(m.store(f"shift:{spec}")["pooled"])
-    shape, texture = np.asarray(conflict.shape_labels[:rows]), np.asarray(conflict.texture_labels[:rows])
+def run(m: Measurements, *, conflict: str | None) -> dict[str, xr.DataArray]:
+    spec = m.sets.conflict
+    assert spec is not None  # required
+    images = m.sets.shifted(spec)
+    if images.shape_labels is None or images.texture_labels is None:
+        raise ProbeError(f"{spec} has no labels of shape and texture; a cue-conflict set has both.")
+    rows = m.store(f"shift:{spec}")["pooled"].shape[0]
+    shape, texture = np.asarray(images.shape_labels[:rows]), np.asarray(images.texture_labels[:rows])
     decided = np.full((len(m.poolings), rows), np.nan, dtype=np.float32)
     for j, pooling in enumerate(m.poolings):
-        predicted = head(m, pooling, m.shifted(spec, pooling)).logits.argmax(axis=1)
+        predicted = own_classes(m, images, head(m, pooling, m.shifted(spec, pooling)).logits).argmax(axis=1)
         decided[j] = classify.shape_bias(predicted, shape, texture).per_image
     values, interval = mean_with_interval(m, decided)
     out = VARIABLES[0].arrays(values, interval, coords={"pooling": list(m.poolings)}, per_image=decided)
