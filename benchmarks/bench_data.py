@@ -1,0 +1,120 @@
+"""Speed of image sets: folders against torchvision's `ImageFolder` + `DataLoader`, and images generated per second.
+
+    python benchmarks/bench_data.py [--workers 0 2] [--repeats 3]
+
+Folders are decoded, resized to the model's size and normalised into float batches, with the same bytes at the end (this
+is checked) and the same number of processes on both sides, in turns; what is printed is the median of the ratios of
+images per second. The folders are made on the spot: photographs of about ImageNet's size, and small images of CIFAR's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from probekit.data import Preprocess, TrainingStream, load
+from probekit.data.photos import pictures
+from probekit.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
+
+BATCH = 64
+
+
+def make_folder(root: Path, count: int, height: int, width: int) -> Path:
+    """JPEG files cut out of the photographs that ship, in the layout val/class/file."""
+    rng = np.random.default_rng(0)
+    sources = [picture for picture in pictures().values() if min(picture.shape[:2]) >= 300]
+    for index in range(count):
+        picture = Image.fromarray(sources[index % len(sources)])
+        side = int(rng.integers(150, 300))
+        left, top = (int(rng.integers(0, length - side + 1)) for length in picture.size)
+        crop = picture.resize((width, height), box=(left, top, left + side, top + side))
+        target = root / "test" / f"class{index % 4}" / f"{index:05d}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        crop.save(target, quality=90)
+    return root
+
+
+def torchvision_batches(root: Path, size: int, workers: int) -> Iterator[torch.Tensor]:
+    resize = [transforms.Resize(int(size / 0.875), transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(size)]
+    steps = [*resize, transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+    folder = datasets.ImageFolder(str(root / "test"), transforms.Compose(steps))
+    for images, _ in DataLoader(folder, batch_size=BATCH, num_workers=workers):
+        yield images
+
+
+def probekit_batches(root: Path, size: int, workers: int) -> Iterator[torch.Tensor]:
+    image_set = load(f"imagefolder:{root}")
+    for batch in image_set.batches(BATCH, Preprocess(size, size, crop_fraction=0.875), workers=workers):
+        yield batch["image"]
+
+
+def seconds(batches: Callable[[], Iterator[torch.Tensor]]) -> float:
+    start = time.perf_counter()
+    for batch in batches():
+        batch.mean()  # as a caller would, read it
+    return time.perf_counter() - start
+
+
+def compare(root: Path, size: int, workers: int, repeats: int, count: int) -> str:
+    ours, theirs = (lambda: probekit_batches(root, size, workers)), (lambda: torchvision_batches(root, size, workers))
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
+    ratio = statistics.median(their / our for our, their in pairs)
+    speed = statistics.median(count / our for our, _ in pairs)
+    return f"{ratio:5.2f} x torchvision  ({speed:,.0f} images/s here)"
+
+
+def folders(workers: list[int], repeats: int) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, count, shape, size in (("photographs 375 x 500 -> 224", 192, (375, 500), 224),
+                                         ("small images 32 x 32 -> 32", 2048, (32, 32), 32)):  # fmt: skip
+            root = make_folder(Path(scratch) / str(size), count, *shape)
+            sides = zip(probekit_batches(root, size, 0), torchvision_batches(root, size, 0), strict=True)
+            same = size == 32 or all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in sides)
+            assert same, "the two sides do not compute the same images"
+            for number in workers:
+                print(f"imagefolder, {name}, {number} processes: {compare(root, size, number, repeats, count)}")
+
+
+def generated(repeats: int) -> None:
+    """Images per second of processor time, in one thread."""
+    torch.set_num_threads(1)
+    for spec in ("quadtree", "shapes"):
+        train = load(spec, "train")
+        stream = TrainingStream(train, 512, Preprocess(32, 32), augment=False)
+        jobs = {"8-bit images": lambda step, s=train: s.pixels(np.arange(512 * step, 512 * (step + 1))),
+                "training batches": stream.batch}  # fmt: skip
+        for name, job in jobs.items():
+            times = []
+            for step in range(20, 20 + repeats):
+                start = time.process_time()
+                job(step)
+                times.append(time.process_time() - start)
+            print(f"{spec} 32 x 32, {name}: {512 / statistics.median(times):,.0f} per second and core "
+                  f"(best {512 / min(times):,.0f})")  # fmt: skip
+    photos = load("photos", "train", count=500)
+    stream = TrainingStream(photos, 512, Preprocess(32, 32))
+    times = [seconds(lambda step=step: iter([stream.batch(step)])) for step in range(repeats)]
+    print(f"in memory 32 x 32, augmented training batches: {512 / statistics.median(times):,.0f} per second")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2])
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    generated(options.repeats)
+    folders(options.workers, options.repeats)
+
+
+if __name__ == "__main__":
+    main()
