@@ -91,7 +91,8 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _part(built: dict[str, Any]) -> str:
-    return f"width {built['width']}, depth {built['depth']}, {built['num_heads']} heads, {built['parameters']:,} parameters"
+    shape = f"width {built['width']}, depth {built['depth']}, {built['num_heads']} heads"
+    return f"{shape}, {built['parameters']:,} parameters"
 
 
 def _tokens(built: dict[str, Any]) -> str:

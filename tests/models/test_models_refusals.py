@@ -54,7 +54,7 @@ def test_a_missing_file_names_its_nearest_neighbour(tmp_path) -> None:
         CheckpointError, match=r"No checkpoint at .*mae_bse\.pth.*Did you mean 'mae_base.pth'\?.*timm:NAME"
     ):
         load(tmp_path / "mae_bse.pth")
-    with pytest.raises(CheckpointError, match="There is no directory .*nowhere either"):
+    with pytest.raises(CheckpointError, match=r"There is no directory .*nowhere either"):
         load(tmp_path / "nowhere" / "mae.pth")
 
 
@@ -347,7 +347,7 @@ def test_what_neither_can_hold(random_weights, tmp_path) -> None:
     arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 0}
     block = timm.models.vision_transformer.ResPostBlock
     checkpoint = load(random_weights(timm.models.VisionTransformer(**arguments, block_fn=block)))
-    with pytest.raises(CheckpointError, match="ResPostBlock .*cannot be saved"):
+    with pytest.raises(CheckpointError, match=r"ResPostBlock .*cannot be saved"):
         checkpoint.save(tmp_path / "ours", format="probekit")
     pooled = load(
         random_weights(
