@@ -4,9 +4,9 @@
 
 Both models have the same weights, images, masks, optimizer (fused AdamW), batch and threads, and take turns step by
 step in one process; so does a 2048 x 2048 x 2048 product, which says what the processor could do at that very moment.
-Every figure is a median. Model-FLOP utilisation counts 3 x the forward of visible encoder tokens and all decoder tokens,
-attention included, over that product's speed. Wall time, or with `--cpu-time` the time of this process's threads, which
-other programs on the machine distort less.
+Every figure is a median. Model-FLOP utilisation counts 3 x the forward of visible encoder tokens and all decoder
+tokens, attention included, over that product's speed. Wall time, or with `--cpu-time` the time of this process's
+threads, which other programs on the machine distort less.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Commands import what they need when they run, so that `probekit --help` is immed
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -102,14 +103,15 @@ def train(
     try:
         if single:
             training.train(data, mask_ratio=mask_ratio[0], patch_size=patch_size[0], seed=seed[0], **options)
-            typer.echo(output)
+            finished = [output]
         else:
             grid = training.cells(mask_ratio, patch_size, seed, order=tuple(order.split(",")))
-            for path in training.train_grid(data, grid, **options).values():
-                typer.echo(path)
+            finished = [str(path) for path in training.train_grid(data, grid, **options).values()]
     except KeyboardInterrupt as stopped:
         typer.echo(f"probekit: {stopped}" if str(stopped) else "probekit: stopped at once", err=True)
         raise typer.Exit(130) from None
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
+        typer.echo("\n".join(finished))
 
 
 data_app = typer.Typer(no_args_is_help=True, help="Look at image sets.")

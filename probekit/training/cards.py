@@ -39,13 +39,14 @@ def story(settings: Settings, image_set: ImageSet, seen: int) -> str:
     counted = "every hidden patch" if settings.boundary else "hidden patches that touch no visible one"
     crops = "random resized crops and flips" if settings.augment else "no augmentation"
     name = f"{image_set.name} ({image_set.description})" if image_set.description else image_set.name
+    rate, decay, betas = settings.learning_rate, settings.weight_decay, settings.betas
     return f"""## Training
 
 Trained by `probekit train` on {name}: {seen:,} of {settings.steps * settings.batch_size:,} images, batches of
 {settings.batch_size}, {crops}. Masks: {settings.strategy}, units of {settings.patch_size} pixels,
-{settings.mask_ratio:.0%} hidden. Loss: squared error of {targets} over {counted}. AdamW, betas {settings.betas[0]:g} and
-{settings.betas[1]:g}, weight decay {settings.weight_decay:g}, highest learning rate {settings.learning_rate:.3g} after
-{settings.warmup:.0%} of the steps, then half a cosine; {settings.precision}.
+{settings.mask_ratio:.0%} hidden. Loss: squared error of {targets} over {counted}. AdamW, betas {betas[0]:g} and
+{betas[1]:g}, weight decay {decay:g}, highest learning rate {rate:.3g} after {settings.warmup:.0%} of the steps, then
+half a cosine; {settings.precision}.
 """
 
 

@@ -59,10 +59,9 @@ class Run:
         groups = objective.parameter_groups(self.model, settings.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, fused=True)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
-        loss: torch.nn.Module = objective.MaskedLoss(self.model)
         if settings.compile:
-            loss = torch.compile(loss, dynamic=False)
-        self.loss = accelerator.prepare_model(loss)
+            compile_blocks(self.model)
+        self.loss = accelerator.prepare_model(objective.MaskedLoss(self.model))
         self.stream = TrainingStream(
             image_set,
             self.share,
@@ -143,8 +142,8 @@ class Run:
         """
         settings = self.settings
         snapshots = settings.snapshot_steps()
-        started = saved = time.monotonic()
-        before, first = self.seconds, self.step
+        started = saved = logged = time.monotonic()
+        before, logged_step, note = self.seconds, self.step, ""
         with progress.bar(f"{self.directory.path.name}: training", settings.steps * settings.batch_size) as advance:
             advance(self.step * settings.batch_size)
             for images in self.stream.iterate(self.step, settings.steps):
@@ -154,10 +153,10 @@ class Run:
                 last = self.step == settings.steps
                 if self.device.type == "cpu" or last or self.step % log_every == 0:
                     self.look_at_losses()
-                note = ""
                 if last or self.step % log_every == 0:
-                    elapsed = time.monotonic() - started
-                    line = self.log_line((self.step - first) * settings.batch_size / elapsed)
+                    now = time.monotonic()
+                    line = self.log_line((self.step - logged_step) * settings.batch_size / (now - logged))
+                    logged, logged_step = now, self.step
                     track(line, self.step)
                     note = f"loss {line['loss']:.4f}"
                 advance(settings.batch_size, note)
@@ -280,6 +279,13 @@ def create_model(settings: Settings) -> MaskedAutoencoder:
         std=settings.std,
         seed=settings.seed,
     )
+
+
+def compile_blocks(model: MaskedAutoencoder) -> None:
+    """Compile each transformer block, in place: equal blocks share their code, and checks of masks stay outside."""
+    for part in (model.encoder, model.decoder):
+        for block in part.blocks:
+            block.compile(dynamic=False)
 
 
 def preprocess(settings: Settings) -> Preprocess:

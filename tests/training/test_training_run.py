@@ -269,3 +269,13 @@ def test_images_that_are_not_square(images: ArraySet, options: Options, tmp_path
     checkpoint = probekit.train(images, **options(images=16, image_size=(16, 8)))
     assert checkpoint.card.image_size == (16, 8)
     assert "encoder.blocks.0.attn.qkv.weight" in load_file(tmp_path / "run/model.safetensors")
+
+
+@pytest.mark.slow
+def test_compiled_blocks_give_the_same_training(images: ArraySet, options: Options, tmp_path: Path) -> None:
+    for name, compiled in (("plain", False), ("compiled", True)):
+        probekit.train(images, **options(name, compile=compiled))
+    plain, other = (torch.tensor([line[1] for line in facts(tmp_path / name)]) for name in ("plain", "compiled"))
+    torch.testing.assert_close(other, plain, rtol=1e-4, atol=1e-5)
+    names = [load_file(tmp_path / name / "model.safetensors").keys() for name in ("plain", "compiled")]
+    assert names[0] == names[1]
