@@ -334,8 +334,8 @@ def fit_logistic(
         labels: whole numbers (n,) in 0..classes-1.
         classes: number of classes (classes without an image are allowed).
         strengths: inverse penalties, scikit-learn's C; any order.
-        tolerance: relative decrease of the objective that is no longer worth a step. The default lets no test image change
-            its class when images come in another order, and costs a third more steps than 1e-6.
+        tolerance: relative decrease of the objective that is no longer worth a step. The default lets no test image
+            change its class when images come in another order, and costs a third more steps than 1e-6.
         max_iterations: evaluations of loss and gradient per group; who has not converged by then is marked so.
         device: where to compute.
 

@@ -58,6 +58,11 @@ def contrast(images: ArrayLike) -> Floats:
     return np.stack(columns, axis=1)
 
 
+def sobel(light: Floats, along: int, across: int) -> Floats:
+    """Sobel derivative along one axis, smoothed across the other (and not across images, as `ndimage.sobel` would)."""
+    return np.asarray(ndimage.correlate1d(ndimage.correlate1d(light, [-1, 0, 1], along), [1, 2, 1], across))
+
+
 def edge_orientation(images: ArrayLike) -> Floats:
     """Shares of edge strength in 8 orientations from 0 to 180 degrees, (n, 8); all 1/8 where there is no edge.
 
@@ -65,7 +70,7 @@ def edge_orientation(images: ArrayLike) -> Floats:
     smooth.
     """
     light = luminance(checked(images))
-    down, right = ndimage.sobel(light, axis=1), ndimage.sobel(light, axis=2)
+    down, right = sobel(light, 1, 2), sobel(light, 2, 1)
     strength = np.hypot(down, right)
     place = (np.arctan2(down, right) % np.pi) / np.pi * ORIENTATIONS
     lower = np.floor(place)

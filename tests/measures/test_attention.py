@@ -36,9 +36,7 @@ def loops(attention: np.ndarray, renormalised: bool) -> tuple[np.ndarray, np.nda
                     out[1, b, h] -= a[q, k] * math.log(a[q, k]) / n
             joint = a / a.sum()
             pq, pk = joint.sum(axis=1), joint.sum(axis=0)
-            information = sum(
-                joint[q, k] * math.log(joint[q, k] / (pq[q] * pk[k])) for q in range(n) for k in range(n)
-            )
+            information = sum(joint[q, k] * math.log(joint[q, k] / (pq[q] * pk[k])) for q in range(n) for k in range(n))
             out[2, b, h] = information / math.sqrt((-pq * np.log(pq)).sum() * (-pk * np.log(pk)).sum())
     return out[0], out[1], out[2]
 
@@ -122,7 +120,7 @@ def test_errors_say_what_came() -> None:
         measure.statistics(torch.ones(1, 1, 3, 5), torch.zeros(3, 3), num_prefix=0)
     with pytest.raises(ProbeError, match="for 12 patches"):
         measure.statistics(maps(), torch.zeros(14, 14), num_prefix=PREFIX)
-    with pytest.raises(ProbeError, match="outside 0..13"):
+    with pytest.raises(ProbeError, match=r"outside 0\.\.13"):
         measure.query_map(maps(), 14, num_prefix=PREFIX)
     with pytest.raises(ProbeError, match="no layers"):
         measure.Rollout().result()

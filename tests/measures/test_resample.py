@@ -1,0 +1,176 @@
+"""Intervals: coverage in simulations, invariance to order, groups, the jackknife against known errors, corrections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from probekit.errors import ProbeError
+from probekit.measures import levels, regress, resample
+
+N = 500
+SLOPE, NOISE = 1.0, 1.0
+WEIGHTS = (0.8, 0.6, 1.0)
+
+
+def accuracy(p: float) -> Callable[[np.random.Generator, int], tuple[np.ndarray, float]]:
+    return lambda rng, sets: ((rng.random((sets, N)) < p).astype(float), p)
+
+
+def mean_ssim(rng: np.random.Generator, sets: int) -> tuple[np.ndarray, float]:
+    return rng.beta(6, 2, size=(sets, N)), 0.75
+
+
+def paired(rng: np.random.Generator, sets: int) -> tuple[np.ndarray, float]:
+    hardness = rng.random((sets, N))
+    first, second = (rng.random((2, sets, N)) + hardness < np.array([1.0, 0.9])[:, None, None]).astype(float)
+    # P(u + v < 1) - P(u + v < 0.9)
+    return first - second, 0.5 - 0.9**2 / 2
+
+
+def r2_of_fixed_fit(rng: np.random.Generator, sets: int) -> tuple[np.ndarray, float]:
+    """Contributions to R² of the fixed predictor 0.9 x of y = x + noise: 1 - (0.01 + 1) / 2."""
+    x, noise = rng.standard_normal((2, sets, N))
+    y = SLOPE * x + NOISE * noise
+    return np.stack([regress.r2_contributions(a, b) for a, b in zip(y, 0.9 * x, strict=True)]), 1 - 1.01 / 2
+
+
+def level_share(rng: np.random.Generator, sets: int) -> tuple[np.ndarray, float]:
+    """Contributions to S_1 of 3-dim features with noise at three levels."""
+    pixel, low, high = WEIGHTS
+    out = []
+    for _ in range(sets):
+        ours, theirs, middle, top = rng.standard_normal((4, N, 3))
+        shared = low * middle + high * top
+        terms = levels.level_terms(shared + pixel * ours, shared + pixel * theirs)
+        out.append(levels.spectrum_contributions([terms])[1])
+    return np.stack(out), (low**2 + high**2) / (pixel**2 + low**2 + high**2)
+
+
+CASES = {
+    "accuracy 0.3": accuracy(0.3),
+    "accuracy 0.5": accuracy(0.5),
+    "accuracy 0.9": accuracy(0.9),
+    "mean ssim": mean_ssim,
+    "paired difference": paired,
+    "r2": r2_of_fixed_fit,
+    "level share": level_share,
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_intervals_cover_the_truth_in_93_to_97_percent_of_2000_simulations(case: str) -> None:
+    """All 2,000 simulated sets are resampled with the same counts, as rows of one product: it takes a second."""
+    values, truth = CASES[case](np.random.default_rng(0), 2000)
+    low, high = resample.mean_interval(values, draws=1000, seed=1).T
+    covered = ((low <= truth) & (truth <= high)).mean()
+    assert 0.93 <= covered <= 0.97
+
+
+def test_order_of_images_does_not_matter_where_it_is_given() -> None:
+    rng = np.random.default_rng(0)
+    values, order = rng.random((3, 50)), rng.permutation(500)[:50]
+    shuffled = rng.permutation(50)
+    first = resample.mean_interval(values, order=order, seed=3)
+    np.testing.assert_allclose(resample.mean_interval(values[:, shuffled], order=order[shuffled], seed=3), first)
+    groups = order % 7
+    first = resample.mean_interval(values, groups=groups, seed=3)
+    np.testing.assert_allclose(resample.mean_interval(values[:, shuffled], groups=groups[shuffled], seed=3), first)
+
+
+def test_seeds_repeat_and_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).random(100)
+    first = resample.mean_interval(values, seed=5)
+    np.testing.assert_array_equal(resample.mean_interval(values, seed=5), first)
+    assert not np.array_equal(resample.mean_interval(values, seed=6), first)
+    monkeypatch.setattr(resample, "CHUNK", 1700)
+    np.testing.assert_allclose(resample.mean_interval(values, seed=5), first, rtol=1e-12)
+
+
+def test_groups_widen_where_members_repeat() -> None:
+    values = np.repeat(np.random.default_rng(0).random(40), 10)
+    alone = resample.mean_interval(values)
+    together = resample.mean_interval(values, groups=np.repeat(np.arange(40), 10))
+    assert np.diff(together) / np.diff(alone) == pytest.approx(np.sqrt(10), rel=0.1)
+    plain = resample.mean_interval(values[::10])
+    np.testing.assert_allclose(together, plain, atol=0.01)
+
+
+def test_unused_images_are_left_out() -> None:
+    values = np.random.default_rng(0).random(60)
+    with_gaps = np.concatenate([values, np.full(60, np.nan)])
+    found = resample.mean_interval(with_gaps)
+    assert found[0] < values.mean() < found[1]
+    assert np.isnan(resample.mean_interval(np.full((2, 9), np.nan))).all()
+
+
+def test_ratio_and_paired_and_levels() -> None:
+    rng = np.random.default_rng(0)
+    below = rng.random(400) + 1
+    above = 0.5 * below + 0.1 * rng.standard_normal(400)
+    low, high = resample.ratio_interval(above, below)
+    assert low < above.sum() / below.sum() < high
+    assert high - low < 0.05
+    np.testing.assert_allclose(resample.paired_interval(above, below), resample.mean_interval(above - below))
+    features = rng.standard_normal((300, 4))
+    terms = [levels.level_terms(features, features + s * rng.standard_normal((300, 4))) for s in (0.1, 0.5, 1.0)]
+    shares, level = resample.level_intervals(terms)
+    assert shares.shape == (4, 2)
+    values = levels.spectrum([a.sum() / b.sum() for a, b in terms])
+    assert ((shares[:, 0] <= values) & (values <= shares[:, 1])).all()
+    assert level[0] < levels.representation_level(values) < level[1]
+    linear = resample.mean_interval(levels.spectrum_contributions(terms))
+    np.testing.assert_allclose(shares, linear, atol=0.02)
+
+
+def test_jackknife_of_a_mean_is_its_standard_error() -> None:
+    values = np.random.default_rng(0).standard_normal(100)
+    value, interval = resample.jackknife_interval(lambda i: float(values[i].mean()), 100, count=100)
+    assert value == pytest.approx(values.mean())
+    reach = resample.stats.t.ppf(0.975, 99) * values.std(ddof=1) / 10
+    np.testing.assert_allclose(interval, [value - reach, value + reach])
+
+
+@pytest.mark.parametrize("method", [resample.jackknife_interval, resample.subsample_interval])
+def test_subsets_cover_a_smooth_statistic(method: Callable[..., tuple[float, np.ndarray]]) -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for i in range(200):
+        values = rng.gamma(2, size=100)
+        _, (low, high) = method(lambda kept, v=values: float(np.log(v[kept].mean())), 100, seed=i)
+        covered += low <= np.log(2) <= high
+    assert 0.9 <= covered / 200 <= 0.99
+
+
+def test_blocks_are_even_and_keep_groups_together() -> None:
+    split = resample.blocks(103, count=10)
+    assert np.ptp(np.bincount(split.of_image)) == 1
+    groups = np.repeat(np.arange(30), 3)
+    split = resample.blocks(90, count=10, groups=groups)
+    assert all(len(set(split.of_image[groups == g])) == 1 for g in range(30))
+    assert resample.blocks(5, count=20).count == 5
+
+
+def test_corrections() -> None:
+    assert resample.corrected_confidence(0.95, 5) == pytest.approx(0.99)
+    np.testing.assert_allclose(resample.holm([0.01, 0.04, 0.03, np.nan]), [0.03, 0.06, 0.06, np.nan])
+    np.testing.assert_allclose(resample.holm([[0.5, 0.9]]), [[1.0, 1.0]])
+    with pytest.raises(ProbeError, match="comparisons=0"):
+        resample.corrected_confidence(0.95, 0)
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(ProbeError, match="two or more to resample"):
+        resample.mean_interval([1.0])
+    with pytest.raises(ProbeError, match="each must have its own index"):
+        resample.mean_interval([1.0, 2.0], order=[3, 3])
+    with pytest.raises(ProbeError, match="groups of shape"):
+        resample.mean_interval([1.0, 2.0], groups=[1])
+    with pytest.raises(ProbeError, match="between 0 and 1"):
+        resample.mean_interval([1.0, 2.0], confidence=95)
+    with pytest.raises(ProbeError, match="leaves some in"):
+        resample.subsample_interval(lambda i: 0.0, 10, fraction=1.0)
+    with pytest.raises(ProbeError, match="two or more to leave out"):
+        resample.blocks(1)
