@@ -20,7 +20,7 @@ from probekit.report.figure import (
     number_fields,
     tooltip,
 )
-from probekit.report.figures_curves import WHO, choice_panel, dot_panel
+from probekit.report.figures_curves import WHO, choice_panel, colouring, dot_panel
 from probekit.report.headline import Headline
 from probekit.report.results import Results, Row, number, plain, rounded
 from probekit.report.statistics import rank_correlation
@@ -171,8 +171,8 @@ def binding(results: Results, headline: Headline | None) -> Figure | None:
 def scatter(results: Results, headline: Headline, rows: list[Row], title: str) -> Panel:
     looks = {"title": results.axis_title(headline.name), "scale": {"domain": domain(rows), "zero": False}}
     x = channel("expected:Q", title=title, scale={"zero": False, "padding": 14})
-    ratios, shapes = headline.ratios, ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
-    colour = channel("ratio:O", title="Mask ratio", scale={"domain": ratios, "range": theme.ramp(len(ratios))})
+    shapes = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
+    colour = colouring(results, rows, "ratio").encode()
     shape = channel("patch:N", title="Patch size (px)", scale={"domain": headline.patches, "range": shapes})
     tips = tooltip(*WHO, ("expected:Q", title, ".3f"), *number_fields(results.title(headline.name)))
     bars = {"x": x, "y": channel("lower:Q", **looks), "y2": {"field": "upper"}, "color": colour}

@@ -97,7 +97,10 @@ class Page:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
         self.resize(width, height)
-        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.send(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
         self.send("Page.navigate", url=path.resolve().as_uri())
         self.wait("document.readyState === 'complete' && document.documentElement.dataset.drawn === 'yes'")
 
@@ -146,7 +149,11 @@ class Page:
     @property
     def requests(self) -> list[str]:
         """Addresses that the page asked for."""
-        sent = [e for e in self.browser.events if e.get("sessionId") == self.session and e["method"] == "Network.requestWillBeSent"]
+        sent = [
+            e
+            for e in self.browser.events
+            if e.get("sessionId") == self.session and e["method"] == "Network.requestWillBeSent"
+        ]
         return [event["params"]["request"]["url"] for event in sent]
 
     def screenshot(self, target: Path, *, whole: bool = False) -> Path:
@@ -161,5 +168,7 @@ class Page:
         return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
 
     def pdf(self, target: Path) -> Path:
-        target.write_bytes(base64.b64decode(self.send("Page.printToPDF", printBackground=False, preferCSSPageSize=True)["data"]))
+        target.write_bytes(
+            base64.b64decode(self.send("Page.printToPDF", printBackground=False, preferCSSPageSize=True)["data"])
+        )
         return target

@@ -40,8 +40,12 @@ class Model:
         return 0.85 - 0.9 * (self.ratio - 0.7) ** 2 - 0.12 * np.log2(self.patch / 4) + 0.03 * (self.seed - 0.5)
 
 
-def models(ratios=(0.1, 0.25, 0.5, 0.75, 0.9), patches=(4, 8, 16), seeds=(0, 1), photos=(0.1, 0.5, 0.75, 0.9)) -> list[Model]:
-    quadtree = [Model(f"quadtree-r{r}-p{p}-s{s}", ("quadtree",), r, p, s) for p in patches for r in ratios for s in seeds]
+def models(
+    ratios=(0.1, 0.25, 0.5, 0.75, 0.9), patches=(4, 8, 16), seeds=(0, 1), photos=(0.1, 0.5, 0.75, 0.9)
+) -> list[Model]:
+    quadtree = [
+        Model(f"quadtree-r{r}-p{p}-s{s}", ("quadtree",), r, p, s) for p in patches for r in ratios for s in seeds
+    ]
     cifar = [Model(f"cifar10-r{r}-p4-s0", ("photos", "shapes"), r, 4, 0) for r in photos]
     cifar += [Model(f"cifar10-r0.75-p{p}-s0", ("photos", "shapes"), 0.75, p, 0) for p in (2, 8)]
     return [
@@ -119,8 +123,19 @@ def add_levels(maker: Maker) -> None:
     where = {"data": ("quadtree",)}
     scaled = ("layer", "pooling", "scaling")
     pairs = "bootstrap over image pairs, 1000 resamples, seed 0"
-    maker.add(variable("representation_level", scaled, "Representation level", "levels", interval=pairs), level, 0.03, per_image=len(maker.depth) < 10, **where)
-    maker.add(variable("level_share", (*scaled, "level"), "Share of variance by level", better="none", interval=pairs), share, 0.01, **where)
+    maker.add(
+        variable("representation_level", scaled, "Representation level", "levels", interval=pairs),
+        level,
+        0.03,
+        per_image=len(maker.depth) < 10,
+        **where,
+    )
+    maker.add(
+        variable("level_share", (*scaled, "level"), "Share of variance by level", better="none", interval=pairs),
+        share,
+        0.01,
+        **where,
+    )
     dims = ("readout", "regressor", "target", "layer", "level")
     maker.add(variable("latent_r2", dims, "R² of latents"), r2, 0.02, **where)
 
@@ -131,23 +146,60 @@ def add_accuracies(maker: Maker) -> None:
     def accuracy(model: Model, at) -> np.ndarray:
         return 0.2 + 0.6 * model.quality * (0.5 + 0.5 * maker.depth[at["layer"]]) + 0.02 * at["pooling"]
 
-    maker.add(variable("linear_accuracy", ("layer", "pooling"), "Linear accuracy"), accuracy, 0.02, per_image=True, **where)
+    maker.add(
+        variable("linear_accuracy", ("layer", "pooling"), "Linear accuracy"), accuracy, 0.02, per_image=True, **where
+    )
     maker.add(variable("knn_accuracy", ("layer", "pooling", "k"), "k-NN accuracy"), accuracy, 0.02, **where)
-    maker.add(variable("robust_accuracy", ("shift",), "Accuracy under shift"), lambda m, at: 0.1 + 0.4 * m.quality - 0.1 * at["shift"], 0.02, data=("shapes",))
-    maker.add(variable("shape_bias", (), "Shape bias", better="none"), lambda m, at: 0.1 + 0.3 * m.quality, 0.02, data=("shapes",), per_image=True)
+    maker.add(
+        variable("robust_accuracy", ("shift",), "Accuracy under shift"),
+        lambda m, at: 0.1 + 0.4 * m.quality - 0.1 * at["shift"],
+        0.02,
+        data=("shapes",),
+    )
+    maker.add(
+        variable("shape_bias", (), "Shape bias", better="none"),
+        lambda m, at: 0.1 + 0.3 * m.quality,
+        0.02,
+        data=("shapes",),
+        per_image=True,
+    )
 
 
 def add_the_rest(maker: Maker) -> None:
     depth = maker.depth
     heads = ("layer", "head")
-    maker.add(variable("attention_distance", heads, "Attention distance", "pixels", "none"), lambda m, at: 4 + 8 * depth[at["layer"]] * (0.5 + m.quality) - at["head"] * 0.3, 0.1)
-    maker.add(variable("attention_entropy", heads, "Attention entropy", "nats", "none"), lambda m, at: 3.5 - m.quality * depth[at["layer"]], 0.05)
+    maker.add(
+        variable("attention_distance", heads, "Attention distance", "pixels", "none"),
+        lambda m, at: 4 + 8 * depth[at["layer"]] * (0.5 + m.quality) - at["head"] * 0.3,
+        0.1,
+    )
+    maker.add(
+        variable("attention_entropy", heads, "Attention entropy", "nats", "none"),
+        lambda m, at: 3.5 - m.quality * depth[at["layer"]],
+        0.05,
+    )
     for prefix, label in (("", ""), ("masked_", ", hidden pixels")):
         for name, long_name, units, better, scale, spread in (
             ("ssim", "SSIM", "1", "higher", 0.9, 0.01), ("psnr", "PSNR", "dB", "higher", 30, 0.2), ("mse", "Squared error", "1", "lower", 0.05, 0.001),
         ):  # fmt: skip
-            maker.add(variable(prefix + name, (), long_name + label, units, better), lambda m, at, s=scale: s * (0.4 + 0.5 * m.quality), spread, per_image=True)
-    maker.add(variable("rankme", ("layer", "pooling"), "RankMe", "dimensions", "none", no_interval="resampling with replacement biases it"), lambda m, at: 20 + 60 * m.quality * depth[at["layer"]], 1.0)
+            maker.add(
+                variable(prefix + name, (), long_name + label, units, better),
+                lambda m, at, s=scale: s * (0.4 + 0.5 * m.quality),
+                spread,
+                per_image=True,
+            )
+    maker.add(
+        variable(
+            "rankme",
+            ("layer", "pooling"),
+            "RankMe",
+            "dimensions",
+            "none",
+            no_interval="resampling with replacement biases it",
+        ),
+        lambda m, at: 20 + 60 * m.quality * depth[at["layer"]],
+        1.0,
+    )
 
 
 def picture(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -206,9 +258,15 @@ def add_theory(maker: Maker) -> dict[str, xr.DataArray]:
     height = np.nansum(share * np.arange(LEVELS), -1)
     height[np.isnan(binding)] = np.nan
     return {
-        "expected_level_share": xr.DataArray(share, dims=("checkpoint", "level"), attrs={"long_name": "Expected share of c by level"}),
-        "expected_binding_level": xr.DataArray(binding, dims="checkpoint", attrs={"long_name": "Expected binding level"}),
-        "expected_mean_height": xr.DataArray(height, dims="checkpoint", attrs={"long_name": "Expected mean height of c"}),
+        "expected_level_share": xr.DataArray(
+            share, dims=("checkpoint", "level"), attrs={"long_name": "Expected share of c by level"}
+        ),
+        "expected_binding_level": xr.DataArray(
+            binding, dims="checkpoint", attrs={"long_name": "Expected binding level"}
+        ),
+        "expected_mean_height": xr.DataArray(
+            height, dims="checkpoint", attrs={"long_name": "Expected mean height of c"}
+        ),
     }
 
 
@@ -221,8 +279,12 @@ def assemble(maker: Maker, extra: dict[str, xr.DataArray]) -> xr.Dataset:
     }.items()}  # fmt: skip
     relative = ("checkpoint", "layer"), np.tile(maker.depth, (len(found), 1))
     ds = xr.Dataset({**maker.arrays, **extra})
-    ds = ds.assign_coords({"checkpoint": [m.name for m in found], "data": maker.data, "relative_depth": relative, **along})
-    reasons = {m.name: {"latent_recovery": "photos and shapes have no known latents"} for m in found if "photos" in m.data}
+    ds = ds.assign_coords(
+        {"checkpoint": [m.name for m in found], "data": maker.data, "relative_depth": relative, **along}
+    )
+    reasons = {
+        m.name: {"latent_recovery": "photos and shapes have no known latents"} for m in found if "photos" in m.data
+    }
     facts = {
         m.name: {"sha256": f"{abs(hash(m.name)):064x}"[-64:], "source": f"shipped:{m.name}",
                  "verdict": {"format": "probekit", "decoder": True, "missing": [], "unexpected": [], "warnings": []},
@@ -234,7 +296,11 @@ def assemble(maker: Maker, extra: dict[str, xr.DataArray]) -> xr.Dataset:
         "versions": {"python": "3.11.7", "probekit": "0.1.0", "torch": "2.14.1"}, "checkpoints": facts,
         "data": {name: {"spec": name, "fingerprint": "0123abcd", "split": "test", "count": IMAGES} for name in maker.data},
     }  # fmt: skip
-    ds.attrs = {"schema_version": schema.SCHEMA_VERSION, "not_applicable": json.dumps(reasons), "provenance": json.dumps(provenance)}
+    ds.attrs = {
+        "schema_version": schema.SCHEMA_VERSION,
+        "not_applicable": json.dumps(reasons),
+        "provenance": json.dumps(provenance),
+    }
     return schema.validate(ds)
 
 

@@ -1,0 +1,135 @@
+"""`python -m probekit.report` on files good and bad: a page, or one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic_results
+import xarray as xr
+from PIL import Image
+from probekit import cli, report, schema
+from probekit.report import __main__ as command
+from probekit.report.export import as_latex, escaped
+from probekit.report.tables import Cell, Table, cell
+
+
+@pytest.fixture(scope="module")
+def small() -> xr.Dataset:
+    return synthetic_results.grid(ratios=(0.25, 0.75), patches=(4, 8), seeds=(0,), photos=())
+
+
+@pytest.fixture
+def file(small: xr.Dataset, tmp_path: Path) -> Path:
+    return schema.write(small, tmp_path / "results.nc")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PROBEKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("probekit.report.page.vega_bundle", lambda: "// vega")
+
+
+def told(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of the command."""
+    monkeypatch.setattr(sys, "argv", ["probekit", *arguments])
+    with pytest.raises(SystemExit) as left:
+        command.main()
+    out = capsys.readouterr()
+    return int(left.value.code or 0), out.out, out.err
+
+
+def test_a_file_gives_a_page_a_table_and_the_answer(file, tmp_path, monkeypatch, capsys) -> None:
+    page = tmp_path / "page.html"
+    code, out, err = told([str(file), "-o", str(page)], monkeypatch, capsys)
+    assert (code, err) == (0, "")
+    assert "<title>Representation level" in page.read_text()
+    assert "quadtree-r0.25-p4-s0" in out
+    assert str(page) in out.replace("\n", "")
+
+
+def test_the_script_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command.bundle() == "// vega"
+    monkeypatch.setattr("probekit.report.page.vega_bundle", lambda: pytest.fail("made again"))
+    assert command.bundle() == "// vega"
+
+
+def newer(file: Path) -> None:
+    ds = schema.read(file).assign_attrs(schema_version=99)
+    file.unlink()
+    ds.to_netcdf(file, engine="h5netcdf")
+
+
+SPOILT = {
+    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:5000]), "cannot be read as netCDF"),
+    "empty": (lambda file: file.write_bytes(b""), "is empty"),
+    "text": (lambda file: file.write_text("not netCDF at all"), "cannot be read as netCDF"),
+    "newer": (newer, "schema version 99"),
+    "missing": (Path.unlink, "No results file"),
+    "other": (lambda file: xr.Dataset({"a": 1}).to_netcdf(file, engine="h5netcdf"), "no probekit results file"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_bad_file_is_one_sentence_and_exit_code_2(how, file, tmp_path, monkeypatch, capsys) -> None:
+    spoil, expected = SPOILT[how]
+    spoil(file)
+    page = tmp_path / "page.html"
+    code, _, err = told([str(file), "-o", str(page)], monkeypatch, capsys)
+    assert code == 2
+    assert expected in err
+    assert "Traceback" not in err
+    assert not page.exists()
+
+
+def test_a_folder_that_is_not_there_is_named(file, monkeypatch, capsys) -> None:
+    code, _, err = told([str(file), "-o", "/nowhere/at/all/page.html"], monkeypatch, capsys)
+    assert code == 2
+    assert "there is no folder /nowhere/at/all" in err
+
+
+def test_the_command_line_has_the_command() -> None:
+    assert "report" in {entry.name or entry.callback.__name__ for entry in cli.app.registered_commands}
+
+
+def test_export_writes_every_figure_and_table(small: xr.Dataset, tmp_path: Path) -> None:
+    few = ["representation_level", "representation_level_ci", "representation_level_image"]
+    pictures = ["example_image", "example_hidden", "example_reconstruction"]
+    ds = small[few + pictures].isel(layer=[0, 6])
+    written = report.export(ds, tmp_path / "figures")
+    names = {path.name for path in written}
+    for stem in ("headline-heat-map", "headline-curve", "layers-representation_level-1", "differences"):
+        assert {f"{stem}.{suffix}" for suffix in ("svg", "pdf", "png")} <= names
+    assert {"summary-quadtree.csv", "summary-quadtree.tex", "numbers-representation_level.csv"} <= names
+    for path in written:
+        head = path.read_bytes()[:400]
+        if path.suffix == ".svg":
+            assert head.startswith(b"<svg")
+            assert b"var(--" not in path.read_bytes()
+        elif path.suffix == ".pdf":
+            assert head.startswith(b"%PDF")
+        elif path.suffix == ".png":
+            with Image.open(path) as image:
+                assert min(image.size) > 10
+    with open(tmp_path / "figures" / "numbers-representation_level.csv", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert len(rows) == int(np.isfinite(ds.representation_level).sum())
+    first = ds.representation_level.sel(checkpoint=rows[0]["checkpoint"], data=rows[0]["data"], pooling=rows[0]["pooling"])
+    assert float(rows[0]["value"]) == pytest.approx(float(first.sel(scaling=rows[0]["scaling"]).isel(layer=0)))
+
+
+def test_latex_prints_text_as_it_is() -> None:
+    assert escaped("50 % of a_b & {x}\\") == r"50 \% of a\_b \& \{x\}\textbackslash{}"
+    text = as_latex(Table("t", "A_title", ["x"], [[Cell("1.0", "0.9, 1.1")]]))
+    assert r"1.0 {\scriptsize [0.9, 1.1]} \\" in text
+    assert r"A\_title" in text
+
+
+def test_digits_follow_the_interval() -> None:
+    assert cell(0.73149, np.array([0.70182, 0.76012])) == Cell("0.731", "0.702, 0.760")
+    assert cell(-3.14159, np.array([-4.0, -2.0])) == Cell("−3.1", "−4.0, −2.0")
+    assert cell(12.3456, None) == Cell("12.3")
+    assert cell(float("nan"), None) == Cell("–")
