@@ -50,7 +50,8 @@ class QuadtreeSettings:
         root_dim: dimension of the root.
         noise_dim: fresh noise dimensions of every latent below the root. The observables' noise fills what is left.
         noise: its standard deviation where it enters, the parents having 1 per dimension: a number for all levels, or
-            a text with one per height from the patches upwards, e.g. "0.5,1,1,1" (the root has none).
+            a text with one per height from the patches upwards, of which the last holds for all higher levels too:
+            "0.1,0.5" is 0.1 for patches and 0.5 for latents (the root has none).
         spread: distance of the mixture's means from the centre, in standard deviations of a component.
         depth, slope: layers per function, and slope of their leaky ReLU below zero (1: linear).
         tied: whether all nodes of one height and quarter share their function (else every node has its own).
@@ -61,12 +62,12 @@ class QuadtreeSettings:
     height: int = 4
     patch: int = 4
     classes: int = 8
-    root_dim: int = 4
+    root_dim: int = 12
     noise_dim: int = 4
-    noise: float | str = 1.0
+    noise: float | str = "0.1,0.5"
     spread: float = 3.0
-    depth: int = 2
-    slope: float = 0.3
+    depth: int = 4
+    slope: float = 0.1
     tied: bool = True
     contrast: float = 36.0
     world: int = 0
@@ -120,13 +121,12 @@ class QuadtreeSettings:
             numbers = [float(text) for text in texts]
         except ValueError:
             numbers = []
-        if len(numbers) == 1:
-            numbers *= self.height
-        if len(numbers) != self.height or min(numbers) <= 0:
+        if not 1 <= len(numbers) <= self.height or min(numbers) <= 0:
             raise DataError(
-                f"quadtree: noise={self.noise!r}; a number above 0 is expected, or {self.height} of them with commas, "
-                f"for the heights 0 to {self.height - 1}."
+                f"quadtree: noise={self.noise!r}; a number above 0 is expected, or up to {self.height} of them with "
+                f"commas, for the heights 0 to {self.height - 1}."
             )
+        numbers += numbers[-1:] * (self.height - len(numbers))
         return dict(enumerate(numbers))
 
 
@@ -248,6 +248,7 @@ class Quadtree(ArraySet):
             labels=labels,
             origin="generated",
             facts={"source": "quadtree", "version": 1, "seed": seed, **asdict(settings)}
+            | {"noise": list(settings.noise_scales().values())}
             | ({} if keep is None else {"keep": [str(node) for node in keep], "salt": salt}),
             licence="generated; no rights reserved",
             description=f"{n} images drawn from a quadtree of latents of height {settings.height}",

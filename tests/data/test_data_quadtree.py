@@ -18,7 +18,8 @@ from probekit.data.quadtree import (
 )
 from probekit.errors import DataError
 
-SMALL = "quadtree?height=3"
+SMALL = "quadtree?height=3&root_dim=4&noise=1.0&depth=2&slope=0.3"
+"""Settings of the tests' own: what must hold may not depend on how the defaults are calibrated."""
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,19 @@ def test_training_never_ends_and_can_be_entered_anywhere() -> None:
 def test_noise_by_height() -> None:
     assert QuadtreeSettings(height=3, noise="0.5,1,2").noise_scales() == {0: 0.5, 1: 1.0, 2: 2.0}
     assert QuadtreeSettings(height=3, noise=0.7).noise_scales() == {0: 0.7, 1: 0.7, 2: 0.7}
+    assert QuadtreeSettings(height=3, noise="0.1,0.5").noise_scales() == {0: 0.1, 1: 0.5, 2: 0.5}
+    assert load(SMALL, count=2, noise="0.5,1").fingerprint == load(SMALL, count=2, noise="0.5,1,1").fingerprint
+
+
+def test_the_default_set() -> None:
+    image_set = load("quadtree", count=BLOCK)
+    assert isinstance(image_set, Quadtree)
+    assert image_set.settings == QuadtreeSettings()
+    assert image_set[0].shape == (32, 32, 3)
+    assert (image_set.height, image_set.patch_size) == (4, 4)
+    cost = rounding_cost(image_set, limit=BLOCK)
+    assert max(cost["exact_error"].values()) < 1e-4
+    assert cost["clipped"][0] < 0.02
 
 
 @pytest.mark.parametrize(
@@ -143,8 +157,11 @@ def test_noise_by_height() -> None:
     [
         ({"height": 0}, "height=0; a whole number of at least 1"),
         ({"classes": 1}, "classes=1; a whole number of at least 2"),
-        ({"patch": 2}, "patches of 2 x 2 x 3 pixels hold 12 dimensions, but the latent above one has 16 already"),
-        ({"noise": "1,2"}, "noise='1,2'; a number above 0 is expected, or 4 of them with commas"),
+        (
+            {"patch": 2, "root_dim": 4},
+            "patches of 2 x 2 x 3 pixels hold 12 dimensions, but the latent above one has 16",
+        ),
+        ({"noise": "1,2,3,4,5"}, "noise='1,2,3,4,5'; a number above 0 is expected, or up to 4 of them with commas"),
         ({"noise": "loud"}, "noise='loud'; a number above 0"),
         ({"noise": 0}, "noise=0; a number above 0"),
         ({"contrast": 0}, "contrast=0; a number above 0"),
