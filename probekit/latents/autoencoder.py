@@ -28,7 +28,7 @@ class Stack(nn.Module):
     Args:
         models: how many.
         sizes: width of the input, of each hidden layer, and of the output.
-        generator: of the initial weights (normal, gain for GELU; biases zero).
+        generator: of the initial weights (normal, gain for SiLU; biases zero).
     """
 
     def __init__(self, models: int, sizes: Sequence[int], generator: torch.Generator) -> None:
@@ -44,7 +44,7 @@ class Stack(nn.Module):
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden, weight)
             if layer < last:
-                hidden = torch.nn.functional.gelu(hidden)
+                hidden = torch.nn.functional.silu(hidden)
         return hidden
 
 

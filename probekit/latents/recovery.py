@@ -53,11 +53,11 @@ def recover(
     *,
     width: int = 64,
     layers: int = 2,
-    steps: int = 1500,
-    batch_size: int = 256,
+    steps: int = 1000,
+    batch_size: int = 128,
     learning_rate: float = 4e-3,
-    samples: int = 32768,
-    test_samples: int = 800,
+    samples: int = 16384,
+    test_samples: int = 500,
     seed: int = 0,
 ) -> xr.Dataset:
     """Train masked autoencoders on vectors for one mask, and measure what their codes hold.
