@@ -106,6 +106,22 @@ def product(side: int = 2048) -> Step:
     return lambda: left @ right
 
 
+def where_time_goes(step: Step) -> str:
+    """Shares of a step's processor time by kind of work: what is no matrix product keeps utilisation from 1."""
+    kinds = {
+        "matrix products": ("aten::mm", "aten::addmm", "aten::bmm"),
+        "attention": ("attention",),
+        "GELU": ("gelu",),
+    }
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step()
+    spent = dict.fromkeys([*kinds, "norms, copies, optimizer and the rest"], 0.0)
+    for event in profile.key_averages():
+        found = [kind for kind, parts in kinds.items() if any(part in event.key for part in parts)]
+        spent[found[0] if found else list(spent)[-1]] += event.self_cpu_time_total
+    return ", ".join(f"{kind} {time / sum(spent.values()):.0%}" for kind, time in spent.items())
+
+
 def against_transformers(args: argparse.Namespace, clock: Callable[[], float]) -> None:
     """Speed ratio and model-FLOP utilisation at several mask ratios."""
     for mask_ratio in args.mask_ratio:
@@ -127,6 +143,8 @@ def against_transformers(args: argparse.Namespace, clock: Callable[[], float]) -
             speed, ratio = settings.batch_size / times[name], times["transformers"] / times[name]
             print(f"  {name:<14}{speed:10.1f} images/s   {ratio:5.2f} x transformers")
         print(f"  model-FLOP utilisation {achieved / peak:.2f}: {achieved / 1e9:.1f} of {peak / 1e9:.1f} GFLOP/s")
+        print(f"  a step is {where_time_goes(ours)}")
+        print("  closer to 1: fewer passes over memory (fused norms and GELU), bfloat16, and wider layers")
         if not native_bfloat16():
             print("  bfloat16: this processor does not have it natively, so the rule never chooses it")
 
@@ -154,6 +172,7 @@ def data_costs(args: argparse.Namespace, clock: Callable[[], float]) -> None:
         for name, images in sources.items():
             run, step = our_step(settings, images, Path(folder))
             batches = run.stream.iterate(0)
+
             def alone(step: Step = step) -> None:
                 for _ in range(STRETCH):
                     step()

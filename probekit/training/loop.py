@@ -26,7 +26,7 @@ from probekit.models import MaskedAutoencoder
 from probekit.training import objective
 from probekit.training.cards import save_checkpoint
 from probekit.training.directory import RunDirectory
-from probekit.training.settings import Settings, draw_masks, interior
+from probekit.training.settings import Settings, draw_masks, interior, with_precision
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -35,7 +35,7 @@ class Run:
     """One training run, from wherever its directory stands to its end.
 
     Args:
-        settings: what determines the weights; precision resolved.
+        settings: what determines the weights.
         image_set: a train split.
         accelerator: of accelerate; says which process this is.
         directory: where the run lives.
@@ -51,8 +51,8 @@ class Run:
         *,
         workers: int = 0,
     ) -> None:
-        self.settings, self.accelerator, self.directory = settings, accelerator, directory
-        self.device = accelerator.device
+        self.settings = settings = with_precision(settings, accelerator.device)
+        self.accelerator, self.directory, self.device = accelerator, directory, accelerator.device
         self.image_set = image_set
         self.share = _share(settings, accelerator.num_processes)
         self.model = create_model(settings).to(self.device).train()

@@ -68,7 +68,7 @@ class Settings:
         warmup: share of the steps over which the rate rises from 0; after it a half cosine to 0.
         normalise_targets: predict pixels normalised per patch, as MAE's released encoders do, or plain pixels.
         augment: MAE's augmentation (a random crop of 20 to 100 % of the area, and a horizontal flip).
-        precision: "float32", "bfloat16" or "float16": the type of autocast.
+        precision: "float32", "bfloat16" or "float16", the type of autocast; "auto" follows `choose_precision`.
     """
 
     data: str
@@ -98,7 +98,7 @@ class Settings:
     betas: tuple[float, float] = (0.9, 0.95)
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    precision: str = "float32"
+    precision: str = "auto"
     compile: bool = False
     snapshots: tuple[float, ...] = (1 / 8, 1 / 4, 1 / 2)
 
