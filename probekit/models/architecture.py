@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from probekit.errors import CheckpointError
 from probekit.models.decoder import Decoder
+from probekit.models.mae import epsilon
 
 HEADS = {
     (192, 12): 3, (384, 12): 6, (768, 12): 12, (1024, 24): 16, (1280, 32): 16, (1152, 27): 16, (1408, 40): 16,
@@ -233,23 +234,22 @@ def _grid(
 
 
 def decoder_module(
-    tensors: Mapping[str, Tensor], settled: Settled, num_heads: int, spec: EncoderSpec, device: str = "meta"
+    tensors: Mapping[str, Tensor], settled: Settled, num_heads: int, encoder: VisionTransformer
 ) -> Decoder:
-    """The decoder that tensors with our names are of; its shapes are compared by the caller."""
-    grid = (spec.image_size[0] // spec.vit_patch_size, spec.image_size[1] // spec.vit_patch_size)
+    """The decoder, on `meta`, that tensors with our names are of; its shapes are compared by the caller."""
     first = tensors.get("blocks.0.mlp.fc1.weight")
     return Decoder(
-        encoder_width=spec.width,
+        encoder_width=encoder.embed_dim,
         width=decoder_width(tensors),
         depth=settled.decoder_depth or depth_of(tensors) or 1,
         num_heads=num_heads,
-        vit_patch_size=spec.vit_patch_size,
-        grid=grid,
-        num_prefix_tokens=spec.registers + spec.class_token,
+        vit_patch_size=encoder.patch_embed.patch_size[0],
+        grid=encoder.patch_embed.grid_size,
+        num_prefix_tokens=encoder.num_prefix_tokens,
         mlp_hidden=None if first is None else first.shape[0],
-        layer_norm_eps=spec.layer_norm_eps,
+        layer_norm_eps=epsilon(encoder),
         qkv_bias=settled.qkv_bias if settled.qkv_bias is not None else in_any_block(tensors, "attn.qkv.bias"),
-        device=device,
+        device="meta",
     )
 
 

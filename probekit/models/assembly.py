@@ -18,7 +18,7 @@ from probekit.models import architecture
 from probekit.models.architecture import Settled
 from probekit.models.card import Verdict
 from probekit.models.formats import Reading
-from probekit.models.mae import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoder
+from probekit.models.mae import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoder, num_heads
 
 Spell = Callable[[str], str]
 
@@ -41,10 +41,10 @@ def assemble(reading: Reading, asked: Settled, label: str) -> tuple[MaskedAutoen
         if value is not None and name in ("num_heads", "decoder_num_heads", "image_size")
     }
     settled = replace(reading.settled, **chosen)
-    encoder, spec = _encoder(reading, settled, label, notes, warnings)
+    encoder = _encoder(reading, settled, label, notes, warnings)
     decoder = None
     if reading.decoder:
-        decoder = _decoder(reading, settled, spec, label, notes, warnings)
+        decoder = _decoder(reading, settled, encoder, label, notes, warnings)
         encoder.pos_embed.requires_grad_(False)  # MAE's is fixed
     facts = reading.facts
     if not facts.get("normalisation_known"):
@@ -88,33 +88,36 @@ def _heads(
 
 def _encoder(
     reading: Reading, settled: Settled, label: str, notes: list[str], warnings: list[str]
-) -> tuple[VisionTransformer, architecture.EncoderSpec]:
-    tensors = reading.encoder
-    if "patch_embed.proj.weight" not in tensors:
-        raise _missing(label, [reading.spell("encoder.patch_embed.proj.weight")], "encoder", len(tensors))
-    width, depth = len(tensors["patch_embed.proj.weight"]), architecture.depth_of(tensors)
+) -> VisionTransformer:
+    tensors, module = reading.encoder, reading.module
+    if module is not None:
+        told, asked = num_heads(module), settled.num_heads
+        if asked is not None and asked != told:
+            raise CheckpointError(
+                f"{label}: its architecture has {told} heads, num_heads={asked} contradicts it. Leave it out."
+            )
+        _place(module, tensors, "encoder", label, reading.spell)
+        return module
+    needed = ("patch_embed.proj.weight", "pos_embed")
+    missing = [reading.spell(f"encoder.{name}") for name in needed if name not in tensors]
+    depth = settled.depth or architecture.depth_of(tensors)
     if not depth:
-        raise _missing(label, [reading.spell("encoder.blocks.0.norm1.weight")], "encoder", len(tensors))
-    known = settled.num_heads
-    if known is None and reading.module is not None:
-        known = reading.module.blocks[0].attn.num_heads
-    heads = _heads(width, settled.depth or depth, known, "encoder", label, notes, warnings)
-    spec = architecture.encoder_spec(tensors, settled, heads, label)
-    module = reading.module if reading.module is not None else spec.build()
-    if reading.module is None and not spec.positions:
-        raise _missing(label, [reading.spell("encoder.pos_embed")], "encoder", len(tensors))
-    if reading.module is None and not spec.final_norm:
-        raise _missing(
-            label, [reading.spell("encoder.norm.weight"), reading.spell("encoder.norm.bias")], "encoder", len(tensors)
-        )
+        missing.append(reading.spell("encoder.blocks.0.norm1.weight"))
+    if not any(name.startswith(("norm.", "fc_norm.")) for name in tensors):
+        missing += [reading.spell(f"encoder.norm.{kind}") for kind in ("weight", "bias")]
+    if missing:
+        raise _missing(label, missing, "encoder", len(tensors))
+    width = len(tensors["patch_embed.proj.weight"])
+    heads = _heads(width, depth, settled.num_heads, "encoder", label, notes, warnings)
+    module = architecture.encoder_spec(tensors, settled, heads, label).build()
     _place(module, tensors, "encoder", label, reading.spell)
-    return module, spec
+    return module
 
 
 def _decoder(
     reading: Reading,
     settled: Settled,
-    spec: architecture.EncoderSpec,
+    encoder: VisionTransformer,
     label: str,
     notes: list[str],
     warnings: list[str],
@@ -130,7 +133,7 @@ def _decoder(
         )
     depth = settled.decoder_depth or architecture.depth_of(tensors) or 1
     heads = _heads(width, depth, settled.decoder_num_heads, "decoder", label, notes, warnings)
-    module = architecture.decoder_module(tensors, settled, heads, spec)
+    module = architecture.decoder_module(tensors, settled, heads, encoder)
     _place(module, tensors, "decoder", label, reading.spell)
     return module
 

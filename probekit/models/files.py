@@ -241,7 +241,18 @@ def _refuse_pickle(path: Path, message: str) -> None:
 def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str | None]:
     """(tensors, everything else, key they were under) of what was in a file."""
     if isinstance(content, Mapping):
-        for key in ("model", "state_dict", "teacher", "model_state_dict", "model_ema", "net", "module", "student"):
+        for key in (
+            "model",
+            "state_dict",
+            "teacher",
+            "model_state_dict",
+            "model_ema",
+            "net",
+            "module",
+            "student",
+            "target_encoder",
+            "encoder",
+        ):
             inner = content.get(key)
             if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
                 extras = {str(name): value for name, value in content.items() if name != key}

@@ -33,16 +33,24 @@ first base of the hub's own."""
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
+def cached(repository: str, filename: str) -> Path | None:
+    """A file of a repository that is here already."""
+    path = try_to_load_from_cache(repository, filename)
+    return Path(path) if isinstance(path, str) else None
+
+
 def fetch(repository: str, filename: str, *, what: str) -> Path | None:
     """A file of a repository; None if the repository has no such file.
+
+    What is cached is not asked for again, so that a run repeats; delete the cache to get a newer revision.
 
     Raises:
         CheckpointError: no network, no such repository, or no access.
     """
     try:
-        cached = try_to_load_from_cache(repository, filename)
-        if isinstance(cached, str):
-            return Path(cached)
+        known = try_to_load_from_cache(repository, filename)
+        if known is not None:  # a path, or a mark that the repository has no such file
+            return Path(known) if isinstance(known, str) else None
         with _quiet():
             get_hf_file_metadata(hf_hub_url(repository, filename), timeout=SECONDS)
             return Path(hf_hub_download(repository, filename, etag_timeout=SECONDS))
@@ -73,6 +81,10 @@ def fetch(repository: str, filename: str, *, what: str) -> Path | None:
 
 def fetch_any(repository: str, filenames: Sequence[str], *, what: str) -> Path:
     """The first of several files that the repository has."""
+    for filename in filenames:
+        path = cached(repository, filename)
+        if path is not None:
+            return path
     for filename in filenames:
         path = fetch(repository, filename, what=what)
         if path is not None:

@@ -60,6 +60,8 @@ def load(
         CheckpointError: a `ValueError` that says what was found, what was expected and what would work.
     """
     asked = Settled(num_heads=num_heads, decoder_num_heads=decoder_num_heads, image_size=image_size)
+    if not isinstance(source, nn.Module | str | os.PathLike) or not str(source):
+        raise CheckpointError(f"{source!r} names no checkpoint. Expected a path, a hub id, 'timm:NAME', or a module.")
     checkpoint = _module(source, asked) if isinstance(source, nn.Module) else _named(os.fspath(source), asked)
     if normalised_targets is not None:
         checkpoint.model.normalised_targets = checkpoint.card.normalised_targets = normalised_targets
@@ -131,9 +133,14 @@ def _hub(identity: str, asked: Settled) -> Checkpoint:
     from probekit.models import hub
 
     get = partial(hub.fetch, identity, what=repr(identity))
-    get("config.json")
-    get("preprocessor_config.json")
-    weights = get("model.safetensors") or get("pytorch_model.bin")
+    weights = next(filter(None, (hub.cached(identity, file) for file in files.WEIGHTS)), None)
+    for file in ("config.json", "preprocessor_config.json"):
+        try:
+            get(file)
+        except CheckpointError:
+            if weights is None:  # with the weights here, a run without a network goes on with what is here
+                raise
+    weights = weights or get("model.safetensors") or get("pytorch_model.bin")
     if weights is None:
         index = get("model.safetensors.index.json") or get("pytorch_model.bin.index.json")
         if index is None:

@@ -68,7 +68,7 @@ class MaskedAutoencoder(nn.Module):
         self.vit_patch_size = int(encoder.patch_embed.patch_size[0])
         self.width, self.depth = int(encoder.embed_dim), len(encoder.blocks)
         self.num_prefix_tokens = int(encoder.num_prefix_tokens)
-        self.num_heads = _num_heads(encoder)
+        self.num_heads = num_heads(encoder)
         self.image_size: tuple[int, int] = tuple(encoder.patch_embed.img_size)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32, device="cpu"), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32, device="cpu"), persistent=False)
@@ -191,7 +191,7 @@ class MaskedAutoencoder(nn.Module):
             "num_heads": self.num_heads,
             "decoder_num_heads": None if decoder is None else decoder.num_heads,
             "grid": list(encoder.patch_embed.grid_size),
-            "layer_norm_eps": _epsilon(encoder),
+            "layer_norm_eps": epsilon(encoder),
             "normalised_targets": self.normalised_targets,
             "mean": [round(value, 6) for value in self.mean.tolist()],
             "std": [round(value, 6) for value in self.std.tolist()],
@@ -395,11 +395,11 @@ def _check_encoder(encoder: nn.Module) -> None:
         )
 
 
-def _num_heads(encoder: VisionTransformer) -> int:
+def num_heads(encoder: VisionTransformer) -> int:
     """Attention heads per block; 0 for block types that keep none of their own."""
     return int(getattr(getattr(encoder.blocks[0], "attn", None), "num_heads", 0))
 
 
-def _epsilon(encoder: VisionTransformer) -> float:
+def epsilon(encoder: VisionTransformer) -> float:
     """The layer norms' epsilon."""
     return float(next(module.eps for module in encoder.modules() if isinstance(module, nn.LayerNorm)))

@@ -11,6 +11,7 @@ from typing import Any
 import timm
 from timm.models.vision_transformer import VisionTransformer
 
+from probekit.data.preprocess import FILTERS
 from probekit.errors import CheckpointError, did_you_mean
 from probekit.models import hub
 
@@ -24,9 +25,13 @@ def facts(config: dict[str, Any], mae_patch: int | None) -> dict[str, Any]:
     """Fields of the card from timm's pretrained configuration; MAE's weights were trained at 0.75 on normalised
     pixels."""
     known: dict[str, Any] = {"licence": config.get("license")}
+    interpolation = config.get("interpolation")
     if config.get("mean") and config.get("std"):
         known |= {"mean": tuple(config["mean"]), "std": tuple(config["std"]), "normalisation_known": True}
-    known |= {"interpolation": config.get("interpolation") or "bicubic", "crop_fraction": config.get("crop_pct") or 1.0}
+    known |= {
+        "interpolation": interpolation if interpolation in FILTERS else "bicubic",
+        "crop_fraction": config.get("crop_pct") or 1.0,
+    }
     if mae_patch is not None:
         known |= {"mask_ratio": 0.75, "patch_size": mae_patch, "normalised_targets": True, "data": "ImageNet-1K"}
     return known

@@ -150,12 +150,18 @@ def transformers_tensors(model: MaskedAutoencoder) -> dict[str, Tensor]:
 def preprocessor_config(card: Card) -> dict[str, Any]:
     """`preprocessor_config.json` of a ViTImageProcessor; its crop is what `crop_fraction` says."""
     height, width = card.image_size
-    resample = next(number for number, name in PILLOW.items() if name == card.interpolation)
+    resample = {name: number for number, name in PILLOW.items()}.get(card.interpolation)
     return {
-        "image_processor_type": "ViTImageProcessor", "do_resize": True, "do_rescale": True, "do_normalize": True,
-        "rescale_factor": 1 / 255, "resample": resample, "size": {"height": height, "width": width},
-        "image_mean": list(card.mean), "image_std": list(card.std),
-    }  # fmt: skip
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": resample is not None,
+        "do_rescale": True,
+        "do_normalize": True,
+        "rescale_factor": 1 / 255,
+        "resample": 3 if resample is None else resample,
+        "size": {"height": height, "width": width},
+        "image_mean": list(card.mean),
+        "image_std": list(card.std),
+    }
 
 
 # --- ours -------------------------------------------------------------------------------------------------------------

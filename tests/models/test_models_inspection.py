@@ -47,9 +47,19 @@ def test_the_report_is_complete_and_json(facts) -> None:
 def test_the_page_says_the_same(facts) -> None:
     text = page(facts)
     for expected in (
-        "mae_visualize_tiny", "facebookresearch/mae", "plain pixels", "not recorded", "head.weight", "Left-over keys (2)", "Warnings (2)",
-        "heads of the encoder was guessed", "decoder are all zero", "layer-norm epsilon 1e-06", "4 x 4 patches", "cls, mean, native",
-    ):  # fmt: skip
+        "mae_visualize_tiny",
+        "facebookresearch/mae",
+        "plain pixels",
+        "not recorded",
+        "head.weight",
+        "Left-over keys (2)",
+        "Warnings (2)",
+        "heads of the encoder was guessed",
+        "decoder are all zero",
+        "layer-norm epsilon 1e-06",
+        "4 x 4 patches",
+        "cls, mean, native",
+    ):
         assert expected in text, expected
     assert all(len(line.rstrip()) <= WIDE for line in text.splitlines())
 

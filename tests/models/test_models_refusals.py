@@ -15,6 +15,8 @@ from torch import nn
 
 from probekit.errors import CheckpointError
 from probekit.models import MaskedAutoencoder, load, loading
+from probekit.models.architecture import Settled
+from probekit.models.assembly import assemble
 from probekit.models.files import Found
 from probekit.models.formats import read
 
@@ -181,13 +183,13 @@ def test_any_decoder_key_makes_every_decoder_key_required(refused, weights) -> N
     """Trap: load_state_dict(strict=False) fills the rest with noise, and reconstructions come out grey."""
     decoder = [name for name in weights if name.startswith("decoder_") or name == "mask_token"]
     encoder = {name: tensor for name, tensor in weights.items() if name not in decoder}
+    assert "all or nothing" in refused(encoder | {"mask_token": weights["mask_token"]}, **HEADS)
     for name in decoder:
         without = {key: tensor for key, tensor in weights.items() if key != name}
-        message = refused(without, **HEADS)
-        assert name in message, name
-        assert "all or nothing" in message
-        alone = refused(encoder | {name: weights[name]}, **HEADS)
-        assert "decoder" in alone
+        for content in (without, encoder | {name: weights[name]}):
+            with pytest.raises(CheckpointError, match="keys of the decoder are missing") as caught:
+                assemble(read(Found("a file", "a", content)), Settled(**HEADS), "a file")
+            assert content is not without or name in str(caught.value)
 
 
 def test_a_truncated_depth_is_seen_where_the_configuration_tells_it(tiny, tmp_path) -> None:
@@ -313,6 +315,12 @@ def test_modules_of_other_kinds(tiny) -> None:
         CheckpointError, match=r"The encoder is a torch.nn.modules.linear.Linear; expected timm's VisionTransformer"
     ):
         MaskedAutoencoder(nn.Linear(2, 2), None, normalised_targets=None)
+
+
+def test_sources_of_no_kind(tmp_path) -> None:
+    for source in (3, None, "", b"bytes"):
+        with pytest.raises(CheckpointError, match=r"names no checkpoint\. Expected a path, a hub id"):
+            load(source)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

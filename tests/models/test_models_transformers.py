@@ -121,7 +121,7 @@ def test_equal_from_every_naming(theirs, images, hidden, tmp_path, naming, binar
     assert checkpoint.card.architecture["decoder"]["num_heads"] == 4
 
 
-def test_equal_at_vit_b_size(random_weights) -> None:
+def test_equal_at_vit_b_size_to_transformers_and_timm(random_weights) -> None:
     big = original(
         random_weights,
         hidden_size=768,
@@ -145,6 +145,8 @@ def test_equal_at_vit_b_size(random_weights) -> None:
         torch.testing.assert_close(
             ours.encode(image), run(big, image, torch.zeros_like(mask))[0], rtol=0, atol=TOLERANCE
         )
+        timms = ours.encoder.forward_features(image)
+        torch.testing.assert_close(ours.encode(image), timms, rtol=0, atol=TOLERANCE)
 
 
 def test_modules_are_read_as_they_stand(theirs, images, hidden) -> None:
@@ -294,6 +296,15 @@ def test_an_encoder_alone_is_written_as_vit_mae_model(theirs, images, hidden, tm
     torch.testing.assert_close(
         load(model).model.encode(images, hidden), run(theirs, images, hidden)[0], rtol=0, atol=TOLERANCE
     )
+
+
+def test_a_directory_can_be_saved_over_itself(tiny, images, tmp_path) -> None:
+    """Weights are mapped from the file that is being replaced."""
+    checkpoint = load(load(tiny).save(tmp_path / "same"))
+    checkpoint.save(tmp_path / "same")
+    assert torch.equal(checkpoint.model.encode(images), tiny.encode(images))
+    assert torch.equal(load(tmp_path / "same").model.encode(images), tiny.encode(images))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["same"]
 
 
 def test_half_precision_is_stored_and_computed_in_float32(tiny, images, tmp_path) -> None:

@@ -30,7 +30,8 @@ DEFAULTS = {
 }
 """What the library takes where a configuration is silent."""
 
-PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
+"""Pillow's filters by number, as `resample` has them."""
 
 EMBEDDINGS = {
     "embeddings.cls_token": "cls_token",
