@@ -1,8 +1,13 @@
 """Terms of the level spectrum, pair by pair: an image and its partners go through the encoder in the same batch.
 
-So nothing but a covariance and a variance per pair, layer, pooling, scaling and level is ever kept, even for tokens,
-whose features would fill a disk. Centre and scale are the moments of the pairs' own images, known from the main pass;
-that makes the covariance exact, and the variance up to the partners' mean, a share of 1 / pairs.
+So nothing but a covariance and a variance per image, layer, pooling, scaling and level is ever kept, even for tokens,
+whose features would fill a disk.
+
+An image's partners are pairs among themselves too: the partners that share the latents from g up and from h > g up
+share exactly those from h up with each other. So S_h is estimated from h pairs per image, for the forwards of one.
+
+Features are centred by the moments of the images themselves, from the main pass, while the batches go by; what the
+means of the partners differ from that is known at the end, and is stored as the correction that makes the shares exact.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from torch import Tensor
 
 from probekit.collect.frame import Batch, Frame, Source
 from probekit.collect.recorders import Recorder, Rows
+from probekit.collect.store import Store
 from probekit.errors import ProbeError
 from probekit.measures import levels
 
@@ -45,17 +51,21 @@ def reference(mean: np.ndarray, variance: np.ndarray, device: torch.device) -> R
 class PairTerms(Recorder):
     """`covariance`, `variance`: float32 (rows, layers, poolings + token, scalings, H), levels 1..H.
 
+    Summary: `correction`, float64 (2, layers, poolings, scalings, H), to be subtracted from covariance and variance.
+
     Args:
         references: (layer, pooling) -> `Reference`; the pooling "token" is all tokens, each at its position.
     """
 
     name = "pairs"
+    whole = True
 
     def __init__(self, frame: Frame, source: Source, references: Mapping[tuple[int, str], Reference]) -> None:
         super().__init__(frame, source)
         self.references = references
         self.poolings = (*frame.poolings, "token")
         self._layers: list[Tensor] = []
+        self._sums: dict[tuple[int, str], Tensor] = {}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -65,8 +75,11 @@ class PairTerms(Recorder):
         found = []
         for name in self.poolings:
             pooled = tokens if name == "token" else self.frame.model.pool(tokens, name)
-            blocks = pooled.reshape(self.source.per_row, len(batch.indices), -1)
-            found.append(terms(blocks, self.references[index, name]))
+            around = self.references[index, name]
+            centred = pooled.reshape(self.source.per_row, len(batch.indices), -1) - around.mean
+            total = centred.sum(dim=1, dtype=torch.float64)
+            self._sums[index, name] = self._sums[index, name] + total if (index, name) in self._sums else total
+            found.append(torch.stack([terms(centred * scale) for scale in around.scales], dim=1))
         self._layers.append(torch.stack(found))
 
     def rows(self, batch: Batch) -> Rows:
@@ -75,14 +88,31 @@ class PairTerms(Recorder):
         covariance, variance = stacked.permute(2, 5, 0, 1, 3, 4).cpu().numpy()
         return {"covariance": np.ascontiguousarray(covariance), "variance": np.ascontiguousarray(variance)}
 
+    def summary(self) -> Rows:
+        layers = []
+        for index in range(self.frame.layers):
+            found = []
+            for name in self.poolings:
+                means = self._sums[index, name] / self.source.rows
+                scaled = [(means * scale)[:, None] for scale in self.references[index, name].scales]
+                found.append(torch.stack([terms(one)[..., 0] for one in scaled], dim=1))
+            layers.append(torch.stack(found))
+        return {"correction": torch.stack(layers).permute(2, 0, 1, 3, 4).cpu().numpy()}
 
-def terms(blocks: Tensor, around: Reference) -> Tensor:
-    """Covariance and variance terms of each pair: (2, scalings, H, rows), from features (1 + H, rows, features)."""
-    centred = blocks - around.mean
-    out = []
-    for scale in around.scales:
-        scaled = centred * scale
-        squares = scaled.square().sum(dim=-1)
-        products = torch.einsum("rf,hrf->hr", scaled[0], scaled[1:])
-        out.append(torch.stack([products, (squares[:1] + squares[1:]) / 2]))
-    return torch.stack(out, dim=1)
+
+def terms(blocks: Tensor) -> Tensor:
+    """Covariance and variance terms of each row: (2, H, rows), from centred, scaled features (1 + H, rows,
+    features).
+    """
+    height = len(blocks) - 1
+    products = torch.einsum("grf,hrf->ghr", blocks, blocks)
+    covariance = torch.stack([products[:h, h].mean(dim=0) for h in range(1, height + 1)])
+    squares = torch.stack([products[block, block] for block in range(height + 1)]).mean(dim=0)
+    return torch.stack([covariance, squares.expand(height, -1)])
+
+
+def shared(store: Store) -> tuple[np.ndarray, np.ndarray]:
+    """Covariance and variance terms of a store of pairs, corrected: float64 (rows, layers, poolings, scalings, H)."""
+    correction = store.summary()["correction"]
+    covariance, variance = (np.asarray(store[name][:], dtype=np.float64) for name in ("covariance", "variance"))
+    return covariance - correction[0], variance - correction[1]

@@ -7,6 +7,7 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.collect.recorders import chosen_nodes
+from probekit.errors import ProbeError
 from probekit.measures import regress
 from probekit.probes._common import OVER_IMAGES, explained
 from probekit.schema import Variable
@@ -20,7 +21,8 @@ VARIABLES = (
         "latent_r2", ("readout", "regressor", "target", "layer", "level"), "R² of latents", "1", "higher",
         "regression on train, strength chosen on val, R² on test (variance-weighted over dimensions and nodes). "
         "linear: ridge; "
-        "nonlinear: kernel ridge (RBF, Nyström landmarks). global: mean-pooled patch tokens; local: tokens under the "
+        "nonlinear: kernel ridge (RBF, Nyström landmarks; the last layer alone unless the option nonlinear_layers is "
+        "all). global: mean-pooled patch tokens; local: tokens under the "
         "latent's support. Nodes of a level: those on the diagonal, evenly spread. A latent carries all higher levels, "
         "so its R² is "
         "flattered by the top; the R² of the level's own noise is not",
@@ -29,18 +31,20 @@ VARIABLES = (
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test", "local:train", "local:val", "local:test")
 REQUIRES = ("latents", "splits")
-OPTIONS = {"landmarks": 256, "nonlinear": True}
+OPTIONS = {"landmarks": 256, "nonlinear_layers": "last"}
 
 
-def run(m: Measurements, *, landmarks: int, nonlinear: bool) -> dict[str, xr.DataArray]:
+def run(m: Measurements, *, landmarks: int, nonlinear_layers: str) -> dict[str, xr.DataArray]:
     truth = {split: targets(m, split) for split in ("train", "val", "test")}
     names = list(truth["test"])
     height = max(level for _, level, _ in names)
-    regressors = REGRESSORS if nonlinear else REGRESSORS[:1]
-    shape = (len(READOUTS), len(regressors), len(TARGETS), len(m.layers), height, m.sets.size("test"))
+    if nonlinear_layers not in ("last", "all", "none"):
+        raise ProbeError(f"latent_recovery: nonlinear_layers={nonlinear_layers!r}; expected 'last', 'all' or 'none'.")
+    curved = {"last": m.layers[-1:], "all": m.layers, "none": []}[nonlinear_layers]
+    shape = (len(READOUTS), len(REGRESSORS), len(TARGETS), len(m.layers), height, m.sets.size("test"))
     residual, total = np.zeros(shape), np.zeros(shape)
     for position, layer in enumerate(m.layers):
-        for r, regressor in enumerate(regressors):
+        for r, regressor in enumerate(REGRESSORS if layer in curved else REGRESSORS[:1]):
             for g, readout in enumerate(READOUTS):
                 predicted = predictions(m, truth, layer, readout, regressor, landmarks)
                 for t, level in np.ndindex(len(TARGETS), height):
@@ -48,7 +52,7 @@ def run(m: Measurements, *, landmarks: int, nonlinear: bool) -> dict[str, xr.Dat
                     residual[cell], total[cell] = errors(truth["test"], predicted, TARGETS[t], level + 1)
     values, interval, _ = explained(m, residual, total)
     coords = {
-        "readout": list(READOUTS), "regressor": list(regressors), "target": list(TARGETS), "layer": m.layers,
+        "readout": list(READOUTS), "regressor": list(REGRESSORS), "target": list(TARGETS), "layer": m.layers,
         "level": list(range(1, height + 1)),
     }  # fmt: skip
     return VARIABLES[0].arrays(values, interval, coords=coords)

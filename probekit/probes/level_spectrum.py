@@ -9,17 +9,15 @@ import xarray as xr
 
 from probekit import schema
 from probekit.collect import Measurements
-from probekit.collect.levels import SCALINGS
+from probekit.collect.levels import SCALINGS, shared
 from probekit.measures import levels, resample
 from probekit.probes._untrained import untrained_pairs
 from probekit.schema import Variable
 
 _PROTOCOL = (
     "S_h = tr Cov(f(x), f(x')) / tr Var f over pairs that share exactly the latents of height >= h (a closed Sobol "
-    "index, nothing "
-    "fitted), no mask; for tokens over images at each position, traces summed over positions; raw, or standardised "
-    "(every "
-    "dimension at unit variance)"
+    "index, nothing fitted), estimated from an image and its H partners, all pairs among them; no mask; for tokens over "
+    "images at each position, traces summed over positions; raw, or standardised (every dimension at unit variance)"
 )
 _REFERENCE = "probekit; Sobol 1993 for the index, Kong et al. 2023 for the generating process"
 _OVER = "bootstrap over pairs of test images"
@@ -50,8 +48,7 @@ OPTIONS = {"untrained": True}
 
 
 def run(m: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:
-    store = m.store("pairs")
-    covariance, variance = (np.asarray(store[name][:], dtype=np.float64) for name in ("covariance", "variance"))
+    covariance, variance = shared(m.store("pairs"))
     coords = {"layer": m.layers, "pooling": [*m.poolings, "token"], "scaling": list(SCALINGS)}
     share, share_ci, mean, mean_ci, per_image = spectra(covariance, variance, m.seed)
     levels_here = {**coords, "level": list(range(share.shape[-1]))}
@@ -62,9 +59,7 @@ def run(m: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:
     heights = [mean_height(terms) for terms in pixel_terms]
     out |= VARIABLES[2].arrays(heights, found, coords={"scaling": list(SCALINGS)})
     if untrained:
-        fresh = untrained_pairs(m)
-        terms = (np.asarray(fresh[name][:], dtype=np.float64) for name in ("covariance", "variance"))
-        _, _, mean, mean_ci, _ = spectra(*terms, m.seed)
+        _, _, mean, mean_ci, _ = spectra(*shared(untrained_pairs(m)), m.seed)
         out |= VARIABLES[3].arrays(mean, mean_ci, coords=coords)
     return out
 

@@ -13,7 +13,7 @@ from probekit.probes._common import mean_with_interval
 from probekit.probes._head import HEAD, head
 from probekit.schema import Variable
 
-STEPS = 16
+STEPS = 8
 """Steps of the integral of the gradients from the mean image to the image."""
 
 _OVER = "bootstrap over test images"
