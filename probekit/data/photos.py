@@ -71,7 +71,10 @@ MARGIN = 8
 """Pixels between blocks: what a decoder's and a camera's sharpening may carry across."""
 
 BLANK = 2.0
-"""A block whose grey levels (of 255) have a smaller standard deviation shows nothing and is left out."""
+"""A block or crop whose grey levels (of 255) have a smaller standard deviation shows nothing and is left out."""
+
+ATTEMPTS = 6
+"""Places in a block at which a crop is tried until it shows something."""
 
 WHOLE_SHARES = {"train": 0.2, "val": 0.2, "test": 0.6}
 """Of the whole photographs most are there to be looked at, so they are in the test split."""
@@ -150,9 +153,14 @@ def blocks(split: str, crop: int, spec: str) -> Blocks:
     return Blocks(classes, labels[mine], places[mine])
 
 
-def _blank(picture: np.ndarray, corner: tuple[int, int], side: int) -> bool:
+def _blank(picture: np.ndarray, corner: tuple[int, int] | np.ndarray, side: int) -> bool:
     top, left = corner
     return float(picture[top : top + side, left : left + side].std(axis=(0, 1)).max()) < BLANK
+
+
+def _first_seen(picture: np.ndarray, places: np.ndarray, crop: int) -> np.ndarray:
+    """Of the places where a crop could be cut out, the first that shows something (else the last)."""
+    return next((place for place in places if not _blank(picture, place, crop)), places[-1])
 
 
 def default_crop(size: int) -> int:
@@ -172,11 +180,14 @@ class Photos(ImageSet):
         n = COUNT if count is None else count
         n_classes = len(self.blocks.classes)
         labels = np.arange(n) % n_classes
-        random = uniforms(np.arange(n), 3, "photos", seed, split)
+        random = uniforms(np.arange(n), 1 + 2 * ATTEMPTS, "photos", seed, split)
         per_class = np.bincount(self.blocks.labels, minlength=n_classes)
         first = np.cumsum(per_class) - per_class
         block = first[labels] + (random[:, 0] * per_class[labels]).astype(np.int64)
-        self.corners = self.blocks.corners[block] + (random[:, 1:] * (ROOM + 1)).astype(np.int64)
+        places = (random[:, 1:].reshape(n, ATTEMPTS, 2) * (ROOM + 1)).astype(np.int64)
+        places += self.blocks.corners[block][:, None]
+        images = [pictures()[self.blocks.classes[label]] for label in labels]
+        self.corners = np.stack([_first_seen(*each, crop) for each in zip(images, places, strict=True)])
         super().__init__(
             name="photos",
             spec=spec,

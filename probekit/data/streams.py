@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from probekit import progress
 from probekit.data.base import ImageSet
 from probekit.data.loading import ahead
 from probekit.data.preprocess import FILTERS, Preprocess
@@ -133,11 +134,13 @@ class _Augmented:
         if self.packed or first.size * len(self.image_set) > MEMORY_LIMIT:
             return
         images = np.empty((len(self.image_set), *first.shape), dtype=np.uint8)
-        for index in range(len(self.image_set)):
-            image = self.image_set.read(index)
-            if image.shape != first.shape:
-                return
-            images[index] = image
+        with progress.bar(f"{self.image_set.name}: decoding into memory", len(images)) as advance:
+            for index in range(len(images)):
+                image = self.image_set.read(index)
+                if image.shape != first.shape:
+                    return
+                images[index] = image
+                advance()
         self._images = images
         self.packed = True
 
