@@ -62,12 +62,12 @@ class QuadtreeSettings:
     height: int = 4
     patch: int = 4
     classes: int = 8
-    root_dim: int = 12
+    root_dim: int = 32
     noise_dim: int = 4
-    noise: float | str = "0.1,0.5"
+    noise: float | str = "0.1,1.5"
     spread: float = 3.0
-    depth: int = 4
-    slope: float = 0.1
+    depth: int = 2
+    slope: float = 0.3
     tied: bool = True
     contrast: float = 36.0
     world: int = 0

@@ -23,9 +23,9 @@ IMAGENET_IMAGES = 1_281_167
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
-        "image_size": 32, "vit_patch_size": 4, "width": 128, "depth": 4, "num_heads": 4,
-        "decoder_width": 64, "decoder_depth": 2, "decoder_num_heads": 2, "batch_size": 128,
-        "base_lr": 2e-3, "images": 500_000,
+        "image_size": 32, "vit_patch_size": 4, "width": 96, "depth": 4, "num_heads": 3,
+        "decoder_width": 48, "decoder_depth": 1, "decoder_num_heads": 3, "batch_size": 64,
+        "base_lr": 8e-3, "images": 500_000,
     },
     "small": {
         "image_size": 224, "vit_patch_size": 16, "width": 384, "depth": 12, "num_heads": 6,
