@@ -44,8 +44,8 @@ def train(
     """Pretrain a masked autoencoder, or go on with a run that was interrupted.
 
     The same call continues an interrupted run from its last state and ends with the same bits as an uninterrupted one
-    (same machine, processes and threads); of a finished run it returns the checkpoint. Under `accelerate launch` the
-    batch is shared among the processes.
+    (same machine, processes and threads); of a finished run it returns the checkpoint. Under `accelerate launch` or
+    `torchrun` the batch is shared among the processes.
 
     Args:
         data: a spec as `probekit.data.load` takes it, whose train split is used, or an image set.

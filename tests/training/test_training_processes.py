@@ -15,7 +15,7 @@ from one_process import measure
 
 
 def launch(output: Path, processes: int, accumulate: int) -> None:
-    """What `accelerate launch --cpu --num_processes N` does, without the launcher."""
+    """What `torchrun --nproc-per-node N` does, without the launcher."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
