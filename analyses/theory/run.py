@@ -19,22 +19,22 @@ from probekit.cache import written_whole
 from probekit.latents import LatentGraph, examples, expected_levels, recover
 
 HERE = Path(__file__).parent
-RATIOS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95)
+RATIOS = (0.05, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 0.95)
 GRAPHS = 8
-RANDOM = 20
+RANDOM = 10
 
 
 def levels() -> xr.Dataset:
     """Expected levels over ratio x patch size x strategy: the quadtree, and the mean over random graphs."""
     quadtree = [
-        expected_levels(LatentGraph.quadtree(4), RATIOS, (1, 2, 4), n_masks=4000, strategy=strategy)
+        expected_levels(LatentGraph.quadtree(4), RATIOS, (1, 2, 4), n_masks=1000, strategy=strategy)
         for strategy in ("random", "block", "structure")
     ]
     found = []
     for seed in range(RANDOM):
         graph = LatentGraph.random((1, 4, 16, 64), max_parents=2, skip=0.2, seed=seed)
         runs = [
-            expected_levels(graph, RATIOS, (1, 4, 16), n_masks=500, seed=seed, strategy=strategy)
+            expected_levels(graph, RATIOS, (1, 4, 16), n_masks=200, seed=seed, strategy=strategy)
             for strategy in ("random", "block", "structure")
         ]
         found.append(xr.concat(runs, "strategy", combine_attrs="drop_conflicts"))

@@ -88,17 +88,10 @@ def expected_levels(
     values = {name: np.full((*shape, *_levels(graph, name)), np.nan) for name in VARIABLES}
     bounds = {name: np.full((*array.shape, 2), np.nan) for name, array in values.items()}
     real = np.full(shape, np.nan)
+    how: dict[str, Any] = {"strategy": strategy, "seed": seed, "observable_size": observable_size}
     for at in np.ndindex(shape):
         ratio, size = float(ratios[at[0]]), int(sizes[at[1]])
-        hidden = sample_masks(
-            graph,
-            n_masks,
-            mask_ratio=ratio,
-            patch_size=size,
-            strategy=strategy,
-            seed=seed,
-            observable_size=observable_size,
-        )
+        hidden = sample_masks(graph, n_masks, mask_ratio=ratio, patch_size=size, **how)
         real[at] = hidden.mean()
         for name, per_mask in describe(graph, hidden, high=least).items():
             values[name][at], bounds[name][at] = _mean(per_mask, proportion=name in PROPORTIONS)

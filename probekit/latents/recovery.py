@@ -91,23 +91,17 @@ def recover(
     world = _World(process, [x for x, off in zip(graph.observables, row, strict=True) if not off], c)
     size = graph.intrinsic_dim(c)
     sizes = [max(1, size // 2), size, 2 * size]
-    seeds = np.random.SeedSequence(seed).spawn(4)
-    pool = process.draw(samples, np.random.default_rng(seeds[0]))
-    test = process.draw(2 * test_samples, np.random.default_rng(seeds[1]))
-    partner = process.redraw(test, c, np.random.default_rng(seeds[2]))
+    rngs = [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(4)]
+    pool, test = process.draw(samples, rngs[0]), process.draw(2 * test_samples, rngs[1])
+    views = [world.visible(test), world.visible(process.redraw(test, c, rngs[2]))]
     visible, masked = world.visible(pool), world.masked(pool)
     model = VectorAutoencoders(visible.shape[1], masked.shape[1], sizes, width=width, layers=layers, seed=seed)
-    views = world.visible(test), world.visible(partner)
-    # The untrained encoder is the matched one, so it goes last and is read off before training.
-    raw = [model.codes(view)[1] for view in views]
-    raw_loss = world.losses(model, test)[1]
+    # The untrained encoder is the matched one, read off before training.
+    untrained, untrained_loss = [model.codes(view)[1] for view in views], world.losses(model, test)[1]
     train(model, visible, masked, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    codes, twins = ([*model.codes(view), untrained] for view, untrained in zip(views, raw, strict=True))
-    found = _regressions(world, test, codes, np.random.default_rng(seeds[3]))
-    shares = [_share(code, twin, np.random.default_rng(seeds[3])) for code, twin in zip(codes, twins, strict=True)]
-    found["share_of_c"] = (("encoder",), [value for value, _ in shares])
-    found["share_of_c_ci"] = (("encoder", "bound"), [bounds for _, bounds in shares])
-    found["loss"] = (("encoder",), [*world.losses(model, test), raw_loss])
+    codes, twins = ([*model.codes(view), raw] for view, raw in zip(views, untrained, strict=True))
+    found = _regressions(world, test, codes, rngs[3]) | _shares(codes, twins, rngs[3])
+    found["loss"] = (("encoder",), [*world.losses(model, test), untrained_loss])
     found["bottleneck"] = (("encoder",), [*sizes, size])
     return _describe(found, graph, row, c)
 
@@ -239,6 +233,14 @@ def _regressions(world: _World, test: Any, codes: Sequence[Floats], rng: np.rand
         found[name] = (("encoder", "regressor"), values)
         found[f"{name}_ci"] = (("encoder", "regressor", "bound"), bounds)
     return found
+
+
+def _shares(codes: Sequence[Floats], twins: Sequence[Floats], rng: np.random.Generator) -> dict[str, Any]:
+    shares = [_share(code, twin, rng) for code, twin in zip(codes, twins, strict=True)]
+    return {
+        "share_of_c": (("encoder",), [value for value, _ in shares]),
+        "share_of_c_ci": (("encoder", "bound"), [bounds for _, bounds in shares]),
+    }
 
 
 def _share(code: Floats, twin: Floats, rng: np.random.Generator) -> tuple[float, tuple[float, float]]:

@@ -11,7 +11,7 @@ from probekit.latents.autoencoder import VectorAutoencoders
 from probekit.latents.recovery import _share, binary_tree
 from probekit.latents.regression import regress
 
-QUICK = {"steps": 250, "samples": 2048, "test_samples": 300, "width": 32, "batch_size": 128}
+QUICK = {"steps": 150, "samples": 1024, "test_samples": 200, "width": 32, "batch_size": 128}
 
 
 def rng(seed: int = 0) -> np.random.Generator:
