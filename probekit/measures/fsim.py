@@ -95,26 +95,39 @@ def noise_thresholds(bank: Tensor) -> Tensor:
     return tau * rayleigh / NOISE_SCALE
 
 
+def length_of(even: Tensor, odd: Tensor) -> Tensor:
+    """sqrt(even² + odd²). Responses to pixels in [0, 255] cannot overflow, so the care of `hypot` is not needed."""
+    return torch.addcmul(even * even, odd, odd).sqrt_()
+
+
+def lower_median(rows: Tensor) -> Tensor:
+    """Median of each row (n, k), the lower one of two; NumPy's partition is eight times faster than torch's on a CPU."""
+    if rows.device.type != "cpu":
+        return rows.median(dim=1).values
+    middle = (rows.shape[1] - 1) // 2
+    return torch.from_numpy(np.partition(rows.numpy(), middle, axis=1)[:, middle])
+
+
 def phase_congruency(luminance: Tensor) -> Tensor:
     """Phase congruency (n, h, w), in [0, 1], of luminance (n, h, w) in [0, 255]."""
-    n, height, width = luminance.shape
+    height, width = luminance.shape[1:]
     bank, noise = filters(height, width, str(luminance.device))
     spectrum = torch.fft.fft2(luminance)
     energies = torch.zeros_like(luminance)
     amplitudes = torch.zeros_like(luminance)
     for orientation in range(ORIENTATIONS):
-        response = torch.view_as_real(torch.fft.ifft2(spectrum[:, None] * bank[orientation]))
-        even, odd = response[..., 0], response[..., 1]
-        amplitude = torch.linalg.vector_norm(response, dim=-1)
+        response = torch.fft.ifft2(spectrum[:, None] * bank[orientation])
+        even, odd = response.real.contiguous(), response.imag.contiguous()  # interleaved numbers are slow to work on
+        amplitude = length_of(even, odd)
         amplitudes += amplitude.sum(dim=1)
         total_even, total_odd = even.sum(dim=1), odd.sum(dim=1)
-        length = torch.hypot(total_even, total_odd) + EPS
+        length = length_of(total_even, total_odd).add_(EPS)
         # Responses along the summed one add up to its length; those across it are what disagrees in phase.
         total_even /= length
         total_odd /= length
-        across = (even * total_odd[:, None]).sub_(odd * total_even[:, None]).abs_().sum(dim=1)
-        median = amplitude[:, 0].reshape(n, -1).median(dim=1).values
-        energies += (length - across - (noise[orientation] * median)[:, None, None]).clamp_(min=0)
+        across = even.mul_(total_odd[:, None]).addcmul_(odd, total_even[:, None], value=-1).abs_().sum(dim=1)
+        threshold = noise[orientation] * lower_median(amplitude[:, 0].flatten(1))
+        energies += length.sub_(across).sub_(threshold[:, None, None]).clamp_(min=0)
     return (energies + EPS) / (amplitudes + EPS)
 
 
@@ -129,12 +142,12 @@ class Features(NamedTuple):
 def analyse(images: Tensor) -> Features:
     """The features of images (n, 3, height, width) in [0, 1], averaged down by a whole factor if large."""
     factor = max(1, round(min(images.shape[-2:]) / WORKING_SIDE))
-    images = functional.avg_pool2d(images * 255.0, factor)
+    images = (functional.avg_pool2d(images, factor) if factor > 1 else images) * 255.0
     yiq = torch.einsum("nchw,kc->nkhw", images, torch.tensor(YIQ, device=images.device))
     luminance = yiq[:, :1]
     scharr = torch.tensor([[-3.0, 0, 3], [-10, 0, 10], [-3, 0, 3]], device=images.device) / 16
     slopes = functional.conv2d(luminance, torch.stack([scharr, scharr.T])[:, None], padding=1)
-    return Features(phase_congruency(luminance[:, 0].contiguous()), torch.hypot(slopes[:, 0], slopes[:, 1]), yiq[:, 1:])
+    return Features(phase_congruency(luminance[:, 0].contiguous()), length_of(slopes[:, 0], slopes[:, 1]), yiq[:, 1:])
 
 
 def likeness(a: Tensor, b: Tensor, constant: float) -> Tensor:
@@ -148,7 +161,7 @@ class FsimReference:
     Args:
         originals: float (n, 3, height, width) in [0, 1], NumPy or torch.
         device: where to compute; "cpu" by default.
-        chunk: images transformed at a time (a 224 x 224 image takes about 10 MB while it is worked on).
+        chunk: images transformed at a time; more use more memory and are hardly faster.
 
     Raises:
         ProbeError: not such images, or a side shorter than 24 pixels.

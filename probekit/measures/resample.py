@@ -88,8 +88,12 @@ def percentiles(values: Floats, confidence: float) -> Floats:
     if not 0 < confidence < 1:
         raise ProbeError(f"confidence={confidence}: expected a share between 0 and 1, such as 0.95.")
     tail = 50 * (1 - confidence)
-    empty = np.isnan(values).all(axis=0)
-    ends = np.nanpercentile(np.where(empty, 0.0, values), [tail, 100 - tail], axis=0)
+    ranks = [tail, 100 - tail]
+    missing = np.isnan(values)
+    if not missing.any():
+        return np.moveaxis(np.percentile(values, ranks, axis=0), 0, -1)
+    empty = missing.all(axis=0)
+    ends = np.nanpercentile(np.where(empty, 0.0, values), ranks, axis=0)
     return np.moveaxis(np.where(empty, np.nan, ends), 0, -1)
 
 
