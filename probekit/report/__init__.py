@@ -1,8 +1,9 @@
 """Results in, one HTML file out. Only `probekit.schema` is imported, so a report is drawn without torch.
 
-The way of the numbers: `results` reads the dataset into plain rows, `statistics` says what they separate, `sentences` puts
-that into words, the `figures_*` modules turn rows into Altair charts, `tables` into tables, `pictures` into PNG, and `page`
-lays them out with the template. `export` writes the same figures and tables as files. Nothing here measures anything.
+The way of the numbers: `results` reads the dataset into plain rows, `statistics` says what they separate, `sentences`
+puts that into words, the `figures_*` modules turn rows into Altair charts, `tables` into tables, `pictures` into PNG,
+and `page` lays them out with the template. `exporting` writes the same figures and tables as files. Nothing here
+measures anything.
 """
 
 from __future__ import annotations
@@ -38,6 +39,6 @@ def write(ds: xr.Dataset, path: str | Path, *, script: str | None = None) -> Pat
 
 def export(ds: xr.Dataset, folder: str | Path) -> list[Path]:
     """Write every figure as SVG, PDF and PNG and every table as CSV and LaTeX into `folder`; returns the files."""
-    from probekit.report.export import export_all
+    from probekit.report.exporting import export_all
 
     return export_all(ds, Path(folder))

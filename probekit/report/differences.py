@@ -1,7 +1,8 @@
 """Paired differences between checkpoints on the same images, from the per-image contributions stored in the file.
 
-The interval is the normal approximation to the mean of the per-image differences (mean +- 1.96 standard errors), which needs
-nothing but the file. It is computed for every pair once, so that the page can change the reference without a server.
+The interval is the normal approximation to the mean of the per-image differences (mean +- 1.96 standard errors),
+which needs nothing but the file. It is computed for every pair once, so that the page can change the reference
+without a server.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from probekit.report.statistics import all_pairs
 
 @dataclass(frozen=True)
 class Quantity:
-    """All paired differences of one quantity on one image set. `cells[i, j]` is (difference, half width) of i minus j."""
+    """All paired differences of one quantity on one image set. `cells[i, j]` is (difference, half width) of i minus
+    j."""
 
     name: str
     data: str

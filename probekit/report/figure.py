@@ -1,8 +1,9 @@
 """A figure: one or more panels (Vega-Lite charts), a title, what it shows in words, and a caption.
 
 Panels are separate charts in a CSS grid rather than one facetted chart, so that they reflow from four columns on a wide
-screen to one on a telephone. A report has up to a hundred of them, and Altair takes 0.1 s for each to check and copy what ends as
-plain JSON; so the JSON is written here directly, and the tests check every chart with Altair against the schema of Vega-Lite.
+screen to one on a telephone. A report has up to a hundred of them, and Altair takes 0.1 s for each to check and copy
+what ends as plain JSON; so the JSON is written here directly, and the tests check every chart with Altair against the
+schema of Vega-Lite.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def domain(
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: layers over `rows`, and words that stand for it. With `shared_legend` the page shows the figure's legend
-    once in place of each panel's."""
+    """One chart: layers over `rows`, and words that stand for it. With `shared_legend` the page shows the figure's
+    legend once in place of each panel's."""
 
     layers: list[Json]
     rows: list[Row]

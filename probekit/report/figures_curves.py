@@ -1,7 +1,8 @@
 """Curves: a quantity against the training choice (ratio or patch size), and a quantity over the layers of each model.
 
-Grids come in three shapes, and panels follow them: full (a panel for each patch size), crossed (all ratios at one patch size and
-all patch sizes at one ratio: a panel for each of both lines), or unknown (one panel, coloured by checkpoint).
+Grids come in three shapes, and panels follow them: full (a panel for each patch size), crossed (all ratios at one
+patch size and all patch sizes at one ratio: a panel for each of both lines), or unknown (one panel, coloured by
+checkpoint).
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ NOUN = {"ratio": "Mask ratio", "patch": "Patch size (px)", "checkpoint": "Checkp
 WHO = [("checkpoint:N", "Checkpoint", ""), ("setting:N", "Setting", "")]
 SOFT = "var(--soft)"
 FEW = 12
-"""Intervals of up to that many curves are drawn as bands; of more, they would cover each other and stay in the table."""
+"""Intervals of up to that many curves are drawn as bands; of more, they would cover each other and stay in the
+table."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Colouring:
 
 
 def colouring(results: Results, rows: Sequence[Row], key: str) -> Colouring:
-    """Ratios get an ordered ramp, patch sizes and names get categories; beyond eight names, one colour for all. A ratio or
-    patch size has the same colour in all charts of a report."""
+    """Ratios get an ordered ramp, patch sizes and names get categories; beyond eight names, one colour for all. A
+    ratio or patch size has the same colour in all charts of a report."""
     values = sorted({row[key] for row in rows if row[key] is not None and not row["untrained"]})
     if key != "checkpoint":
         every = sorted(
@@ -84,7 +86,8 @@ class Group:
 
 
 def groups(rows: Sequence[Row]) -> list[Group]:
-    """Split rows into panels by family, then by the shape of the grid (see the module); baselines go into every panel."""
+    """Split rows into panels by family, then by the shape of the grid (see the module); baselines go into every
+    panel."""
     baseline = [row for row in rows if row["untrained"]]
     families = list(dict.fromkeys(row["family"] for row in rows if not row["untrained"]))
     found = []

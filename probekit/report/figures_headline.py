@@ -55,7 +55,10 @@ def heat_map(headline: Headline) -> Figure:
         ),
     ]
     best = max(headline.settings, key=lambda setting: setting.mean)
-    words = f"Heat map: {title} for {len(headline.ratios)} mask ratios and {len(headline.patches)} patch sizes; highest, {best.mean:.2f}, at ratio {best.ratio:g} and {best.patch:g} px."
+    words = (
+        f"Heat map: {title} for {len(headline.ratios)} mask ratios and {len(headline.patches)} patch sizes; "
+        f"highest, {best.mean:.2f}, at ratio {best.ratio:g} and {best.patch:g} px."
+    )
     panel = Panel(layers, rows, words, "", 280)
     several = max(len(setting.values) for setting in headline.settings) > 1
     return Figure(

@@ -1,4 +1,5 @@
-"""The other charts: quantities at the last layer, paired differences, theory beside measurement, published figures, t-SNE."""
+"""The other charts: quantities at the last layer, paired differences, theory beside measurement, published figures,
+t-SNE."""
 
 from __future__ import annotations
 
@@ -24,7 +25,6 @@ from probekit.report.figures_curves import WHO, choice_panel, colouring, dot_pan
 from probekit.report.headline import Headline
 from probekit.report.results import Results, Row, number, plain, rounded
 from probekit.report.statistics import rank_correlation
-
 
 APART = ("shift", "property", "map")
 """Dimensions of which every label gets a panel of its own."""
@@ -54,7 +54,8 @@ def choice_figure(results: Results, names: Iterable[str], data: str, key: str, t
 
 
 def split(results: Results, name: str, data: str) -> list[tuple[str, list[Row]]]:
-    """Rows of a quantity for each family of checkpoints, and for each label of a dimension in `APART`, where it has one."""
+    """Rows of a quantity for each family of checkpoints, and for each label of a dimension in `APART`, where it has
+    one."""
     dim = next((dim for dim in APART if dim in results.dims(name)), None)
     rows = results.rows(name, data, keep=(dim,) if dim else ())
     labels = list(dict.fromkeys(row[dim] for row in rows)) if dim else [""]
@@ -92,8 +93,10 @@ def forest(differences: Differences) -> Figure | None:
     words = f"Paired differences of {first.title} to {reference}, with intervals; {len(rows)} checkpoints."
     panel = Panel(layers, rows, words, "", 16 * min(names, len(rows)) + 30)
     caption = (
-        "Each checkpoint minus the reference, over the images both were measured on; 95 % interval by normal approximation to the "
-        "per-image differences. Blue: the interval excludes 0. It separates two checkpoints, not two settings: that takes seeds."
+        "Each checkpoint minus the reference, over the images both were measured on; 95 % interval by normal "
+        "approximation to the "
+        "per-image differences. Blue: the interval excludes 0. It separates two checkpoints, not two settings: "
+        "that takes seeds."
     )
     return Figure("differences", "Paired differences", [panel], caption, columns=1)
 
@@ -164,13 +167,16 @@ def binding(results: Results, headline: Headline | None) -> Figure | None:
             panels.append(scatter(results, headline, rows, title))
     if not panels:
         return None
-    text = "Each mark is a checkpoint with its interval, coloured by ratio and shaped by patch size. Rank correlations are over checkpoints."
+    text = (
+        "Each mark is a checkpoint with its interval, coloured by ratio and shaped by patch size. Rank "
+        "correlations are over checkpoints."
+    )
     return Figure("theory-binding", "Measured level against what the masks ask for", panels, text, columns=2)
 
 
 def scatter(results: Results, headline: Headline, rows: list[Row], title: str) -> Panel:
     looks = {"title": results.axis_title(headline.name), "scale": {"domain": domain(rows), "zero": False}}
-    x = channel("expected:Q", title=title, scale={"zero": False, "padding": 14})
+    x = channel("expected:Q", title=title, scale={"zero": False, "padding": 14}, axis={"tickCount": 6})
     shapes = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
     colour = colouring(results, rows, "ratio").encode()
     shape = channel("patch:N", title="Patch size (px)", scale={"domain": headline.patches, "range": shapes})
@@ -190,7 +196,8 @@ def scatter(results: Results, headline: Headline, rows: list[Row], title: str) -
 
 
 def by_level(results: Results) -> Figure | None:
-    """Three heat maps, settings by level: what Theorem 1 asks for, what can be read out, what the features are made of."""
+    """Three heat maps, settings by level: what Theorem 1 asks for, what can be read out, what the features are made
+    of."""
     asked = expected(results, "expected_level_share")
     panels: list[Panel] = []
     members = [
@@ -250,7 +257,10 @@ def embeddings(results: Results, *, most: int = 4, points: int = 300) -> list[Fi
         labels = np.asarray(results.ds["label"].values[j]) if "label" in results.ds else np.zeros(xy.shape[1])
         panels = [scatter_xy(xy[c.index], labels, c.setting, c.name, points) for c in chosen]
         if panels:
-            caption = f"One dot per test image, coloured by class. {len(chosen)} of {len(one_each)} settings. t-SNE keeps neighbourhoods, not distances."
+            caption = (
+                f"One dot per test image, coloured by class. {len(chosen)} of {len(one_each)} settings. "
+                "t-SNE keeps neighbourhoods, not distances."
+            )
             found.append(Figure(f"embedding-{data}", f"t-SNE of features, {data}", panels, caption, columns=4))
     return found
 

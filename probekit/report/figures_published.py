@@ -1,5 +1,5 @@
-"""Published figures beside measured ones, where the same quantity was measured. Published series are hollow, dashed and grey, and
-say so in their titles: other data, another model, and no intervals."""
+"""Published figures beside measured ones, where the same quantity was measured. Published series are hollow, dashed
+and grey, and say so in their titles: other data, another model, and no intervals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def beside(results: Results, name: str) -> Figure | None:
     by_patch = [value for value in values if value["vit_patch"] == 8]
     if by_patch:
         panels.append(series_panel(results, name, by_patch, "patch"))
-    text = f"Grey: published by {published.CITATION}, {published.SETUP}; not measured here, and published without intervals. Compare the course, not the height."
+    text = (
+        f"Grey: published by {published.CITATION}, {published.SETUP}; not measured here, and published "
+        "without intervals. Compare the course, not the height."
+    )
     return Figure(
         f"published-{name}",
         f"{results.title(name)}: measured and published",
@@ -81,7 +84,10 @@ def tables(results: Results) -> list[Table]:
             for (ratio, patch, vit), row in published.TABLE_1.items()
         ]
         title = f"Published, not measured here: accuracy in % of {published.SETUP} ({published.CITATION}, Table 1)"
-        note = "The paper's text says that linear accuracy falls from patch size 16 to 32; its Table 1, quoted here, says that it rises."
+        note = (
+            "The paper's text says that linear accuracy falls from patch size 16 to 32; its Table 1, quoted "
+            "here, says that it rises."
+        )
         found.append(
             Table("published-table-1", title, ["Ratio", "Patch size", "ViT patch", *published.TESTS], rows, note)
         )

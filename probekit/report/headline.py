@@ -1,8 +1,8 @@
 """The answer of the first screen: which quantity answers the question, and how it runs with mask ratio and patch size.
 
-Representation level is what the toolkit is for; where it could not be measured (an image set without a generating process),
-the next best quantity stands in, and the page says which. `Headline.slices` are the lines through the grid that vary one
-training choice at a time: ratios at one patch size, and patch sizes at one ratio.
+Representation level is what the toolkit is for; where it could not be measured (an image set without a generating
+process), the next best quantity stands in, and the page says which. `Headline.slices` are the lines through the grid
+that vary one training choice at a time: ratios at one patch size, and patch sizes at one ratio.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ ORDER = ("representation_level", "latent_r2", "linear_accuracy", "knn_accuracy",
 """What stands for the answer, first measured; then anything else that has a number."""
 
 USUAL_RATIO = 0.75
-"""The ratio of the original masked autoencoder: where several ratios have equally many patch sizes, this one is shown."""
+"""The ratio of the original masked autoencoder: where several ratios have equally many patch sizes, this one is
+shown."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ def find(results: Results) -> Headline | None:
 
 
 def candidates(results: Results, name: str, data: str) -> list[Headline]:
-    """One headline for each family of checkpoints (same training but for ratio, patch size and seed), with the baselines."""
+    """One headline for each family of checkpoints (same training but for ratio, patch size and seed), with the
+    baselines."""
     rows = results.rows(name, data)
     families = list(dict.fromkeys(row["family"] for row in rows if not row["untrained"]))
     if not families:

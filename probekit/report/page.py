@@ -1,7 +1,7 @@
 """The page: sections in order, their data as JSON, and the template that lays them out.
 
-Jinja escapes all text. JSON goes into `<script type="application/json">` with `<`, `>` and `&` as \\u escapes, so no name in a
-results file can end the element; the only text inserted as it is comes from this package and from Vega.
+Jinja escapes all text. JSON goes into `<script type="application/json">` with `<`, `>` and `&` as \\u escapes, so no
+name in a results file can end the element; the only text inserted as it is comes from this package and from Vega.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from probekit.report.tables import long_table
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is shown, before it is laid out; `export` writes the same figures and tables to files."""
+    """Everything that is shown, before it is laid out; `exporting` writes the same figures and tables to files."""
 
     results: Results
     headline: Headline | None
@@ -94,7 +94,10 @@ def protocols(results: Results) -> list[dict[str, str]]:
     for name in results.names:
         twin = f"{name}_ci"
         if twin in results.ds:
-            interval = f"Interval ({100 * schema.CONFIDENCE:.0f} %): {results.attribute(twin, 'resamples') or 'not described'}."
+            interval = (
+                f"Interval ({100 * schema.CONFIDENCE:.0f} %): "
+                f"{results.attribute(twin, 'resamples') or 'not described'}."
+            )
         else:
             interval = f"No interval: {results.no_interval(name)}."
         found.append(

@@ -1,7 +1,7 @@
 """Pictures as strips: a row per checkpoint, a column per example, every row from the same images and the same masks.
 
-All examples of a cell are one small PNG or JPEG in the page itself. Pictures larger than `SIDE` pixels are reduced, so that forty
-checkpoints on photographs stay a page that opens.
+All examples of a cell are one small PNG or JPEG in the page itself. Pictures larger than `SIDE` pixels are reduced,
+so that forty checkpoints on photographs stay a page that opens.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Figures published by the paper, as a reference beside what was measured here. Nothing in this file was measured by probekit.
+"""Figures published by the paper, as a reference beside what was measured here. Nothing in this file was measured by
+probekit.
 
-Kong, Ma, Chen, Xing, Chi, Morency and Zhang, "Understanding Masked Autoencoders via Hierarchical Latent Variable Models",
-CVPR 2023 (arXiv 2306.04898), Tables 1 and 2: ViT-B pretrained on ImageNet-1K.
+Kong, Ma, Chen, Xing, Chi, Morency and Zhang, "Understanding Masked Autoencoders via Hierarchical Latent Variable
+Models", CVPR 2023 (arXiv 2306.04898), Tables 1 and 2: ViT-B pretrained on ImageNet-1K.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ TABLE_1 = {
     (0.75, 16, 8): (68.96, 55.94, 13.73, 24.23, 6.29, 18.81),
     (0.75, 32, 8): (73.31, 61.35, 19.03, 27.84, 12.69, 28.30),
 }
-"""(ratio, patch size, ViT patch) -> accuracy in % on `TESTS`. (The paper's text says that linear accuracy falls from patch size 16
-to 32; its table says that it rises. This is the table.)"""
+"""(ratio, patch size, ViT patch) -> accuracy in % on `TESTS`. (The paper's text says that linear accuracy falls from
+patch size 16 to 32; its table says that it rises. This is the table.)"""
 
 TABLE_2 = {
     (0.10, 16, 16): 0.1352,

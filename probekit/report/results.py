@@ -1,9 +1,9 @@
 """The results dataset as plain rows: which number to show where a variable has many, and what a checkpoint is called.
 
 A variable has a value for every layer, pooling, number of neighbours and so on. Charts and sentences need one of them,
-so this module fixes *one* default choice for each dimension (`DEFAULTS`), says in words what it chose (`Choice.words`), and
-never averages silently: attention heads are the only dimension averaged, and then the words say so. The table
-of all numbers shows every choice.
+so this module fixes *one* default choice for each dimension (`DEFAULTS`), says in words what it chose
+(`Choice.words`), and never averages silently: attention heads are the only dimension averaged, and then the words say
+so. The table of all numbers shows every choice.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ Row = dict[str, Any]
 class Checkpoint:
     """One checkpoint as the report names and groups it. Numbers are None where unknown.
 
-    `family` is what else training differs in (data, ViT patch, images seen), as far as it differs among these checkpoints:
-    only within a family does the setting (ratio and patch size) tell two checkpoints apart but for their seed.
+    `family` is what else training differs in (data, ViT patch, images seen), as far as it differs among these
+    checkpoints: only within a family does the setting (ratio and patch size) tell two checkpoints apart but for their
+    seed.
     """
 
     index: int
@@ -144,7 +145,8 @@ class Results:
         return [number(value) for value in values]
 
     def families(self, numbers: Mapping[str, list[float | None]]) -> list[str]:
-        """What apart from ratio, patch size and seed differs between checkpoints, in words; untrained ones have none."""
+        """What apart from ratio, patch size and seed differs between checkpoints, in words; untrained ones have
+        none."""
         size = self.ds.sizes["checkpoint"]
         data = (
             [plain(v) for v in np.ravel(self.ds["trained_on"].values)]
@@ -213,7 +215,8 @@ class Results:
         return [label for j, label in enumerate(self.data) if found[:, j].any()]
 
     def choose(self, name: str, keep: Iterable[str] = ()) -> Choice:
-        """The default labels of every dimension of `name` but those in `keep`; for `layer` the last one of each model."""
+        """The default labels of every dimension of `name` but those in `keep`; for `layer` the last one of each
+        model."""
         labels, averaged, layer = {}, [], None
         for dim in self.dims(name):
             if dim in keep:
@@ -257,7 +260,8 @@ class Results:
         return rows + self.baseline_rows(name, data, keep)
 
     def baseline_rows(self, name: str, data: str, keep: tuple[str, ...]) -> list[Row]:
-        """Rows of the variables that are baselines of `name`: of the first checkpoint that has them, marked `untrained`."""
+        """Rows of the variables that are baselines of `name`: of the first checkpoint that has them, marked
+        `untrained`."""
         found: list[Row] = []
         for ending, label in BASELINES.items():
             other = name + ending

@@ -1,7 +1,7 @@
 """The sections of the page, each built only where there is something to show.
 
-Quantities are grouped by what they tell (`GROUPS`); a quantity of a probe that this module has never heard of lands in "Further quantities"
-with the same charts, so a new probe is reported without a change here.
+Quantities are grouped by what they tell (`GROUPS`); a quantity of a probe that this module has never heard of lands
+in "Further quantities" with the same charts, so a new probe is reported without a change here.
 """
 
 from __future__ import annotations
@@ -37,13 +37,17 @@ class Section:
 
 
 GROUPS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
-    ("levels", "Levels", "Levels", "What share of the features each level of the generating process explains, and what can be read out of them.",
+    ("levels", "Levels", "Levels", "What share of the features each level of the generating process explains, "
+                                   "and what can be read out of them.",
      ("representation_level", "latent_r2", "level_share")),
-    ("classes", "Classification, shape and shift", "Classes", "Frozen features, a fitted head, images that neither fit nor selection has seen.",
+    ("classes", "Classification, shape and shift", "Classes", "Frozen features, a fitted head, images that "
+                                                              "neither fit nor selection has seen.",
      ("linear_accuracy", "knn_accuracy", "linear_accuracy_top5", "robust_accuracy", "shape_bias")),
     ("attention", "Attention", "Attention", "How far, how selectively, and where patches attend.",
-     ("attention_distance", "attention_entropy", "attention_nmi", "object_focus", "object_focus_gradients", "attention_peak")),
-    ("pixels", "Reconstruction and low-level properties", "Pixels", "SSIM and FSIM stand for structure, PSNR and squared error for pixels.",
+     ("attention_distance", "attention_entropy", "attention_nmi", "object_focus", "object_focus_gradients",
+      "attention_peak")),
+    ("pixels", "Reconstruction and low-level properties", "Pixels", "SSIM and FSIM stand for structure, PSNR "
+                                                                    "and squared error for pixels.",
      ("ssim", "fsim", "psnr", "mse", "masked_ssim", "masked_fsim", "masked_psnr", "masked_mse", "low_level_r2")),
     ("spectrum", "Shape of the feature space", "Spectrum", "Measures that fit nothing.",
      ("rankme", "alpha_req", "lidar", "silhouette", "fourier_amplitude", "cka")),
@@ -78,8 +82,11 @@ def build(results: Results, headline: Headline | None, differences: Differences)
     shown = [
         levels, theory, compared, *others,
         Section("embeddings", "Classes in feature space", "t-SNE", "", figures_more.embeddings(results)),
-        Section("published", "Published figures", "Published", "A reference from the literature, where the same quantity was measured.", figures_published.figures(results), tables=figures_published.tables(results)),
-        Section("summary", "At a glance", "Summary", "One line per checkpoint, each number with its 95 % interval.", tables=summary_table(results)),
+        Section("published", "Published figures", "Published", "A reference from the literature, where the same "
+                                                               "quantity was measured.", 
+                figures_published.figures(results), tables=figures_published.tables(results)),
+        Section("summary", "At a glance", "Summary", "One line per checkpoint, each number with its 95 % interval.",
+                tables=summary_table(results)),
     ]  # fmt: skip
     shown = [section for section in shown if not section.empty]
     if headline is not None:
@@ -97,7 +104,7 @@ def build(results: Results, headline: Headline | None, differences: Differences)
             Section(
                 "not-applicable",
                 "Not applicable",
-                "Not applicable",
+                "Missing",
                 "What could not be measured, and why.",
                 tables=[missing],
             )

@@ -1,7 +1,8 @@
 """What the first screen says, made from the numbers.
 
-The rule: say which settings are highest and lowest, whether that difference exceeds what the luck of the seed explains, and never
-call a difference real because intervals over images exclude it: those speak of single checkpoints.
+The rule: say which settings are highest and lowest, whether that difference exceeds what the luck of the seed
+explains, and never call a difference real because intervals over images exclude it: those speak of single
+checkpoints.
 """
 
 from __future__ import annotations
@@ -104,7 +105,10 @@ def plain_claim(headline: Headline) -> str:
     units = headline.results.units(headline.name)
     if len(rows) == 1:
         return f"{title} of {rows[0]['checkpoint']}: {show(rows[0]['value'])}{' ' + units if units else ''}."
-    return f"{title} runs from {show(rows[0]['value'])} ({rows[0]['checkpoint']}) to {show(rows[-1]['value'])} ({rows[-1]['checkpoint']})."
+    return (
+        f"{title} runs from {show(rows[0]['value'])} ({rows[0]['checkpoint']}) to {show(rows[-1]['value'])} "
+        f"({rows[-1]['checkpoint']})."
+    )
 
 
 def finding(headline: Headline, line: Slice) -> str:
@@ -113,7 +117,8 @@ def finding(headline: Headline, line: Slice) -> str:
     gap = high.mean - low.mean
     text = (
         f"{fixed_words(line)[0].upper()}{fixed_words(line)[1:]}, it is highest at {NOUN[line.along]} "
-        f"{at(line.along, getattr(high, line.along))} ({show(high.mean)}) and lowest at {at(line.along, getattr(low, line.along))} "
+        f"{at(line.along, getattr(high, line.along))} ({show(high.mean)}) and lowest at "
+        f"{at(line.along, getattr(low, line.along))} "
         f"({show(low.mean)})"
     )
     verdict = separated(headline, line)
@@ -122,7 +127,10 @@ def finding(headline: Headline, line: Slice) -> str:
     pairs = len(line.settings) * (len(line.settings) - 1) // 2
     least = headline.seeds.least_difference(len(high.values), len(low.values), pairs)
     relation = "more" if verdict else "not more"
-    return f"{text}: {show(gap)} apart, {relation} than the {show(least)} that seeds leave open among {len(line.settings)} settings."
+    return (
+        f"{text}: {show(gap)} apart, {relation} than the {show(least)} that seeds leave open among "
+        f"{len(line.settings)} settings."
+    )
 
 
 def baseline(headline: Headline) -> str | None:
@@ -142,17 +150,24 @@ def caution(headline: Headline) -> str:
     twin = f"{name}_ci"
     if twin in results.ds:
         resamples = (results.attribute(twin, "resamples") or "resampling").split(",")[0].split(";")[0].split(" (")[0]
-        interval = f"Intervals ({100 * CONFIDENCE:.0f} %, {resamples}) speak of one checkpoint on these images, not of its setting."
+        interval = (
+            f"Intervals ({100 * CONFIDENCE:.0f} %, {resamples}) speak of one checkpoint on these images, "
+            "not of its setting."
+        )
     else:
         interval = f"These numbers have no interval: {results.no_interval(name)}."
     if not headline.settings:
         return f"{interval} How the checkpoints were masked is unknown, so nothing here is put down to masking."
     if not headline.seeds.freedom:
-        return f"{interval} There is one training run per setting, so nothing here tells a setting from the luck of its run."
+        return (
+            f"{interval} There is one training run per setting, so nothing here tells a setting from the "
+            "luck of its run."
+        )
     neighbours, beyond = neighbour_pairs(headline)
     pairs = f" It separates {beyond} of {neighbours} pairs of neighbouring settings." if neighbours else ""
     return (
-        f"{interval} Settings are compared by their seeds: pooled between-seed deviation {show(headline.seeds.deviation, 3)}, "
+        f"{interval} Settings are compared by their seeds: pooled between-seed deviation "
+        f"{show(headline.seeds.deviation, 3)}, "
         f"t with {headline.seeds.freedom} degrees of freedom.{pairs}"
     )
 

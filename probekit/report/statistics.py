@@ -1,9 +1,10 @@
 """What the numbers separate: two kinds of uncertainty that must not be mixed up.
 
-An *interval* in a results file resamples images: it speaks of one checkpoint on one image set. Another training run with
-the same setting would give another checkpoint, and only runs that differ in nothing but their seed show by how much. So
-settings are compared by their means over seeds, with a standard deviation pooled over all settings that have more than
-one seed, and a t quantile with the pooled degrees of freedom. Where no setting has two seeds, nothing is claimed.
+An *interval* in a results file resamples images: it speaks of one checkpoint on one image set. Another training run
+with the same setting would give another checkpoint, and only runs that differ in nothing but their seed show by how
+much. So settings are compared by their means over seeds, with a standard deviation pooled over all settings that have
+more than one seed, and a t quantile with the pooled degrees of freedom. Where no setting has two seeds, nothing is
+claimed.
 """
 
 from __future__ import annotations
@@ -64,9 +65,10 @@ def all_pairs(images: np.ndarray, groups: np.ndarray | None = None) -> tuple[np.
         groups: group of each image (int), where images of a group are not independent.
 
     Returns:
-        The mean of row i minus row j, and the half width of its 95 % interval by normal approximation; both (checkpoint,
-        checkpoint), NaN where fewer than two images (groups) are shared. The variance of the mean is that of sums over
-        groups, G / (G - 1) * sum_g (sum over g of (d - mean))^2 / n^2; without groups each image is one.
+        The mean of row i minus row j, and the half width of its 95 % interval by normal approximation; both
+        (checkpoint, checkpoint), NaN where fewer than two images (groups) are shared. The variance of the mean is
+        that of sums over groups, G / (G - 1) * sum_g (sum over g of (d - mean))^2 / n^2; without groups each image is
+        one.
     """
     used = np.isfinite(images)
     filled = np.where(used, images, 0.0)

@@ -1,4 +1,5 @@
-"""The table of all numbers, packed for the page (finite cells only, as steps between flat positions), and small tables."""
+"""The table of all numbers, packed for the page (finite cells only, as steps between flat positions), and small
+tables."""
 
 from __future__ import annotations
 

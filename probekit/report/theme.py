@@ -1,8 +1,9 @@
-"""How charts look. The same specification is drawn twice: in the page its colours are CSS variables, so that light, dark
-and print are one stylesheet's business and need no redraw; in exported files they are the light theme's values.
+"""How charts look. The same specification is drawn twice: in the page its colours are CSS variables, so that light,
+dark and print are one stylesheet's business and need no redraw; in exported files they are the light theme's values.
 
-Categories use Okabe and Ito's palette (distinguishable with any of the common colour-vision deficiencies), ordered quantities a
-single ramp of rising lightness, and heat maps a ramp like viridis, whose lightness alone carries the order.
+Categories use Okabe and Ito's palette (distinguishable with any of the common colour-vision deficiencies), ordered
+quantities a single ramp of rising lightness, and heat maps a ramp like viridis, whose lightness alone carries the
+order.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ from typing import Any
 LIGHT = {
     "ink": "#1b1f24", "soft": "#59636e", "faint": "#d5dae0", "grid": "#e9ecef", "paper": "#ffffff", "panel": "#f6f7f9",
     "accent": "#0b5cad",
-    "c1": "#0072b2", "c2": "#d55e00", "c3": "#009e73", "c4": "#cc79a7", "c5": "#b8860b", "c6": "#56b4e9", "c7": "#8c6d46", "c8": "#5e4fa2",
-    "s0": "#2a1a5e", "s1": "#31408f", "s2": "#2b67a6", "s3": "#2288a5", "s4": "#2ea391", "s5": "#55b06a", "s6": "#86b13a", "s7": "#c8ae14",
+    "c1": "#0072b2", "c2": "#d55e00", "c3": "#009e73", "c4": "#cc79a7",
+    "c5": "#b8860b", "c6": "#56b4e9", "c7": "#8c6d46", "c8": "#5e4fa2",
+    "s0": "#2a1a5e", "s1": "#31408f", "s2": "#2b67a6", "s3": "#2288a5", "s4": "#2ea391",
+    "s5": "#55b06a", "s6": "#86b13a", "s7": "#c8ae14",
 }  # fmt: skip
 DARK = {
     "ink": "#e8eaed", "soft": "#a3acb6", "faint": "#3c444d", "grid": "#2a3037", "paper": "#14171b", "panel": "#1c2026",
     "accent": "#7db8f0",
-    "c1": "#4fa8e0", "c2": "#f08a3c", "c3": "#2cc79b", "c4": "#e3a1c6", "c5": "#e6b93c", "c6": "#8fd0f7", "c7": "#c7a87f", "c8": "#a99be0",
-    "s0": "#8d7bd6", "s1": "#7f93e6", "s2": "#62aee8", "s3": "#46c2d6", "s4": "#4ed2b4", "s5": "#86dd94", "s6": "#bde567", "s7": "#f2dc4a",
+    "c1": "#4fa8e0", "c2": "#f08a3c", "c3": "#2cc79b", "c4": "#e3a1c6",
+    "c5": "#e6b93c", "c6": "#8fd0f7", "c7": "#c7a87f", "c8": "#a99be0",
+    "s0": "#8d7bd6", "s1": "#7f93e6", "s2": "#62aee8", "s3": "#46c2d6", "s4": "#4ed2b4",
+    "s5": "#86dd94", "s6": "#bde567", "s7": "#f2dc4a",
 }  # fmt: skip
 
 CATEGORIES = [f"var(--c{i})" for i in range(1, 9)]
@@ -54,7 +59,7 @@ def config() -> dict[str, Any]:
             "labelPadding": 4,
             "titlePadding": 8,
             "labelLimit": 190,
-        },  # fmt: skip
+        },
         "axisX": {"grid": False},
         "axisY": {"domain": False, "ticks": False, "tickCount": 5},
         "legend": {
@@ -64,6 +69,9 @@ def config() -> dict[str, Any]:
             "orient": "top",
             "titleOrient": "left",
             "labelLimit": 220,
+            "symbolBaseFillColor": "var(--soft)",
+            "symbolBaseStrokeColor": "var(--soft)",
+            "layout": {"top": {"direction": "vertical", "anchor": "start", "margin": 2}},
         },
         "title": {
             "color": "var(--ink)",

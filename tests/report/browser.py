@@ -1,7 +1,7 @@
 """Drive Debian's Chromium without a driver, a port or a dependency: DevTools messages over two pipes.
 
-`--remote-debugging-pipe` makes the browser read commands from file descriptor 3 and write answers and events to 4, as JSON
-separated by NUL. That is all that these tests need, and nothing on the machine can collide with it.
+`--remote-debugging-pipe` makes the browser read commands from file descriptor 3 and write answers and events to 4, as
+JSON separated by NUL. That is all that these tests need, and nothing on the machine can collide with it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update", "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
+    "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe",
 ]  # fmt: skip
 
 
@@ -50,7 +52,7 @@ class Browser:
         self.number = 0
         self.events: list[dict[str, Any]] = []
 
-    def send(self, method: str, session: str | None = None, *, timeout: float = 60, **params: Any) -> dict[str, Any]:
+    def send(self, method: str, session: str | None = None, *, timeout: float = 240, **params: Any) -> dict[str, Any]:
         """Send one command and wait for its answer; events that come meanwhile are kept."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": params} | ({"sessionId": session} if session else {})
@@ -92,8 +94,8 @@ class Page:
 
     def __init__(self, browser: Browser, path: Path, width: int, height: int, *, dark: bool) -> None:
         self.browser = browser
-        target = browser.send("Target.createTarget", url="about:blank")["targetId"]
-        self.session = browser.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.target = browser.send("Target.createTarget", url="about:blank")["targetId"]
+        self.session = browser.send("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
         self.resize(width, height)
@@ -107,6 +109,9 @@ class Page:
     def send(self, method: str, **params: Any) -> dict[str, Any]:
         return self.browser.send(method, self.session, **params)
 
+    def close(self) -> None:
+        self.browser.send("Target.closeTarget", targetId=self.target)
+
     def resize(self, width: int, height: int = 900) -> None:
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
@@ -117,7 +122,7 @@ class Page:
             raise RuntimeError(str(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
-    def wait(self, condition: str, timeout: float = 60) -> None:
+    def wait(self, condition: str, timeout: float = 240) -> None:
         deadline = time.monotonic() + timeout
         while not self.run(condition):
             if time.monotonic() > deadline:

@@ -9,6 +9,7 @@ import pytest
 import synthetic_results
 import xarray as xr
 from browser import Browser
+
 from probekit import report
 from probekit.report.page import vega_bundle
 

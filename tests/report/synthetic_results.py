@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+
 from probekit import schema
 
 LEVELS = 5
@@ -180,7 +181,9 @@ def add_the_rest(maker: Maker) -> None:
     )
     for prefix, label in (("", ""), ("masked_", ", hidden pixels")):
         for name, long_name, units, better, scale, spread in (
-            ("ssim", "SSIM", "1", "higher", 0.9, 0.01), ("psnr", "PSNR", "dB", "higher", 30, 0.2), ("mse", "Squared error", "1", "lower", 0.05, 0.001),
+            ("ssim", "SSIM", "1", "higher", 0.9, 0.01), 
+            ("psnr", "PSNR", "dB", "higher", 30, 0.2),
+            ("mse", "Squared error", "1", "lower", 0.05, 0.001),
         ):  # fmt: skip
             maker.add(
                 variable(prefix + name, (), long_name + label, units, better),
@@ -288,13 +291,15 @@ def assemble(maker: Maker, extra: dict[str, xr.DataArray]) -> xr.Dataset:
     facts = {
         m.name: {"sha256": f"{abs(hash(m.name)):064x}"[-64:], "source": f"shipped:{m.name}",
                  "verdict": {"format": "probekit", "decoder": True, "missing": [], "unexpected": [], "warnings": []},
-                 "card": {"architecture": {"width": 96, "depth": 6, "num_heads": 4}, "data": m.data[0], "licence": "Apache-2.0", "epochs": 30}}
+                 "card": {"architecture": {"width": 96, "depth": 6, "num_heads": 4},
+                          "data": m.data[0], "licence": "Apache-2.0", "epochs": 30}}
         for m in found
     }  # fmt: skip
     provenance = {
         "created": "2026-01-01T00:00:00+00:00", "command": ["python", "-m", "probekit.report"], "suite": "paper",
         "versions": {"python": "3.11.7", "probekit": "0.1.0", "torch": "2.14.1"}, "checkpoints": facts,
-        "data": {name: {"spec": name, "fingerprint": "0123abcd", "split": "test", "count": IMAGES} for name in maker.data},
+        "data": {name: {"spec": name, "fingerprint": "0123abcd", "split": "test",
+                        "count": IMAGES} for name in maker.data},
     }  # fmt: skip
     ds.attrs = {
         "schema_version": schema.SCHEMA_VERSION,

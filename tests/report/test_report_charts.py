@@ -9,6 +9,7 @@ import altair as alt
 import pytest
 import synthetic_results
 import xarray as xr
+
 from probekit.report import theme
 from probekit.report.figures_curves import groups
 from probekit.report.page import Report, assemble

@@ -11,9 +11,10 @@ import pytest
 import synthetic_results
 import xarray as xr
 from PIL import Image
+
 from probekit import cli, report, schema
 from probekit.report import __main__ as command
-from probekit.report.export import as_latex, escaped
+from probekit.report.exporting import as_latex, escaped
 from probekit.report.tables import Cell, Table, cell
 
 
@@ -33,7 +34,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("probekit.report.page.vega_bundle", lambda: "// vega")
 
 
-def told(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+def told(arguments: list[str], monkeypatch, capsys) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of the command."""
     monkeypatch.setattr(sys, "argv", ["probekit", *arguments])
     with pytest.raises(SystemExit) as left:
@@ -117,8 +118,8 @@ def test_export_writes_every_figure_and_table(small: xr.Dataset, tmp_path: Path)
     with open(tmp_path / "figures" / "numbers-representation_level.csv", newline="") as opened:
         rows = list(csv.DictReader(opened))
     assert len(rows) == int(np.isfinite(ds.representation_level).sum())
-    first = ds.representation_level.sel(checkpoint=rows[0]["checkpoint"], data=rows[0]["data"], pooling=rows[0]["pooling"])
-    assert float(rows[0]["value"]) == pytest.approx(float(first.sel(scaling=rows[0]["scaling"]).isel(layer=0)))
+    place = {dim: rows[0][dim] for dim in ("checkpoint", "data", "pooling", "scaling")}
+    assert float(rows[0]["value"]) == pytest.approx(float(ds.representation_level.sel(place).isel(layer=0)))
 
 
 def test_latex_prints_text_as_it_is() -> None:

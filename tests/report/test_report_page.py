@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import synthetic_results
 import xarray as xr
+
 from probekit import report, schema
 
 
@@ -79,7 +81,7 @@ def test_headings_are_nested_without_gaps(page: str) -> None:
     levels = [int(tag[1]) for tag, _ in Outline(page).tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
 def test_charts_and_pictures_have_alternatives_and_controls_have_labels(page: str) -> None:
@@ -113,7 +115,8 @@ SCRIPT = "</script><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7
 
 def test_text_from_a_file_stays_text() -> None:
     ds = single().assign_coords(checkpoint=[SCRIPT], data=[SCRIPT])
-    ds.attrs["provenance"] = json.dumps({"checkpoints": {SCRIPT: {"card": SCRIPT}}, "command": [SCRIPT], "suite": SCRIPT})
+    facts = {"checkpoints": {SCRIPT: {"card": SCRIPT}}, "command": [SCRIPT], "suite": SCRIPT}
+    ds.attrs["provenance"] = json.dumps(facts)
     ds.attrs["not_applicable"] = json.dumps({SCRIPT: {SCRIPT: SCRIPT}})
     for name in schema.result_names(ds):
         ds[name].attrs |= {"long_name": SCRIPT, "protocol": SCRIPT, "reference": SCRIPT, "units": SCRIPT}
@@ -155,7 +158,8 @@ def test_a_probe_never_heard_of_is_shown() -> None:
     ds = single()
     variable = synthetic_results.variable("wobble", ("layer", "phase"), "Wobble", "Hz", "none")
     made = variable.arrays(np.ones((7, 2)), np.ones((7, 2, 2)), coords={"layer": ds.layer, "phase": ["in", "out"]})
-    more = {key: array.expand_dims(checkpoint=ds.checkpoint, data=ds.data).assign_attrs(array.attrs) for key, array in made.items()}
+    wide = {"checkpoint": ds.checkpoint, "data": ds.data}
+    more = {key: array.expand_dims(wide).assign_attrs(array.attrs) for key, array in made.items()}
     page = report.html(ds.assign(more), script="")
     assert "Further quantities" in page
     assert "Wobble over layers" in page

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from probekit.report import statistics
 from scipy import stats
+
+from probekit.report import statistics
 
 
 def test_quantiles_are_those_of_scipy() -> None:

@@ -1,6 +1,7 @@
 """Every figure as SVG, PDF and PNG, every table as CSV and LaTeX, for papers and slides.
 
-Panels of a figure become one file each (`<figure>-<n>`), so that a paper can lay them out itself; pictures are PNG strips.
+Panels of a figure become one file each (`<figure>-<n>`), so that a paper can lay them out itself; pictures are PNG
+strips.
 """
 
 from __future__ import annotations
