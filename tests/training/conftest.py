@@ -14,6 +14,7 @@ from probekit.data import ArraySet
 SIZES = {
     "image_size": 16, "vit_patch_size": 4, "width": 16, "depth": 1, "num_heads": 2,
     "decoder_width": 16, "decoder_depth": 1, "decoder_num_heads": 2, "batch_size": 8,
+    "base_lr": 2e-3,
 }  # fmt: skip
 
 

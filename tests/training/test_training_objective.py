@@ -124,7 +124,7 @@ def test_weight_decay_spares_biases_norms_and_tokens() -> None:
 def test_presets_are_maes() -> None:
     # ViT-B/16 and ViT-L/16 encoders have 86 and 303 million weights, MAE's decoder 26 with its positions.
     for name, millions in (("base", 111.9), ("large", 329.5)):
-        sizes = {key: PRESETS[name][key] for key in SIZES if key not in ("batch_size", "image_size")}
+        sizes = {key: PRESETS[name][key] for key in SIZES if key not in ("batch_size", "image_size", "base_lr")}
         with torch.device("meta"):
             side = PRESETS[name]["image_size"]
             model = MaskedAutoencoder.create(image_size=(side, side), **sizes)
