@@ -71,6 +71,8 @@ class Measurements:
         self.root = root
         self.forwards = 0
         """Images that went through an encoder so far."""
+        self.lacking: dict[str, str] = {}
+        """Variable -> why the probe that is running cannot give it, where it gives its others."""
         self._stores: dict[str, Store] = {}
         self._tables: dict[str, np.ndarray] = {}
 

@@ -21,7 +21,7 @@ from probekit import cache
 Arrays = dict[str, xr.DataArray]
 
 
-def save(file: Path, arrays: Mapping[str, xr.DataArray], facts: Mapping[str, Any]) -> None:
+def save(file: Path, arrays: Mapping[str, xr.DataArray], reasons: Mapping[str, str], facts: Mapping[str, Any]) -> None:
     """Write a probe's arrays; a failure is a warning, since the caller has the numbers."""
     described = {
         name: {
@@ -31,7 +31,7 @@ def save(file: Path, arrays: Mapping[str, xr.DataArray], facts: Mapping[str, Any
         }
         for name, array in arrays.items()
     }
-    text = json.dumps({"arrays": described, "facts": facts})
+    text = json.dumps({"arrays": described, "reasons": dict(reasons), "facts": facts})
     try:
         with cache.written_whole(file) as part, open(part, "wb") as handle:
             np.savez(
@@ -47,14 +47,15 @@ def save(file: Path, arrays: Mapping[str, xr.DataArray], facts: Mapping[str, Any
         )
 
 
-def load(file: Path) -> Arrays | None:
-    """The arrays of an earlier run, or None."""
+def load(file: Path) -> tuple[Arrays, dict[str, str]] | None:
+    """The arrays of an earlier run and the reasons for variables that it lacks; or None."""
     try:
         with np.load(file, allow_pickle=False) as stored:
-            described = json.loads(str(stored["description"]))["arrays"]
-            return {
+            description = json.loads(str(stored["description"]))
+            arrays = {
                 name: xr.DataArray(stored[f"array_{name}"], dims=one["dims"], coords=one["coords"], attrs=one["attrs"])
-                for name, one in described.items()
+                for name, one in description["arrays"].items()
             }
+            return arrays, description["reasons"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -82,7 +82,8 @@ class Tile:
             file = None if results_root is None else results_root / f"{self.key(probe, settings)}.npz"
             stored = results.load(file) if file else None
             if stored is not None:
-                arrays |= stored
+                arrays |= stored[0]
+                self.reasons |= {key: f"{self.sets.name}: {reason}" for key, reason in stored[1].items()}
                 continue
             reason = probe.lacking(self.frame, self.sets)
             if reason:
@@ -105,13 +106,15 @@ class Tile:
         self.forwards += measurements.forwards
         out: results.Arrays = {}
         for name, file in missing.items():
+            measurements.lacking.clear()
             try:
                 found = self.probe(name, measurements)
             except ProbeError as error:
                 self.cannot(name, error, str(error))
                 continue
             if file is not None:
-                results.save(file, found, self.facts(probes.find(name), self.chosen[name]))
+                results.save(file, found, measurements.lacking, self.facts(probes.find(name), self.chosen[name]))
+            self.reasons |= {key: f"{self.sets.name}: {reason}" for key, reason in measurements.lacking.items()}
             out |= found
         return out
 

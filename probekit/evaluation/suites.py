@@ -58,9 +58,9 @@ EVERYTHING = (
 )
 
 BRIEF = Counts(
-    train=800, val=200, test=400, images=128, pairs=200, objects=50, views=4, shifted=150, gradients=16, pictures=8
+    train=600, val=150, test=300, images=128, pairs=150, objects=40, views=4, shifted=120, gradients=12, pictures=8
 )
-"""The counts of the suite `paper`: a checkpoint takes about 2,500 forwards, so that a grid of 40 small ones takes
+"""The counts of the suite `paper`: a checkpoint takes about 2,000 forwards, so that a grid of 40 small ones takes
 minutes on two cores. The other suites take the defaults of `Counts`."""
 
 SUITES: dict[str, Suite] = {

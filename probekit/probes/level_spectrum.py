@@ -16,8 +16,9 @@ from probekit.schema import Variable
 
 _PROTOCOL = (
     "S_h = tr Cov(f(x), f(x')) / tr Var f over pairs that share exactly the latents of height >= h (a closed Sobol "
-    "index, nothing fitted), estimated from an image and its H partners, all pairs among them; no mask; for tokens over "
-    "images at each position, traces summed over positions; raw, or standardised (every dimension at unit variance)"
+    "index, nothing fitted), estimated from an image and its H partners, all pairs among them; no mask; for tokens "
+    "over images at each position, traces summed over positions; raw, or standardised (every dimension at unit "
+    "variance)"
 )
 _REFERENCE = "probekit; Sobol 1993 for the index, Kong et al. 2023 for the generating process"
 _OVER = "bootstrap over pairs of test images"

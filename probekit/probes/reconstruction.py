@@ -7,7 +7,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from probekit.collect import MASK_RATIO, Measurements
+from probekit.collect import MASK_RATIO, Measurements, pictures
+from probekit.measures.fsim import FsimReference
+from probekit.measures.images import SsimReference
 from probekit.probes._common import OVER_IMAGES, mean_with_interval
 from probekit.schema import Variable
 
@@ -56,13 +58,21 @@ def run(m: Measurements) -> dict[str, xr.DataArray]:
     out: dict[str, xr.DataArray] = {}
     for variable in VARIABLES:
         if variable.name not in stored:
-            continue  # images too small for the metric, or a grid of one patch: said in `not_applicable`
+            m.lacking[variable.name] = reason(m, variable.name.removeprefix("masked_"))
+            continue
         per_image = np.asarray(store[variable.name][:])
         values, interval = mean_with_interval(m, per_image)
         out |= variable.arrays(values, interval, per_image=per_image)
         if variable.name.startswith("masked_"):
             out[variable.name].attrs["mask_grid"] = list(m.frame.mask_grid)
     return out | _pictures(m)
+
+
+def reason(m: Measurements, metric: str) -> str:
+    """Why a metric was not recorded."""
+    make = {"ssim": SsimReference, "fsim": FsimReference}.get(metric)
+    small = None if make is None else pictures.too_small(make, np.zeros((1, 3, *m.frame.size), dtype=np.float32))
+    return small or "the grid of ViT patches has one patch: nothing can be hidden"
 
 
 def _pictures(m: Measurements) -> dict[str, xr.DataArray]:

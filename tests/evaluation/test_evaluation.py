@@ -1,0 +1,240 @@
+"""evaluate and compare, end to end on tiny models: valid datasets, caches, refusals with reasons."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from tiny_measured import COUNTS, SPEC, tiny
+
+import probekit
+from probekit import models, schema
+from probekit.data import ArraySet
+from probekit.errors import ProbeError, ResultsError
+from probekit.evaluation import single
+from probekit.models import MaskedAutoencoder
+
+FEW = ["linear_probe", "knn"]
+VARIED = [*FEW, "reconstruction", "attention_distance", "level_spectrum"]
+
+
+@pytest.fixture
+def forwards(monkeypatch):
+    """Images that went through an encoder."""
+    seen = []
+    trace = MaskedAutoencoder.trace
+
+    def counted(self, images, *args, **kwargs):
+        seen.append(len(images))
+        return trace(self, images, *args, **kwargs)
+
+    monkeypatch.setattr(MaskedAutoencoder, "trace", counted)
+    return seen
+
+
+def without_provenance(ds: xr.Dataset) -> xr.Dataset:
+    return ds.assign_attrs(provenance="")
+
+
+def test_a_valid_dataset_that_survives_the_disk(tmp_path) -> None:
+    ds = probekit.evaluate(tiny(), VARIED, SPEC, counts=COUNTS)
+    assert ds.sizes["checkpoint"] == ds.sizes["data"] == 1
+    assert ds.linear_accuracy.dims == ("checkpoint", "data", "layer", "pooling")
+    assert set(schema.CHECKPOINT_COORDS) <= set(ds.coords)
+    assert ds.relative_depth.values.tolist() == [[0, 0.5, 1]]
+    assert ds.example_reconstruction.dtype == np.uint8
+    assert set(schema.not_applicable(ds)["model"]) == {"fsim", "masked_fsim"}
+    xr.testing.assert_identical(schema.read(schema.write(ds, tmp_path / "r.nc")), ds)
+    ds.drop_attrs(deep=False).to_zarr(tmp_path / "r.zarr", consolidated=False)
+    xr.testing.assert_equal(xr.open_zarr(tmp_path / "r.zarr", consolidated=False).load(), ds)
+
+
+def test_a_second_call_makes_no_forward_and_gives_the_same(forwards) -> None:
+    first = probekit.evaluate(tiny(), VARIED, SPEC, counts=COUNTS)
+    assert sum(forwards) > 0
+    forwards.clear()
+    second = probekit.evaluate(tiny(), VARIED, SPEC, counts=COUNTS)
+    assert sum(forwards) == 0
+    xr.testing.assert_identical(without_provenance(first), without_provenance(second))
+
+
+def test_other_weights_do_not_find_the_cache(forwards) -> None:
+    probekit.evaluate(tiny(), "knn", SPEC, counts=COUNTS)
+    once = sum(forwards)
+    probekit.evaluate(tiny(seed=1), "knn", SPEC, counts=COUNTS)
+    assert sum(forwards) == 2 * once
+
+
+def test_without_a_cache_nothing_is_kept(own_cache) -> None:
+    probekit.evaluate(tiny(), "knn", SPEC, counts=COUNTS, cache=False)
+    assert not own_cache.exists() or not list(own_cache.rglob("*.npz"))
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_gone_without(tmp_path, monkeypatch) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("PROBEKIT_CACHE", str(blocked / "cache"))
+    with pytest.warns(RuntimeWarning, match="cannot be written .* going on without a cache"):
+        ds = probekit.evaluate(tiny(), "knn", SPEC, counts=COUNTS)
+    assert "knn_accuracy" in ds
+
+
+def test_a_result_that_cannot_be_kept_is_not_lost(monkeypatch) -> None:
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(single.results.np, "savez", full)
+    with pytest.warns(RuntimeWarning, match="cannot be kept .*No space left"):
+        ds = probekit.evaluate(tiny(), "attention_distance", SPEC, counts=COUNTS)
+    assert np.isfinite(ds.attention_distance).all()
+
+
+def test_different_models_line_up_with_reasons_and_relative_depth() -> None:
+    """An MAE beside a plain timm ViT: other patch, depth, width, image size, and no decoder."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    torch.manual_seed(0)
+    plain = VisionTransformer(img_size=24, patch_size=6, embed_dim=24, depth=3, num_heads=3, num_classes=0)
+    external = models.load(plain, device="cpu")
+    ds = probekit.compare([tiny(), external], [*FEW, "attention_distance"], SPEC, counts=COUNTS, names=["mae", "timm"])
+    assert ds.checkpoint.values.tolist() == ["mae", "timm"]
+    assert np.isnan(ds.linear_accuracy.sel(checkpoint="mae", layer=3)).all()
+    assert np.isfinite(ds.linear_accuracy.sel(checkpoint="timm", layer=3)).all()
+    np.testing.assert_allclose(ds.relative_depth.sel(checkpoint="timm"), [0, 1 / 3, 2 / 3, 1])
+    both = probekit.compare([tiny(), external], "low_level", SPEC, counts=COUNTS, names=["mae", "timm"])
+    reasons = schema.not_applicable(both)
+    assert "no decoder" in reasons["timm"]["reconstruction"]
+    assert np.isnan(both.ssim.sel(checkpoint="timm")).all()
+    assert np.isfinite(both.ssim.sel(checkpoint="mae")).all()
+    with pytest.raises(ProbeError, match="reconstruction cannot run .* no decoder"):
+        probekit.evaluate(external, "reconstruction", SPEC, counts=COUNTS)
+
+
+def test_a_metric_that_images_are_too_small_for_has_its_reason() -> None:
+    ds = probekit.evaluate(tiny(), "low_level", SPEC, counts=COUNTS)
+    again = probekit.evaluate(tiny(), "low_level", SPEC, counts=COUNTS)
+    for one in (ds, again):
+        assert "24" in schema.not_applicable(one)["model"]["fsim"]
+        assert "fsim" not in one
+
+
+def test_equal_names_are_made_distinct_and_files_can_stand_beside(tmp_path) -> None:
+    ds = probekit.compare([tiny(0), tiny(1)], "knn", SPEC, counts=COUNTS)
+    assert ds.checkpoint.values.tolist() == ["model", "model (2)"]
+    file = schema.write(ds, tmp_path / "old.nc")
+    more = probekit.compare([file, tiny(2)], "knn", SPEC, counts=COUNTS)
+    assert more.checkpoint.values.tolist() == ["model", "model (2)", "model (3)"]
+    np.testing.assert_array_equal(more.knn_accuracy[:2], ds.knn_accuracy)
+    other = probekit.evaluate(tiny(3), "knn", SPEC, counts=COUNTS, options={"knn": {"temperature": 1.0}})
+    with pytest.raises(ResultsError, match=r"knn_accuracy was measured differently \(options\)"):
+        probekit.compare([file, other.assign_coords(checkpoint=["new"])], "knn")
+    mixed = probekit.compare([file, other.assign_coords(checkpoint=["new"])], "knn", mixed=True)
+    assert "options" in json.loads(mixed.knn_accuracy.attrs["mixed_protocols"])
+
+
+def test_probes_asked_for_by_name_that_cannot_run_are_errors_and_the_rest_is_kept() -> None:
+    with pytest.raises(
+        ProbeError, match=r"object_focus cannot run on quadtree: the image set has no object masks"
+    ) as caught:
+        probekit.evaluate(tiny(), ["knn", "object_focus"], SPEC, counts=COUNTS)
+    assert "knn_accuracy" in caught.value.results
+
+
+def image_set(split: str, labels) -> ArraySet:
+    rng = np.random.default_rng(len(split))
+    images = rng.integers(0, 256, (len(labels), 16, 16, 3), dtype=np.uint8)
+    return ArraySet(
+        images, name="own", spec="own", split=split, classes=["a", "b", "c"], labels=np.asarray(labels), origin="stored",
+        facts={"split": split},
+    )  # fmt: skip
+
+
+def test_one_class_only_is_refused_by_name() -> None:
+    data = {split: image_set(split, [1] * 10) for split in ("train", "val", "test")}
+    with pytest.raises(ProbeError, match="one class only"):
+        probekit.evaluate(tiny(), "linear_probe", data, counts=COUNTS)
+
+
+def test_fewer_images_than_classes_is_refused() -> None:
+    data = {
+        "train": image_set("train", [0, 1]),
+        "val": image_set("val", [0, 1]),
+        "test": image_set("test", [0, 1, 2, 1]),
+    }
+    with pytest.raises(ProbeError, match="2 .*3 classes|3 classes.*2 "):
+        probekit.evaluate(tiny(), "linear_probe", data, counts=COUNTS)
+
+
+def test_a_split_that_is_missing_is_named() -> None:
+    with pytest.raises(ProbeError, match="no train and no val split"):
+        probekit.evaluate(tiny(), "linear_probe", image_set("test", [0, 1, 2, 1]), counts=COUNTS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"suite": "hihg_level"}, "Did you mean 'high_level'"),
+        ({"suite": ["knn"], "options": {"knn": {"t": 1}}}, "no option 't'"),
+        ({"suite": ["knn"], "options": {"linear_probe": {}}}, "not among the probes to run"),
+        ({"suite": ["knn"], "counts": {"trian": 5}}, "expected numbers"),
+        ({"suite": ["knn"], "precision": "float61"}, "Did you mean 'float16'"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message) -> None:
+    with pytest.raises(ProbeError, match=message):
+        probekit.evaluate(tiny(), data=SPEC, **arguments)
+
+
+def test_compare_needs_a_list() -> None:
+    with pytest.raises(ProbeError, match="list of checkpoints"):
+        probekit.compare("model")
+    with pytest.raises(ProbeError, match="no checkpoint"):
+        probekit.compare([])
+
+
+def test_theory_stands_beside_what_was_measured() -> None:
+    checkpoint = tiny()
+    checkpoint.card.mask_ratio, checkpoint.card.patch_size = 0.75, 4
+    ds = probekit.evaluate(checkpoint, "knn", SPEC, counts=COUNTS)
+    assert ds.expected_level_share.sum() == pytest.approx(1.0)
+    assert 1 <= float(ds.expected_binding_level.squeeze()) <= 3
+    assert "expected_level_share" not in probekit.evaluate(tiny(), "knn", SPEC, counts=COUNTS)
+
+
+def test_the_sets_that_fit_the_training_data_are_chosen() -> None:
+    checkpoint = tiny()
+    checkpoint.card.data = f"{SPEC}, train split"
+    ds = probekit.compare(
+        [checkpoint], "latents", "own", counts=COUNTS, options={"level_spectrum": {"untrained": False}}
+    )
+    assert ds.data.values.tolist() == ["quadtree"]
+    assert json.loads(ds.attrs["provenance"])["records"][0]["data"]["spec"] == SPEC
+
+
+def test_the_command_line_says_the_same_names(tmp_path) -> None:
+    tiny().save(tmp_path / "a", format="probekit")
+    command = [sys.executable, "-m", "probekit.cli"]
+    env = {**os.environ, "PROBEKIT_CACHE": str(tmp_path / "cache")}
+    counts = json.dumps({"train": 20, "val": 10, "test": 10})
+    run = subprocess.run(
+        [*command, "evaluate", str(tmp_path / "a"), "--suite", "knn", "--data", SPEC, "--counts", counts, "-o", str(tmp_path / "r.nc")],
+        env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    assert "knn_accuracy" in schema.read(tmp_path / "r.nc")
+    run = subprocess.run(
+        [*command, "evaluate", str(tmp_path / "a"), "--suite", "knnn"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith("probekit: No suite or probe is called 'knnn'. Did you mean 'knn'?")
