@@ -101,7 +101,7 @@ def length_of(even: Tensor, odd: Tensor) -> Tensor:
 
 
 def lower_median(rows: Tensor) -> Tensor:
-    """Median of each row (n, k), the lower one of two; NumPy's partition is eight times faster than torch's on a CPU."""
+    """Median of each row (n, k), the lower one of two; on a CPU by partition, which is eight times faster in NumPy."""
     if rows.device.type != "cpu":
         return rows.median(dim=1).values
     middle = (rows.shape[1] - 1) // 2
