@@ -26,9 +26,14 @@ def launch(output: Path, processes: int, accumulate: int) -> None:
         environment = os.environ | {key: str(value) for key, value in (ranks | where).items()}
         command = [sys.executable, str(Path(__file__).with_name("one_process.py")), str(output), str(accumulate)]
         running.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    for process in running:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors[-3000:]
+    try:
+        for process in running:
+            _, errors = process.communicate(timeout=600)
+            assert process.returncode == 0, errors[-3000:]
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture(scope="module")

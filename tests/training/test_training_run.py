@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -114,12 +113,14 @@ def killed_once(output: Path) -> int:
     code = KILLED.format(here=str(Path(__file__).parent), output=str(output))
     process = subprocess.Popen([sys.executable, "-c", code])
     states = output / "state"
-    deadline = time.monotonic() + 120
-    while not (states.is_dir() and any(file.name >= "step-000000012.pt" for file in states.glob("step-*.pt"))):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 300
+    try:
+        while not (states.is_dir() and any(file.name >= "step-000000012.pt" for file in states.glob("step-*.pt"))):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.kill()
     assert process.wait() == -signal.SIGKILL
     return max(int(file.stem[5:]) for file in states.glob("step-*.pt"))
 
