@@ -224,9 +224,15 @@ def jackknife(
     """
     value = statistic(np.ones(count, dtype=np.bool_))
     left = np.array([statistic(np.arange(count) != block) for block in range(count)])
-    error = np.sqrt((count - 1) / count * np.sum((left - left.mean()) ** 2))
+    return value, jackknife_ends(np.asarray(value), left, confidence)
+
+
+def jackknife_ends(value: Floats, left: Floats, confidence: float = CONFIDENCE) -> Floats:
+    """Interval (..., 2) of values (...) from those with each block left out, (..., blocks)."""
+    count = left.shape[-1]
+    error = np.sqrt((count - 1) / count * np.sum((left - left.mean(axis=-1, keepdims=True)) ** 2, axis=-1))
     reach = stats.t.ppf(0.5 + confidence / 2, count - 1) * error
-    return value, np.array([value - reach, value + reach])
+    return np.stack([value - reach, value + reach], axis=-1)
 
 
 def jackknife_interval(

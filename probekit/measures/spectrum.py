@@ -18,7 +18,8 @@ lower the rank.) See `jackknife_*`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from scipy import linalg
 
 from probekit.errors import ProbeError
 from probekit.measures.linear import Rows, chunks
-from probekit.measures.resample import Blocks, jackknife
+from probekit.measures.resample import Blocks, jackknife, jackknife_ends
 
 Floats = NDArray[np.float64]
 
@@ -166,43 +167,56 @@ def lidar(views: ArrayLike) -> float:
 
 def linear_cka(first: ArrayLike, second: ArrayLike) -> float:
     """Linear CKA of two representations (n, d) and (n, e) of the same images, in [0, 1]."""
-    a, b = table(first), table(second)
-    if len(a) != len(b):
-        raise ProbeError(f"CKA of {len(a)} and {len(b)} images: both representations must be of the same ones.")
-    return cka_of(*centred_moments(a - a.mean(axis=0), b - b.mean(axis=0)))
+    one = Blocks(np.zeros(len(np.asarray(first)), dtype=np.int64), 1)
+    return float(cka_with_and_without([first, second], one)[0, 1, 0])
 
 
-def centred_moments(a: Floats, b: Floats) -> tuple[Floats, Floats, Floats]:
-    """aᵀa, bᵀb and aᵀb."""
-    return a.T @ a, b.T @ b, a.T @ b
+def cross_norms(a: Floats, b: Floats, blocks: Blocks) -> Floats:
+    """Frobenius norms of the centred aᵀb: of all images, then with each block left out, (1 + blocks,)."""
+    shape = (blocks.count, a.shape[1], b.shape[1])
+    moments, sums_a, sums_b = np.empty(shape), np.empty(shape[:2]), np.empty((shape[0], shape[2]))
+    for block in range(blocks.count):
+        own = blocks.of_image == block
+        part_a, part_b = a[own], b[own]
+        moments[block], sums_a[block], sums_b[block] = part_a.T @ part_b, part_a.sum(axis=0), part_b.sum(axis=0)
+    counts = np.bincount(blocks.of_image, minlength=blocks.count)
+    total, total_a, total_b, n = moments.sum(axis=0), sums_a.sum(axis=0), sums_b.sum(axis=0), len(a)
+    norms = [np.linalg.norm(total - np.outer(total_a, total_b) / n)]
+    for block in range(blocks.count) if blocks.count > 1 else ():
+        means = np.outer(total_a - sums_a[block], total_b - sums_b[block]) / (n - counts[block])
+        norms.append(np.linalg.norm(total - moments[block] - means))
+    return np.asarray(norms)
 
 
-def cka_of(aa: Floats, bb: Floats, ab: Floats) -> float:
-    """CKA from centred second moments."""
-    below = float(np.linalg.norm(aa) * np.linalg.norm(bb))
-    if below == 0:
+def cka_with_and_without(features: Sequence[ArrayLike], blocks: Blocks) -> Floats:
+    """Linear CKA of every pair, of all images and with each block left out: (layers, layers, 1 + blocks).
+
+    Each representation's own moments are computed once, not once for each pair.
+    """
+    tables = [table(x) for x in features]
+    if len({len(x) for x in tables}) > 1:
+        raise ProbeError(f"CKA of {' and '.join(str(len(x)) for x in tables)} images: all must be of the same ones.")
+    tables = [x - x.mean(axis=0) for x in tables]
+    own = [cross_norms(x, x, blocks) for x in tables]
+    if min(norms.min() for norms in own) <= 0:
         raise ProbeError("CKA of a constant representation is undefined.")
-    return float(np.sum(ab**2) / below)
+    out = np.ones((len(tables), len(tables), len(own[0])))
+    for i, j in itertools.combinations(range(len(tables)), 2):
+        out[i, j] = out[j, i] = cross_norms(tables[i], tables[j], blocks) ** 2 / (own[i] * own[j])
+    return out
+
+
+def jackknife_cka_pairs(features: Sequence[ArrayLike], blocks: Blocks) -> tuple[Floats, Floats]:
+    """Linear CKA of every pair of representations, (layers, layers), and its jackknife interval, (layers, layers,
+    2)."""
+    values = cka_with_and_without(features, blocks)
+    return values[..., 0], jackknife_ends(values[..., 0], values[..., 1:])
 
 
 def jackknife_cka(first: ArrayLike, second: ArrayLike, blocks: Blocks) -> tuple[float, Floats]:
-    """Linear CKA and its delete-a-block jackknife interval (2,)."""
-    a, b = table(first), table(second)
-    # Centred once: a block's mean shifts by 1 / blocks of itself, which the correction below takes out.
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    parts = [np.flatnonzero(blocks.of_image == block) for block in range(blocks.count)]
-    moments = [centred_moments(a[part], b[part]) for part in parts]
-    sums = [(len(part), a[part].sum(axis=0), b[part].sum(axis=0)) for part in parts]
-
-    def measure(kept: NDArray[np.bool_]) -> float:
-        chosen = np.flatnonzero(kept)
-        aa, bb, ab = (sum(moments[i][j] for i in chosen) for j in range(3))
-        n = sum(sums[i][0] for i in chosen)
-        mean_a, mean_b = (sum(sums[i][j] for i in chosen) for j in (1, 2))
-        pairs = ((aa, mean_a, mean_a), (bb, mean_b, mean_b), (ab, mean_a, mean_b))
-        return cka_of(*(np.asarray(m - np.outer(x, y) / n) for m, x, y in pairs))
-
-    return jackknife(measure, blocks.count)
+    """Linear CKA and its delete-a-block jackknife interval (2,). For many layers see `jackknife_cka_pairs`."""
+    values, intervals = jackknife_cka_pairs([first, second], blocks)
+    return float(values[0, 1]), intervals[0, 1]
 
 
 def jackknife_lidar(views: ArrayLike, blocks: Blocks) -> tuple[float, Floats]:

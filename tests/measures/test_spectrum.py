@@ -79,6 +79,17 @@ def test_jackknives_are_leaving_out_by_hand() -> None:
         assert interval[0] < value < interval[1]
 
 
+def test_all_pairs_are_each_pair() -> None:
+    blocks = resample.blocks(300, count=6)
+    tables = [FEATURES[:, :5], FEATURES[:, 3:12] ** 2, RNG.standard_normal((300, 4))]
+    values, intervals = spectrum.jackknife_cka_pairs(tables, blocks)
+    np.testing.assert_allclose(values.diagonal(), 1)
+    for i, j in ((0, 1), (2, 0), (1, 2)):
+        value, interval = spectrum.jackknife_cka(tables[i], tables[j], blocks)
+        assert values[i, j] == pytest.approx(value)
+        np.testing.assert_allclose(intervals[i, j], interval)
+
+
 def test_too_few_dims_have_no_alpha_but_a_rank() -> None:
     found = spectrum.jackknife_spectrum(FEATURES[:, :5], resample.blocks(300))
     assert np.isnan(found["alpha_req"][0])
