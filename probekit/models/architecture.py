@@ -81,7 +81,7 @@ class EncoderSpec:
             final_norm=self.final_norm,
             fc_norm=self.fc_norm,
             norm_layer=partial(NORMS[self.norm], eps=self.layer_norm_eps),
-            act_layer=self.activation,
+            act_layer=nn.GELU if self.activation == "gelu" else self.activation,
             mlp_layer=MLPS[self.mlp],
             weight_init="skip",
             device=device,

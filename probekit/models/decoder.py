@@ -11,7 +11,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from probekit.models.attention import block_at
+from probekit.models import blocks
 from probekit.models.positions import resample
 
 
@@ -87,9 +87,9 @@ class Decoder(nn.Module):
         """
         x = self._tokens(encoded, visible, grid)
         for block in self.blocks[:-1]:
-            x = block(x)
+            x = blocks.forward(block, x)
         if wanted is None:
-            x = self.blocks[-1](x)[:, self.num_prefix_tokens :]
+            x = blocks.forward(self.blocks[-1], x)[:, self.num_prefix_tokens :]
         else:
-            x = block_at(self.blocks[-1], x, wanted + self.num_prefix_tokens)
+            x = blocks.forward_at(self.blocks[-1], x, wanted + self.num_prefix_tokens)
         return self.pred(self.norm(x))

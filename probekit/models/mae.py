@@ -17,8 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from probekit.errors import CheckpointError, DataError, MaskError, ProbekitError, did_you_mean
-from probekit.models import attention as opened
-from probekit.models import pixels, positions
+from probekit.models import blocks, pixels, positions
 from probekit.models.decoder import Decoder
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -151,7 +150,7 @@ class MaskedAutoencoder(nn.Module):
     @property
     def has_attention(self) -> bool:
         """Whether `trace` can give attention: not for block types whose attention is no plain softmax (q k) v."""
-        return all(opened.opens(block) for block in self.encoder.blocks)
+        return all(blocks.opens(block) for block in self.encoder.blocks)
 
     @property
     def poolings(self) -> tuple[str, ...]:
@@ -223,7 +222,9 @@ class MaskedAutoencoder(nn.Module):
         x = self._embed(images, visible, grid)
         yield Layer(0, x, None)
         for index, block in enumerate(self.encoder.blocks, start=1):
-            x, probabilities = opened.block_with_probabilities(block, x) if attention else (block(x), None)
+            x, probabilities = (
+                blocks.forward_with_probabilities(block, x) if attention else (blocks.forward(block, x), None)
+            )
             yield Layer(index, self.encoder.norm(x) if index == self.depth else x, probabilities)
             del probabilities
 
@@ -341,7 +342,7 @@ class MaskedAutoencoder(nn.Module):
     def _encode(self, images: Tensor, visible: Tensor | None, grid: tuple[int, int]) -> Tensor:
         x = self._embed(images, visible, grid)
         for block in self.encoder.blocks:
-            x = block(x)
+            x = blocks.forward(block, x)
         return self.encoder.norm(x)
 
     def _embed(self, images: Tensor, visible: Tensor | None, grid: tuple[int, int]) -> Tensor:

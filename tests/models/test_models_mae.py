@@ -141,6 +141,30 @@ def test_gradients_reach_every_trained_weight(tiny, images, hidden) -> None:
     }
 
 
+def test_without_gradients_nothing_changes_but_the_copies(encoder, images, hidden) -> None:
+    """Sums and activations are written in place there; the numbers stay, inputs stay, and hooks still hear the blocks."""
+    model = wrapped(encoder)
+    with torch.no_grad():
+        before = images.clone()
+        assert torch.equal(model.encode(images, hidden), model.encode(images, hidden))
+        torch.testing.assert_close(
+            model.encode(images, hidden), encode_with_grad(model, images, hidden), rtol=0, atol=1e-6
+        )
+        layers = [layer.tokens.clone() for layer in model.trace(images, hidden)]
+        kept = list(model.trace(images, hidden))
+        assert all(torch.equal(a, b.tokens) for a, b in zip(layers, kept, strict=True))
+        assert torch.equal(images, before)
+        heard = []
+        model.encoder.blocks[0].register_forward_hook(lambda module, arguments, output: heard.append(output))
+        model.encode(images)
+        assert len(heard) == 1
+
+
+def encode_with_grad(model: MaskedAutoencoder, images: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    with torch.enable_grad():
+        return model.encode(images, hidden).detach()
+
+
 def test_trace_carries_gradients_too(tiny, images) -> None:
     picture = images.clone().requires_grad_()
     *_, last = tiny.trace(picture)

@@ -1,0 +1,109 @@
+"""timm's blocks, run in three ways: as they are but without spare copies, with the softmax probabilities kept, and for
+some of the tokens only.
+
+Fused attention never forms the probabilities, so whoever hooks it gets nothing. Here they are computed once, in the
+very forward whose output they determine, and handed out. All three give what the block itself gives, to rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+from timm.layers import Attention, Mlp
+from timm.models.vision_transformer import Block, ResPostBlock
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def opens(block: nn.Module) -> bool:
+    """Whether the probabilities of this block can be had: its attention is timm's softmax(q k / sqrt(d)) v."""
+    return type(block) in (Block, ResPostBlock) and type(block.attn) is Attention
+
+
+def forward(block: nn.Module, x: Tensor) -> Tensor:
+    """`block(x)`; where no gradient is wanted, sums and activations are written over what is not needed any more."""
+    if torch.is_grad_enabled() or type(block) is not Block or _hooked(block):
+        return block(x)
+    return _finish(block, x, block.attn(block.norm1(x)))
+
+
+def forward_with_probabilities(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """A block's output and its attention probabilities; only for blocks that `opens` says yes to."""
+    if isinstance(block, ResPostBlock):
+        mixed, probabilities = attend(block.attn, x)
+        x = x + block.drop_path1(block.norm1(mixed))
+        return x + block.drop_path2(block.norm2(block.mlp(x))), probabilities
+    mixed, probabilities = attend(block.attn, block.norm1(x))
+    return _finish(block, x, mixed), probabilities
+
+
+def forward_at(block: Block, x: Tensor, index: Tensor) -> Tensor:
+    """The block's output for some tokens only: keys and values of all, queries and MLP of those.
+
+    Args:
+        block: a timm `Block` with plain attention.
+        x: (batch, tokens, width).
+        index: int64 (batch, chosen), the tokens wanted.
+
+    Returns:
+        (batch, chosen, width), equal to `block(x)` at these tokens.
+    """
+    attention, width = block.attn, x.shape[-1]
+    normed, where = block.norm1(x), index[..., None].expand(-1, -1, width)
+    weight, bias = attention.qkv.weight, attention.qkv.bias
+    split = attention.num_heads * attention.head_dim
+    chosen = normed.gather(1, where)
+    (queries,) = _heads(attention, F.linear(chosen, weight[:split], None if bias is None else bias[:split]), 1)
+    keys, values = _heads(attention, F.linear(normed, weight[split:], None if bias is None else bias[split:]), 2)
+    dropout = attention.attn_drop.p if attention.training else 0.0
+    queries, keys = attention.q_norm(queries), attention.k_norm(keys)
+    mixed = _output(attention, F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout), chosen)
+    return _finish(block, x.gather(1, where), mixed)
+
+
+def attend(attention: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The output (batch, tokens, width) and the probabilities (batch, heads, queries, keys) that made it."""
+    queries, keys, values = _heads(attention, attention.qkv(x), 3)
+    queries, keys = attention.q_norm(queries), attention.k_norm(keys)
+    scores = (queries * attention.scale) @ keys.transpose(-2, -1)
+    probabilities = scores.softmax(dim=-1) if scores.requires_grad else torch.softmax(scores, dim=-1, out=scores)
+    return _output(attention, attention.attn_drop(probabilities) @ values, x), probabilities
+
+
+def _heads(attention: Attention, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """(batch, tokens, parts * width) -> `parts` tensors (batch, heads, tokens, head width)."""
+    batch, tokens, _ = x.shape
+    return x.reshape(batch, tokens, parts, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def _output(attention: Attention, mixed: Tensor, x: Tensor) -> Tensor:
+    """From (batch, heads, tokens, head width) to the attention module's output, (batch, tokens, width)."""
+    mixed = attention.norm(mixed.transpose(1, 2).flatten(2))
+    gate = getattr(attention, "gate", None)  # newer timm only
+    if gate is not None:
+        mixed = mixed * gate(x).sigmoid()
+    return attention.proj_drop(attention.proj(mixed))
+
+
+def _finish(block: Block, x: Tensor, mixed: Tensor) -> Tensor:
+    """What follows a block's attention: both residual sums and the MLP."""
+    x = _add(x, block.drop_path1(block.ls1(mixed)))
+    return _add(x, block.drop_path2(block.ls2(_mlp(block.mlp, block.norm2(x)))))
+
+
+def _add(x: Tensor, fresh: Tensor) -> Tensor:
+    """x + fresh, written over `fresh`, which nobody else holds, unless a gradient or its type (autocast) forbids."""
+    spare = not (x.requires_grad or fresh.requires_grad) and x.dtype == fresh.dtype
+    return fresh.add_(x) if spare else x + fresh
+
+
+def _mlp(mlp: nn.Module, x: Tensor) -> Tensor:
+    """`mlp(x)`, its GELU written over its input, which is its largest tensor by far."""
+    if torch.is_grad_enabled() or type(mlp) is not Mlp or type(mlp.act) is not nn.GELU or _hooked(mlp):
+        return mlp(x)
+    hidden = torch.ops.aten.gelu_(mlp.fc1(x), approximate=mlp.act.approximate)
+    return mlp.drop2(mlp.fc2(mlp.norm(mlp.drop1(hidden))))
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether someone listens to this module, and so must see it called."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
