@@ -49,6 +49,9 @@ NEEDS: dict[str, Need] = {
 EXTRA = ("pairs", "views", "shifts", "conflict")
 """What takes passes of its own: (1 + H) forwards per pair, the views, each shifted set, the cue-conflict set."""
 
+LIMITS = {"pairs": "pairs", "views": "objects", "shifts": "shifted", "conflict": "shifted"}
+"""Which of `Counts` limits an extra pass."""
+
 IMPLIED = {"pairs": ("moments", "features:test")}
 """What an extra pass needs to have been measured before."""
 

@@ -105,14 +105,20 @@ class Reconstruction(_Reconstructing):
     """
 
     name = "reconstruction"
+    metrics = ("ssim", "fsim")
+    """The ones that compare with a reference; MSE and PSNR are always there."""
 
     def __init__(self, frame: Frame, source: Source) -> None:
         super().__init__(frame, source)
         trial = np.zeros((1, 3, *frame.size), dtype=np.float32)
         self.makers = {}
         for metric, make in (("ssim", images.SsimReference), ("fsim", fsim.FsimReference)):
-            if too_small(make, trial) is None:
+            if metric in self.metrics and too_small(make, trial) is None:
                 self.makers[metric] = make
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return super().facts | {"metrics": sorted(self.makers)}
 
     def rows(self, batch: Batch) -> Rows:
         originals = originals_of(self.frame, batch.images)

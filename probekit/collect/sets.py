@@ -79,6 +79,11 @@ class Sets:
         return min(len(self[split]), self.counts.split(split))
 
     @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of the splits that were opened."""
+        return {split: images.fingerprint for split, images in self._splits.items()}
+
+    @property
     def shifts(self) -> tuple[str, ...]:
         """Specs of shifted test sets."""
         return tuple(dict.fromkeys((*self.any.shifts, *self._more_shifts)))

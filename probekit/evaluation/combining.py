@@ -16,7 +16,7 @@ import xarray as xr
 from probekit import schema
 from probekit.errors import ResultsError
 
-PROTOCOL = ("protocol", "version", "options", "mask_grid", "counts", "precision")
+PROTOCOL = ("protocol", "version", "options", "mask_grid", "counts", "precision", "images")
 """Attributes in which two numbers of one variable must agree to stand side by side."""
 
 LABELS: dict[str, Any] = {"u": 0, "b": False, "i": -1}

@@ -15,6 +15,7 @@ import xarray as xr
 from probekit import schema
 from probekit.collect import Counts, Sets, Settings
 from probekit.collect.settings import PICTURE_SIDE
+from probekit.data import SHIPPED
 from probekit.errors import ProbeError, ResultsError
 from probekit.evaluation import combining, suites
 from probekit.evaluation.single import Tile, folders, make_tile
@@ -123,6 +124,12 @@ def compare(
     return work.finish(parts, mixed, suites.describe(suite))
 
 
+KEPT_SETS = 6
+"""Sets that ship and stay open: they are made of nothing but their spec, so they cannot go stale."""
+
+_shipped: dict[Any, Sets] = {}
+
+
 class Work:
     """One call: opened image sets, and what is known so far."""
 
@@ -134,12 +141,17 @@ class Work:
         self._sets: dict[Any, Sets] = {}
 
     def sets(self, plan: suites.Plan) -> Sets:
-        key = (plan.data if isinstance(plan.data, str) else id(plan.data), plan.counts)
-        if key not in self._sets:
-            more = self.options.get("robustness", {}).get("shifts") or ()
-            conflict = self.options.get("shape_bias", {}).get("conflict")
-            self._sets[key] = Sets(plan.data, plan.counts, shifts=more, conflict=conflict)
-        return self._sets[key]
+        """The plan's image sets, opened once; those that ship stay open for the next call too."""
+        more = tuple(self.options.get("robustness", {}).get("shifts") or ())
+        conflict = self.options.get("shape_bias", {}).get("conflict")
+        ships = isinstance(plan.data, str) and plan.data.partition("?")[0] in SHIPPED and not more and not conflict
+        kept = _shipped if ships else self._sets
+        key = (plan.data if isinstance(plan.data, str) else id(plan.data), plan.counts, more, conflict)
+        if key not in kept:
+            kept[key] = Sets(plan.data, plan.counts, shifts=more, conflict=conflict)
+            while len(_shipped) > KEPT_SETS:
+                _shipped.pop(next(iter(_shipped)))
+        return kept[key]
 
     def evaluate(self, checkpoint: Checkpoint, plans: Sequence[suites.Plan]) -> list[xr.Dataset]:
         """One tile per plan."""

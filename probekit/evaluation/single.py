@@ -19,6 +19,7 @@ import xarray as xr
 
 from probekit import cache, probes
 from probekit.collect import Counts, Frame, Measurements, Sets, Settings
+from probekit.collect.measurements import LIMITS, NEEDS
 from probekit.data import SPLITS
 from probekit.errors import ProbeError
 from probekit.evaluation import combining, results, theory
@@ -126,14 +127,24 @@ class Tile:
             if variable.name in found:
                 attrs = found[variable.name].attrs
                 attrs["probe"] = name
-                attrs["counts"] = json.dumps(self.used(), sort_keys=True)
+                attrs["counts"] = json.dumps(self.used(probe), sort_keys=True)
+                attrs["images"] = self.sets.any.fingerprint
                 attrs["precision"] = self.frame.settings.precision
                 attrs["options"] = json.dumps(changed, sort_keys=True)
         return found
 
-    def used(self) -> dict[str, int]:
-        """How many images of each split."""
-        return {split: self.sets.size(split) for split in SPLITS if self.sets.has(split)}
+    def splits(self, probe: Probe) -> list[str]:
+        """The splits that a probe looks at; no other is opened for it."""
+        looked = {NEEDS[need].split if need in NEEDS else "test" for need in probe.needs}
+        return [split for split in SPLITS if split in looked and self.sets.has(split)]
+
+    def used(self, probe: Probe) -> dict[str, int]:
+        """How many images a probe uses, by what limits them."""
+        counts = asdict(self.sets.counts)
+        limits = {NEEDS[need].count if need in NEEDS else LIMITS[need] for need in probe.needs}
+        test = self.sets.size("test") if self.sets.has("test") else 0
+        sizes = {split: self.sets.size(split) for split in self.splits(probe)}
+        return {limit: sizes[limit] if limit in sizes else min(counts[limit], test) for limit in sorted(limits)}
 
     def facts(self, probe: Probe, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What determines a probe's numbers."""
@@ -149,7 +160,7 @@ class Tile:
             "versions": probe.version,
             "settings": dict(settings),
             "frame": self.frame.facts,
-            "images": {split: sets[split].fingerprint for split in SPLITS if sets.has(split)},
+            "images": {split: sets[split].fingerprint for split in self.splits(probe)},
             "shifts": shifts,
             "counts": asdict(sets.counts),
             "run": {**run.facts, "mask_grid": self.frame.mask_grid, "picture_side": run.picture_side},
@@ -231,7 +242,7 @@ class Tile:
             },
             "data": {
                 "spec": sets.any.spec,
-                "fingerprints": {split: sets[split].fingerprint for split in SPLITS if sets.has(split)},
+                "fingerprints": sets.fingerprints,
                 "counts": asdict(sets.counts),
                 "licence": sets.any.licence,
             },

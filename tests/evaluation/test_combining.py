@@ -65,7 +65,7 @@ def test_different_protocols_are_refused_by_name() -> None:
         combining.lined_up(parts)
 
 
-@pytest.mark.parametrize("key", ["version", "options", "mask_grid", "counts", "precision"])
+@pytest.mark.parametrize("key", ["version", "options", "mask_grid", "counts", "precision", "images"])
 def test_whatever_changes_a_number_is_part_of_the_protocol(key) -> None:
     with pytest.raises(ResultsError, match=key):
         combining.lined_up([tile("a", **{key: 7}), tile("b", **{key: 8})])

@@ -80,7 +80,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_gone_without(tmp_path, monke
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("PROBEKIT_CACHE", str(blocked / "cache"))
-    with pytest.warns(RuntimeWarning, match="cannot be written .* going on without a cache"):
+    with pytest.warns(RuntimeWarning, match=r"cannot be written .* going on without a cache"):
         ds = probekit.evaluate(tiny(), "knn", SPEC, counts=COUNTS)
     assert "knn_accuracy" in ds
 
@@ -90,7 +90,7 @@ def test_a_result_that_cannot_be_kept_is_not_lost(monkeypatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(single.results.np, "savez", full)
-    with pytest.warns(RuntimeWarning, match="cannot be kept .*No space left"):
+    with pytest.warns(RuntimeWarning, match=r"cannot be kept .*No space left"):
         ds = probekit.evaluate(tiny(), "attention_distance", SPEC, counts=COUNTS)
     assert np.isfinite(ds.attention_distance).all()
 
@@ -112,7 +112,7 @@ def test_different_models_line_up_with_reasons_and_relative_depth() -> None:
     assert "no decoder" in reasons["timm"]["reconstruction"]
     assert np.isnan(both.ssim.sel(checkpoint="timm")).all()
     assert np.isfinite(both.ssim.sel(checkpoint="mae")).all()
-    with pytest.raises(ProbeError, match="reconstruction cannot run .* no decoder"):
+    with pytest.raises(ProbeError, match=r"reconstruction cannot run .* no decoder"):
         probekit.evaluate(external, "reconstruction", SPEC, counts=COUNTS)
 
 
@@ -150,8 +150,8 @@ def image_set(split: str, labels) -> ArraySet:
     rng = np.random.default_rng(len(split))
     images = rng.integers(0, 256, (len(labels), 16, 16, 3), dtype=np.uint8)
     return ArraySet(
-        images, name="own", spec="own", split=split, classes=["a", "b", "c"], labels=np.asarray(labels), origin="stored",
-        facts={"split": split},
+        images, name="own", spec="own", split=split, classes=["a", "b", "c"], labels=np.asarray(labels),
+        origin="stored", facts={"split": split},
     )  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def test_fewer_images_than_classes_is_refused() -> None:
         "val": image_set("val", [0, 1]),
         "test": image_set("test", [0, 1, 2, 1]),
     }
-    with pytest.raises(ProbeError, match="2 .*3 classes|3 classes.*2 "):
+    with pytest.raises(ProbeError, match=r"2 .*3 classes|3 classes.*2 "):
         probekit.evaluate(tiny(), "linear_probe", data, counts=COUNTS)
 
 
@@ -217,24 +217,20 @@ def test_the_sets_that_fit_the_training_data_are_chosen() -> None:
     assert json.loads(ds.attrs["provenance"])["records"][0]["data"]["spec"] == SPEC
 
 
+def called(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
 def test_the_command_line_says_the_same_names(tmp_path) -> None:
     tiny().save(tmp_path / "a", format="probekit")
     command = [sys.executable, "-m", "probekit.cli"]
     env = {**os.environ, "PROBEKIT_CACHE": str(tmp_path / "cache")}
     counts = json.dumps({"train": 20, "val": 10, "test": 10})
-    run = subprocess.run(
-        [*command, "evaluate", str(tmp_path / "a"), "--suite", "knn", "--data", SPEC, "--counts", counts, "-o", str(tmp_path / "r.nc")],
-        env=env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    asked = ["--suite", "knn", "--data", SPEC, "--counts", counts, "-o", str(tmp_path / "r.nc")]
+    run = called([*command, "evaluate", str(tmp_path / "a"), *asked], env)
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     assert "knn_accuracy" in schema.read(tmp_path / "r.nc")
-    run = subprocess.run(
-        [*command, "evaluate", str(tmp_path / "a"), "--suite", "knnn"],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = called([*command, "evaluate", str(tmp_path / "a"), "--suite", "knnn"], env)
     assert run.returncode == 2
     assert run.stderr.startswith("probekit: No suite or probe is called 'knnn'. Did you mean 'knn'?")

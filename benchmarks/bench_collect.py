@@ -1,0 +1,146 @@
+"""The pass against a bare loop of the same model calls, and a second call against the first.
+
+Prints ratios measured in one run, alternately, medians of several:
+
+1. the pass (unmasked and once masked, features, attention statistics, SSIM, PSNR, MSE) over a loop that makes the same
+   encoder and decoder calls on the same images and keeps nothing; FSIM apart;
+2. a second `evaluate` over the first;
+3. peak memory of the pass at 1,000 and at N images.
+
+    python benchmarks/bench_collect.py [--model base|tiny] [--images 64] [--runs 3] [--threads 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from probekit import evaluation, models
+from probekit.collect import Counts, Frame, Measurements, Sets, Settings, pictures
+
+SIZES = {
+    "base": {"image_size": (224, 224), "vit_patch_size": 16, "width": 768, "depth": 12, "num_heads": 12},
+    "tiny": {"image_size": (32, 32), "vit_patch_size": 4, "width": 96, "depth": 4, "num_heads": 3},
+}
+DECODERS = {
+    "base": {"decoder_width": 512, "decoder_depth": 8, "decoder_num_heads": 16},
+    "tiny": {"decoder_width": 48, "decoder_depth": 1, "decoder_num_heads": 3},
+}
+
+
+def model(name: str) -> models.Checkpoint:
+    return models.load(models.MaskedAutoencoder.create(**SIZES[name], **DECODERS[name], seed=0), device="cpu")
+
+
+def clock(function) -> float:
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
+def the_pass(checkpoint, sets: Sets, batch: int, *, fsim: bool) -> None:
+    wanted = pictures.Reconstruction.metrics
+    pictures.Reconstruction.metrics = wanted if fsim else ("ssim",)
+    pictures.references = pictures.References()
+    with tempfile.TemporaryDirectory() as folder:
+        measurements = Measurements(Frame(checkpoint, Settings(batch_size=batch)), sets, Path(folder))
+        measurements.gather(["features:test", "attention", "reconstruction"])
+    pictures.Reconstruction.metrics = wanted
+
+
+def bare(checkpoint, sets: Sets, batch: int) -> None:
+    """The same calls: encode, decode; encode what is visible, decode. Nothing is kept."""
+    net, frame = checkpoint.model, Frame(checkpoint, Settings(batch_size=batch))
+    rows = sets.size("test")
+    hidden = frame.hidden_units(rows)
+    with torch.inference_mode():
+        for data in sets["test"].batches(batch, frame.preprocess, indices=range(rows)):
+            images = data["image"]
+            net.decoder(net.encode(images), None, frame.grid)
+            net.predict(images, hidden[data["index"]])
+
+
+def compare_pass(arguments) -> None:
+    count = arguments.images
+    sets = Sets("photos", Counts(test=count, images=count))
+    checkpoint, batch = model(arguments.model), arguments.batch
+    sizes = {"bare loop": lambda: bare(checkpoint, sets, batch)}
+    sizes["pass"] = lambda: the_pass(checkpoint, sets, batch, fsim=False)
+    sizes["pass with FSIM"] = lambda: the_pass(checkpoint, sets, batch, fsim=True)
+    times = {name: [] for name in sizes}
+    for function in sizes.values():
+        function() if arguments.warm else None
+    for _ in range(arguments.runs):
+        for name, function in sizes.items():
+            times[name].append(clock(function))
+    middle = {name: statistics.median(values) for name, values in times.items()}
+    print(f"{arguments.model}, {count} photographs, CPU time, median of {arguments.runs}")
+    for name, seconds in middle.items():
+        print(f"  {name:15} {seconds:8.2f} s   {seconds / middle['bare loop']:.2f}x of the bare loop")
+
+
+def second_call(arguments) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PROBEKIT_CACHE"] = folder
+        checkpoint = model(arguments.model)
+        probes, counts = (
+            ["reconstruction", "attention_distance"],
+            {"test": arguments.images, "images": arguments.images},
+        )
+        clock(lambda: evaluation.evaluate(checkpoint, probes, "photos", counts={**counts, "test": 2, "images": 2}))
+        first = clock(lambda: evaluation.evaluate(checkpoint, probes, "photos", counts=counts))
+        again = [clock(lambda: evaluation.evaluate(checkpoint, probes, "photos", counts=counts)) for _ in range(3)]
+    print(f"second call: {first:.2f} s, then {statistics.median(again):.3f} s: {first / statistics.median(again):.0f}x")
+
+
+def peak(images: int) -> float:
+    """Peak memory in MB of a process that passes over so many images of 32 x 32."""
+    code = (
+        "import bench_collect as b, sys, tempfile; from pathlib import Path\n"
+        f"b.pass_features({images})\n"
+        "print(b.resource.getrusage(b.resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    return float(run.stdout.split()[-1])
+
+
+def pass_features(images: int) -> None:
+    """Features and attention of `images` pictures that are drawn as they are needed."""
+    sets = Sets("shapes", Counts(test=images, images=images))
+    with tempfile.TemporaryDirectory() as folder:
+        Measurements(Frame(model("tiny"), Settings()), sets, Path(folder)).gather(["features:test", "attention"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=SIZES, default="base")
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--warm", action="store_true", help="one untimed round first")
+    parser.add_argument("--memory", type=int, nargs="*", default=[], help="numbers of images, such as 1000 20000")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    compare_pass(arguments)
+    second_call(arguments)
+    for images in arguments.memory:
+        print(f"peak memory over {images} images: {peak(images):.0f} MB")
+    print(f"threads {arguments.threads}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
+
+
+__all__ = ["pass_features", "resource"]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What a checkpoint costs in the suite `paper`, by measurement and by probe, in CPU seconds.
+
+python benchmarks/bench_probes.py [--data quadtree|shapes|photos ...] [--width 96] [--threads 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from probekit import models, probes
+from probekit.collect import Frame, Measurements, Sets, Settings
+from probekit.evaluation import SUITES
+
+
+@contextmanager
+def timed(name: str):
+    start = time.process_time()
+    yield
+    print(f"  {name:24} {time.process_time() - start:7.2f} s")
+
+
+def checkpoint(width: int) -> models.Checkpoint:
+    net = models.MaskedAutoencoder.create(
+        image_size=(32, 32), vit_patch_size=4, width=width, depth=4, num_heads=width // 32, decoder_width=48,
+        decoder_depth=1, decoder_num_heads=3, seed=0,
+    )  # fmt: skip
+    return models.load(net, device="cpu")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="*", default=["quadtree", "shapes", "photos"])
+    parser.add_argument("--width", type=int, default=96)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    first = checkpoint(arguments.width)
+    for plan in SUITES["paper"].plans:
+        if plan.data not in arguments.data:
+            continue
+        sets = Sets(plan.data, plan.counts)
+        print(f"{plan.data}: {plan.counts}")
+        with timed("images (once)"):
+            for split in ("train", "val", "test"):
+                sets[split].pixels(range(sets.size(split)))
+            if sets.any.height:
+                sets.pairs(0).partners  # noqa: B018  drawn when first read
+        with tempfile.TemporaryDirectory() as folder:
+            measurements = Measurements(Frame(first, Settings()), sets, Path(folder))
+            start = time.process_time()
+            for need in dict.fromkeys(need for name in plan.probes for need in probes.find(name).needs):
+                with timed(need):
+                    measurements.gather([need])
+            for name in plan.probes:
+                with timed(name):
+                    probes.find(name).run(measurements, **probes.find(name).options)
+            print(f"  {'all':24} {time.process_time() - start:7.2f} s, {measurements.forwards} forwards")
+    print(f"threads {arguments.threads}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Features whose answers are known: latents themselves, the noise of one level, constants, shuffled ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_measured import COUNTS, SPEC, tiny
+
+from probekit import probes
+from probekit.collect import Frame, Measurements, Sets, Settings
+from probekit.collect.levels import Reference, reference, terms
+from probekit.measures import levels
+
+MANY = replace(COUNTS, train=300, val=100, test=200)
+
+
+class Given(Measurements):
+    """Measurements whose features are what a function of (image set, rows) says, whatever the layer and pooling."""
+
+    def __init__(self, sets: Sets, features, tmp_path) -> None:
+        super().__init__(Frame(tiny(), Settings()), sets, tmp_path)
+        self.features = features
+
+    @property
+    def layers(self) -> list[int]:
+        return [0]
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        return ("mean",)
+
+    def pooled(self, split: str, layer: int, pooling: str) -> np.ndarray:
+        return self.features(self.sets[split])[: self.sets.size(split)].astype(np.float32)
+
+    def local(self, split: str, layer: int) -> np.ndarray:
+        found = self.pooled(split, layer, "mean")
+        return np.repeat(found[:, None], 5, axis=1)
+
+
+@pytest.fixture(scope="module")
+def sets() -> Sets:
+    return Sets(SPEC, MANY)
+
+
+def flat(images, level: int, kind: str = "latents") -> np.ndarray:
+    values = getattr(images, kind)[level]
+    return values.reshape(len(values), -1)
+
+
+def test_features_that_are_the_latents_give_r2_of_one(sets, tmp_path) -> None:
+    m = Given(sets, lambda images: flat(images, 2), tmp_path)
+    found = probes.find("latent_recovery").run(m, landmarks=64, nonlinear_layers="last")["latent_r2"]
+    exact = found.sel(readout="global", regressor="linear", layer=0)
+    assert float(exact.sel(target="latent", level=2)) > 0.999
+    assert float(exact.sel(target="noise", level=1)) < 0.1  # what is below these latents is not in them
+
+
+def test_features_that_know_nothing_give_chance(sets, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    noise = {split: rng.normal(size=(400, 8)) for split in ("train", "val", "test")}
+    m = Given(sets, lambda images: noise[images.split], tmp_path)
+    arrays = probes.find("latent_recovery").run(m, landmarks=64, nonlinear_layers="none")
+    assert float(np.abs(arrays["latent_r2"].sel(regressor="linear")).max()) < 0.15
+    linear = probes.find("linear_probe").run(m, preset="lbfgs-sweep")
+    lower, upper = linear["linear_accuracy_ci"].values[0, 0]
+    assert lower < 1 / 3 < upper + 0.05
+    assert np.isnan(linear["linear_accuracy_top5"]).all()  # three classes
+
+
+def test_features_that_are_the_label_are_read_perfectly(sets, tmp_path) -> None:
+    m = Given(sets, lambda images: np.eye(3)[images.labels], tmp_path)
+    assert (probes.find("linear_probe").run(m, preset="lbfgs-sweep")["linear_accuracy"] == 1).all()
+    assert (probes.find("knn").run(m, ks=[5], temperature=0.07)["knn_accuracy"] == 1).all()
+
+
+def test_k_beyond_the_training_images_is_capped_and_said(tmp_path) -> None:
+    few = Sets(SPEC, replace(COUNTS, train=12))
+    m = Given(few, lambda images: np.eye(3)[images.labels] + 0.1, tmp_path)
+    found = probes.find("knn").run(m, ks=[10, 20, 100], temperature=0.07)["knn_accuracy"]
+    assert found.attrs["k_used"] == [10, 12, 12]
+    assert found.k.values.tolist() == [10, 20, 100]
+
+
+def spectrum_of(features, sets: Sets, scaling: int = 0) -> np.ndarray:
+    """Level shares 0..H of features (a function of an image set), by the terms that the pass stores."""
+    pairs = sets.pairs(0)
+    blocks = np.stack([features(one)[: pairs.rows] for one in (pairs.image_set, *pairs.partners)]).astype(np.float64)
+    base = blocks[0]
+    around: Reference = reference(base.mean(axis=0), base.var(axis=0), torch.device("cpu"))
+    centred = torch.from_numpy(blocks) - around.mean
+    scaled = (centred * around.scales[scaling]).double()
+    correction = terms(scaled.mean(dim=1, keepdim=True))
+    covariance, variance = (terms(scaled) - correction).numpy()
+    return levels.spectrum(covariance.sum(axis=1) / variance.sum(axis=1))
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_the_noise_of_one_level_gives_one_step_at_that_level(level) -> None:
+    sets = Sets(SPEC, replace(MANY, pairs=200))
+    shares = spectrum_of(lambda images: flat(images, level, "noise"), sets)
+    expected = np.zeros(4)
+    expected[level] = 1
+    np.testing.assert_allclose(shares, expected, atol=0.06)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+@pytest.mark.parametrize("scaling", [0, 1])
+def test_latents_of_a_level_have_nothing_below_it(level, scaling) -> None:
+    sets = Sets(SPEC, replace(MANY, pairs=200))
+    shares = spectrum_of(lambda images: flat(images, level), sets, scaling)
+    np.testing.assert_allclose(shares[:level], 0, atol=1e-5)
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_one_partner_alone_gives_the_share_of_the_direct_formula() -> None:
+    """With a single height there is a single pair, and the stored terms must give Sobol's index as defined."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(300, 6)) * np.arange(1, 7) + 5
+    partner = 0.6 * base + rng.normal(size=(300, 6)) + 2
+    around = reference(base.mean(axis=0), base.var(axis=0), torch.device("cpu"))
+    scaled = (torch.from_numpy(np.stack([base, partner])) - around.mean) * around.scales[0]
+    covariance, variance = (terms(scaled) - terms(scaled.mean(dim=1, keepdim=True))).sum(dim=2)
+    assert float(covariance / variance) == pytest.approx(levels.level_share(base, partner), rel=1e-6)
+
+
+def test_constant_features_have_no_share_rather_than_a_wrong_one() -> None:
+    from probekit.probes.level_spectrum import spectra
+
+    share, share_ci, mean, mean_ci, _ = spectra(np.zeros((20, 1, 1, 1, 3)), np.zeros((20, 1, 1, 1, 3)), seed=0)
+    assert np.isnan(share).all()
+    assert np.isnan(mean).all()
+    assert np.isnan(share_ci).all()
+    assert np.isnan(mean_ci).all()
