@@ -137,8 +137,7 @@ def guess_heads(width: int, depth: int, per_head: int, part: str) -> tuple[int, 
     argument = "num_heads" if part == "encoder" else "decoder_num_heads"
     how = (
         f"The number of heads of the {part} was guessed: {heads} ({width // heads} channels each), since tensors do "
-        f"not tell. "
-        f"If it was another, all its numbers are wrong: give {argument}= to load."
+        f"not tell. If it was another, all its numbers are wrong: give {argument}= to load."
     )
     return heads, how, True
 
@@ -159,8 +158,7 @@ def encoder_spec(tensors: Mapping[str, Tensor], settled: Settled, num_heads: int
     if kernel.ndim != 4 or kernel.shape[1] != 3 or kernel.shape[2] != kernel.shape[3]:
         raise CheckpointError(
             f"{label}: the patch projection has the shape {tuple(kernel.shape)}; expected (width, 3, patch, patch), "
-            f"square "
-            "patches of colour images."
+            "square patches of colour images."
         )
     width, patch = kernel.shape[0], kernel.shape[2]
     registers = tensors["reg_token"].shape[1] if "reg_token" in tensors else 0
@@ -218,8 +216,7 @@ def _grid(
         if rows not in (patches, patches + prefix):
             raise CheckpointError(
                 f"{label}: {rows} position embeddings contradict images of {image_size[0]} x {image_size[1]} pixels "
-                f"in patches of "
-                f"{patch}: expected {patches + prefix} (with {prefix} prefix tokens) or {patches}."
+                f"in patches of {patch}: expected {patches + prefix} (with {prefix} prefix tokens) or {patches}."
             )
         return image_size, rows == patches + prefix
     for covered in (prefix, 0):
@@ -228,8 +225,7 @@ def _grid(
             return (side * patch, side * patch), covered == prefix
     raise CheckpointError(
         f"{label}: {rows} position embeddings ({prefix} of them for prefix tokens) are no square grid of patches. If "
-        f"images "
-        "were not square, give image_size=(height, width) to load."
+        "images were not square, give image_size=(height, width) to load."
     )
 
 

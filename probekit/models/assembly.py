@@ -53,8 +53,7 @@ def assemble(reading: Reading, asked: Settled, label: str) -> tuple[MaskedAutoen
     if decoder is not None and targets is None:
         warnings.append(
             "Whether pixel targets were normalised per patch is not recorded: plain pixels were assumed. If "
-            "reconstructions look "
-            "grey, give normalised_targets=True to load."
+            "reconstructions look grey, give normalised_targets=True to load."
         )
     model = MaskedAutoencoder(
         encoder,
@@ -81,7 +80,7 @@ def _heads(
         argument = "num_heads" if part == "encoder" else "decoder_num_heads"
         raise CheckpointError(
             f"{label}: {known} heads do not divide the {part}'s width of {width}. Give another {argument}=, one that "
-            f"divides it."
+            "divides it."
         )
     return known
 
@@ -160,8 +159,7 @@ def _place(module: nn.Module, tensors: Mapping[str, Tensor], part: str, label: s
     if unknown:
         raise CheckpointError(
             f"{label}: {len(unknown)} keys of the {part} have no place in it: {', '.join(unknown[:6])}. The "
-            f"architecture that the other "
-            "keys describe has no such part, so its numbers could not be reproduced."
+            "architecture that the other keys describe has no such part, so its numbers could not be reproduced."
         )
     wrong = [
         f"{spell(f'{part}.{name}')} is {tuple(tensors[name].shape)}, expected {tuple(want.shape)}"
@@ -171,8 +169,7 @@ def _place(module: nn.Module, tensors: Mapping[str, Tensor], part: str, label: s
     if wrong:
         raise CheckpointError(
             f"{label}: {len(wrong)} shapes of the {part} contradict the others: {'; '.join(wrong[:4])}. The file "
-            f"mixes two models, or "
-            "an argument to load (image_size) does not fit it."
+            "mixes two models, or an argument to load (image_size) does not fit it."
         )
     strange = [
         f"{spell(f'{part}.{name}')} ({tensors[name].dtype})"
@@ -182,7 +179,7 @@ def _place(module: nn.Module, tensors: Mapping[str, Tensor], part: str, label: s
     if strange:
         raise CheckpointError(
             f"{label}: weights that are no floating-point numbers: {', '.join(strange[:4])}. Quantised files are not "
-            f"read: load the original."
+            "read: load the original."
         )
     module.load_state_dict(
         {name: tensors[name].detach().to(torch.float32) for name in expected}, strict=True, assign=True

@@ -109,8 +109,7 @@ def scan(model: MaskedAutoencoder) -> list[str]:
     if broken:
         found.append(
             f"NaN or infinite weights in {len(broken)} of {len(state)} tensors, the first {broken[0]!r}: the training "
-            f"diverged, "
-            "or the file was damaged. Every number measured on it will be NaN or meaningless."
+            "diverged, or the file was damaged. Every number measured on it will be NaN or meaningless."
         )
     for part in ("encoder", "decoder"):
         table = state.get(f"{part}.pos_embed")
@@ -118,9 +117,8 @@ def scan(model: MaskedAutoencoder) -> list[str]:
             found.append(
                 f"The position embeddings of the {part} are all zero, so it cannot tell one place from another. "
                 "transformers 5.23 builds ViTMAEForPreTraining(config) with zeros in encoder and decoder (4.57: in "
-                "the decoder), "
-                "frozen: a model trained from that never saw positions. If it was trained elsewhere, they were lost "
-                "in saving."
+                "the decoder), frozen: a model trained from that never saw positions. If it was trained elsewhere, "
+                "they were lost in saving."
             )
     return found
 

@@ -189,21 +189,20 @@ def _zip_kind(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         raise CheckpointError(
             f"{path} begins as a torch.save archive and has no end: it is truncated ({path.stat().st_size:,} bytes). "
-            f"Fetch it again."
+            "Fetch it again."
         )
     with zipfile.ZipFile(path) as archive:
         names = [name.split("/", 1)[-1] for name in archive.namelist()]
     if "constants.pkl" in names:
         raise CheckpointError(
             f"{path} is a TorchScript archive, which is code. Expected tensors: load it with torch.jit.load where you "
-            f"trust "
-            "it, and save its state_dict() with torch.save."
+            "trust it, and save its state_dict() with torch.save."
         )
     if "data.pkl" not in names:
         inside = ", ".join(names[:4])
         raise CheckpointError(
             f"{path} is a zip archive without tensors (it holds {inside}, ...). Expected a file written by torch.save "
-            f"or safetensors"
+            "or safetensors"
             + (
                 "; an .npz of JAX weights loads by its timm name instead."
                 if any(name.endswith(".npy") for name in names)

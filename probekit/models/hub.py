@@ -57,7 +57,7 @@ def fetch(repository: str, filename: str, *, what: str) -> Path | None:
     except HFValidationError as error:
         raise CheckpointError(
             f"{what} is neither a file nor a hub id ({error}). Expected a path, or an id such as "
-            f"'facebook/vit-mae-base'."
+            "'facebook/vit-mae-base'."
         ) from error
     except GatedRepoError as error:
         raise CheckpointError(
@@ -96,8 +96,7 @@ def _offline(what: str, error: Exception) -> str:
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
     return (
         f"{what} is no file here, and the Hugging Face hub cannot be reached ({first}). Connect to the network, or "
-        f"download the "
-        "repository elsewhere and give its directory."
+        "download the repository elsewhere and give its directory."
     )
 
 

@@ -146,7 +146,7 @@ def _hub(identity: str, asked: Settled) -> Checkpoint:
         if index is None:
             raise CheckpointError(
                 f"{identity!r}: the repository has neither model.safetensors nor pytorch_model.bin. Download the file "
-                f"it has and give its path."
+                "it has and give its path."
             )
         for part in sorted(set(files.read_json(index).get("weight_map", {}).values())):
             get(part)
@@ -207,7 +207,7 @@ def _module(module: nn.Module, asked: Settled) -> Checkpoint:
     if kind.startswith("timm."):
         raise CheckpointError(
             f"A {kind} was given; of timm's classes only VisionTransformer has a forward that can leave out patches "
-            f"here."
+            "here."
         )
     config = module.config.to_dict() if kind.startswith("transformers.") else None
     found = Found(

@@ -163,8 +163,8 @@ class MaskedAutoencoder(nn.Module):
         if height % size or width % size or height < size or width < size:
             near = [max(size, round(side / size) * size) for side in (height, width)]
             raise DataError(
-                f"Images of {height} x {width} pixels do not divide into ViT patches of {size} x {size}. "
-                f"Resize or crop them, for instance to {near[0]} x {near[1]}."
+                f"Images of {height} x {width} pixels do not divide into ViT patches of {size} x {size}. Resize or "
+                f"crop them, for instance to {near[0]} x {near[1]}."
             )
         return height // size, width // size
 
@@ -179,8 +179,8 @@ class MaskedAutoencoder(nn.Module):
         for name in ("num_heads", "decoder_num_heads", "layer_norm_eps", "grid"):
             if theirs.get(name) != ours[name]:
                 raise CheckpointError(
-                    f"These weights are of a model with {name} = {theirs.get(name)}, this one has {ours[name]}. "
-                    "Load the file with probekit.load instead, which builds the model to fit."
+                    f"These weights are of a model with {name} = {theirs.get(name)}, this one has {ours[name]}. Load "
+                    "the file with probekit.load instead, which builds the model to fit."
                 )
 
     def description(self) -> dict[str, Any]:
@@ -308,9 +308,8 @@ class MaskedAutoencoder(nn.Module):
     def _decoder(self) -> Decoder:
         if self.decoder is None:
             raise CheckpointError(
-                "This checkpoint is an encoder alone: it cannot predict or reconstruct pixels. Load a file that holds "
-                "the "
-                "decoder (for MAE, one named *_full or mae_visualize_*)."
+                "This checkpoint is an encoder alone: it cannot predict or reconstruct pixels. Load a file that "
+                "holds the decoder (for MAE, one named *_full or mae_visualize_*)."
             )
         return self.decoder
 
@@ -331,9 +330,8 @@ class MaskedAutoencoder(nn.Module):
         low, high = int(counts.min()), int(counts.max())
         if low != high:
             raise MaskError(
-                f"Every row of `hidden` hides the same number of patches; these hide from {low} to {high} "
-                f"(row {int(counts.argmin())} and row {int(counts.argmax())}). masking.sample_hidden draws equal "
-                f"counts."
+                f"Every row of `hidden` hides the same number of patches; these hide from {low} to {high} (row "
+                f"{int(counts.argmin())} and row {int(counts.argmax())}). masking.sample_hidden draws equal counts."
             )
         if high == expected[1]:
             raise MaskError(f"`hidden` hides all {high} patches; at least one stays visible.")
@@ -383,16 +381,16 @@ def _check_encoder(encoder: nn.Module) -> None:
     kind = type(encoder)
     if kind is not VisionTransformer:
         raise CheckpointError(
-            f"The encoder is a {kind.__module__}.{kind.__name__}; expected timm's VisionTransformer. "
-            "Other classes do not take a part of the patches in a way that this model could reproduce."
+            f"The encoder is a {kind.__module__}.{kind.__name__}; expected timm's VisionTransformer. Other classes do "
+            "not take a part of the patches in a way that this model could reproduce."
         )
     embed = encoder.patch_embed
     if type(embed).__name__ != "PatchEmbed":
         raise CheckpointError(f"The encoder embeds patches with {type(embed).__name__}; expected timm's PatchEmbed.")
     if embed.patch_size[0] != embed.patch_size[1] or embed.proj.weight.shape[1] != 3:
         raise CheckpointError(
-            f"The encoder takes patches of {tuple(embed.patch_size)} pixels and {embed.proj.weight.shape[1]} channels; "
-            "expected square patches and 3 channels."
+            f"The encoder takes patches of {tuple(embed.patch_size)} pixels and {embed.proj.weight.shape[1]} "
+            "channels; expected square patches and 3 channels."
         )
 
 

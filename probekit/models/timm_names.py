@@ -44,8 +44,7 @@ def encoder_on_meta(name: str, arguments: dict[str, Any] | None = None) -> Visio
     if type(module) is not VisionTransformer:
         raise CheckpointError(
             f"timm's {name} is a {type(module).__name__}; expected a VisionTransformer, the one class whose forward "
-            f"can leave "
-            "out patches here."
+            "can leave out patches here."
         )
     return module
 

@@ -192,9 +192,8 @@ def spec_of(encoder: VisionTransformer) -> EncoderSpec:
     if kind not in kinds or activation not in activations or type(block).__name__ != "Block":
         raise CheckpointError(
             f"An encoder of {type(block).__name__} with {kind} and {activation} cannot be saved. Expected Block, with "
-            f"one of "
-            f"{', '.join(MLPS)} and one of {', '.join(sorted(set(activations.values())))}. Save its state_dict with "
-            f"torch.save."
+            f"one of {', '.join(MLPS)} and one of {', '.join(sorted(set(activations.values())))}. Save its state_dict "
+            "with torch.save."
         )
     return EncoderSpec(
         image_size=tuple(encoder.patch_embed.img_size),
@@ -243,8 +242,8 @@ def _check_rebuilds(model: MaskedAutoencoder, spec: EncoderSpec) -> None:
     if not same:
         raise CheckpointError(
             "This encoder has parts that the probekit format does not describe: built again from its description, it "
-            "has other "
-            "keys or gives other numbers. Save its state_dict with torch.save, and load it under its timm name."
+            "has other keys or gives other numbers. Save its state_dict with torch.save, and load it under its timm "
+            "name."
         )
 
 
@@ -268,7 +267,7 @@ def model_card(checkpoint: Checkpoint, format: str, digest: str, text: str) -> s
     )
     how = (
         f"transformers.ViTMAE{'ForPreTraining' if model.has_decoder else 'Model'}.from_pretrained(DIRECTORY)  # or "
-        f"probekit.load(DIRECTORY)"
+        "probekit.load(DIRECTORY)"
         if format == "transformers"
         else "probekit.load(DIRECTORY)"
     )

@@ -142,7 +142,7 @@ def test_gradients_reach_every_trained_weight(tiny, images, hidden) -> None:
 
 
 def test_without_gradients_nothing_changes_but_the_copies(encoder, images, hidden) -> None:
-    """Sums and activations are written in place there; the numbers stay, inputs stay, and hooks still hear the blocks."""
+    """Sums and activations are written in place there; numbers and inputs stay, and hooks still hear the blocks."""
     model = wrapped(encoder)
     with torch.no_grad():
         before = images.clone()

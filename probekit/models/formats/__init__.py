@@ -103,6 +103,6 @@ def _unknown(found: Found) -> str:
     known = ", ".join(module.NAME for module in formats())
     return (
         f"{found.label}: these are not the weights of a vision transformer; they look like {kind} "
-        f"({len(found.tensors)} tensors: {shown}, ...). "
-        f"Expected one of the formats {known}. A ViT that timm has loads as 'timm:NAME'."
+        f"({len(found.tensors)} tensors: {shown}, ...). Expected one of the formats {known}. A ViT that timm has "
+        "loads as 'timm:NAME'."
     )

@@ -113,9 +113,9 @@ def refuse_other_arithmetic(left_over: Iterable[str], prefix: str, label: str) -
     ]
     if strange:
         raise CheckpointError(
-            f"{label}: a vision transformer of another family: {', '.join(strange[:4])} "
-            f"({len(strange)} such names) have no place in a plain ViT, so its numbers could not be reproduced. "
-            "Expected MAE or timm VisionTransformer names."
+            f"{label}: a vision transformer of another family: {', '.join(strange[:4])} ({len(strange)} such names) "
+            "have no place in a plain ViT, so its numbers could not be reproduced. Expected MAE or timm "
+            "VisionTransformer names."
         )
 
 

@@ -43,7 +43,7 @@ def read(found: Found) -> Reading:
     if config.get("format") == NAME and int(config.get("version", 0)) > VERSION:
         raise CheckpointError(
             f"{found.label} is of version {config['version']} of this format; this probekit reads up to {VERSION}. "
-            f"Upgrade it."
+            "Upgrade it."
         )
     tensors = {name.removeprefix(prefix): tensor for name, tensor in found.tensors.items()}
     stored = tensors.pop(STATE, None)

@@ -132,8 +132,8 @@ def read(found: Found) -> Reading:
     if not config:
         reading.warnings.append(
             "No config.json: the layer-norm epsilon was taken as transformers' default, 1e-12 (MAE's presets use "
-            "1e-6), and heads, "
-            "mask ratio and pixel targets are unknown. Load the directory, or the file beside its config.json."
+            "1e-6), and heads, mask ratio and pixel targets are unknown. Load the directory, or the file beside its "
+            "config.json."
         )
     reading.facts = facts(found, told)
     reading.antialias = bool((told.get("probekit") or {}).get("antialias", False))
@@ -170,11 +170,10 @@ def _refuse_other_models(found: Found, config: dict[str, Any]) -> None:
     if kind != "vit_mae":
         raise CheckpointError(
             f"{found.label} is a transformers model of type {kind!r}; expected 'vit_mae'. A ViT of another training "
-            f"is read as a "
-            "timm model: load('timm:NAME'), or convert its weights to timm's names."
+            "is read as a timm model: load('timm:NAME'), or convert its weights to timm's names."
         )
     if config.get("hidden_act", "gelu") != "gelu":
         raise CheckpointError(
             f"{found.label}: hidden_act is {config['hidden_act']!r}; expected 'gelu', the only one ViTMAE was "
-            f"published with."
+            "published with."
         )
