@@ -232,7 +232,9 @@ def layer_panel(results: Results, name: str, group: Group, x_key: str, bounds: l
     rows = group.rows
     looks = {"title": results.axis_title(name), "scale": {"domain": bounds, "zero": False}}
     by_layer = x_key == "layer"
-    axis = {"format": "d" if by_layer else ".1f", "tickMinStep": 1 if by_layer else 0.2, "tickCount": 8}
+    ticks = sorted({int(row["layer"]) for row in rows})
+    ticks = ticks[:: -(-len(ticks) // 13)]  # at most 13, evenly spaced
+    axis = {"values": ticks, "format": "d"} if by_layer else {"format": ".1f", "tickCount": 6}
     x = channel(f"{x_key}:Q", title="Layer" if by_layer else "Relative depth", axis=axis, scale={"nice": False})
     y, detail = channel("value:Q", **looks), channel("checkpoint:N")
     colour = colouring(results, rows, group.key).encode()

@@ -23,10 +23,10 @@ from probekit.report.figure import (
 )
 from probekit.report.figures_curves import WHO, choice_panel, colouring, dot_panel
 from probekit.report.headline import Headline
-from probekit.report.results import Results, Row, number, plain, rounded
+from probekit.report.results import Results, Row, nanmean, number, plain, rounded
 from probekit.report.statistics import rank_correlation
 
-APART = ("shift", "property", "map")
+APART = ("shift", "property", "map", "level")
 """Dimensions of which every label gets a panel of its own."""
 
 
@@ -64,7 +64,8 @@ def split(results: Results, name: str, data: str) -> list[tuple[str, list[Row]]]
     for label in labels:
         for family in families:
             mine = [r for r in rows if (dim is None or r[dim] == label) and (r["untrained"] or r["family"] == family)]
-            title = ", ".join(part for part in (plain(label), family if len(families) > 1 else "") if part)
+            named = f"level {label}" if dim == "level" else plain(label)
+            title = ", ".join(part for part in (named, family if len(families) > 1 else "") if part)
             found.append((title, mine))
     return found
 
@@ -210,9 +211,7 @@ def by_level(results: Results) -> Figure | None:
 
     def averaged(values: np.ndarray) -> np.ndarray:
         rows = [[values[c.index] for c in members if c.setting == setting] for setting in order]
-        return np.array(
-            [np.nanmean(group, axis=0) if np.isfinite(group).any() else np.full(len(levels), np.nan) for group in rows]
-        )
+        return np.array([nanmean(np.array(group), 0) for group in rows])
 
     tables = [("Asked for: share of c (Theorem 1)", asked)]
     for name, title in (("latent_r2", "Recovered: R² of latents"), ("level_share", "Made of: share of variance")):
@@ -220,8 +219,7 @@ def by_level(results: Results) -> Figure | None:
             values = results.values(name, results.where(name)[0], keep=("level",))[0]
             tables.append((title, values))
     for title, values in tables:
-        with np.errstate(invalid="ignore"):
-            cells = averaged(np.where(np.isfinite(values).any(1, keepdims=True), values, np.nan))
+        cells = averaged(values)
         rows = heat_rows(order, levels, cells)
         if rows:
             panels.append(

@@ -54,6 +54,8 @@ GROUPS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
 ]  # fmt: skip
 UNFIT = ("level_share", "low_level_r2")
 """Quantities that make no sense as one curve over layers: they are split by level or property elsewhere."""
+TABLE_ONLY = ("linear_accuracy_top5", "level_share")
+"""Quantities whose course another chart shows: their numbers are in the table."""
 BY_CHOICE = ("classes",)
 """Groups whose quantities are shown against the training choice at the last layer too."""
 
@@ -111,19 +113,20 @@ def build(results: Results, headline: Headline | None, differences: Differences)
         )
     return [
         *shown,
-        Section("provenance", "Where the numbers come from", "Provenance", "What it takes to make this report again."),
+        Section("provenance", "Where the numbers come from", "Sources", "What it takes to make this report again."),
     ]
 
 
 def group_section(results: Results, key: str, title: str, short: str, lead: str, names: tuple[str, ...]) -> Section:
     """Curves over layers for what has layers, then the last layer (or the only number) against the training choice."""
-    present = [name for name in names if name in results.names and results.measured(name)]
-    figures = [
-        figure
+    present = [name for name in names if name in results.names and results.measured(name) and name not in TABLE_ONLY]
+    over_layers = {
+        name: figure
         for name in present
         if "layer" in results.dims(name) and name not in UNFIT and (figure := layer_figure(results, name))
-    ]
-    flat = [name for name in present if "layer" not in results.dims(name) or key in BY_CHOICE or name == "low_level_r2"]
+    }
+    figures = list(over_layers.values())
+    flat = [name for name in present if name not in over_layers or key in BY_CHOICE or name == "latent_r2"]
     for data in results.data:
         figure = figures_more.choice_figure(results, flat, data, f"{key}-{data}", f"By training choice, {data}")
         figures += [figure] if figure else []

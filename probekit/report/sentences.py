@@ -163,12 +163,13 @@ def caution(headline: Headline) -> str:
             f"{interval} There is one training run per setting, so nothing here tells a setting from the "
             "luck of its run."
         )
+    degrees = "degree" if headline.seeds.freedom == 1 else "degrees"
     neighbours, beyond = neighbour_pairs(headline)
     pairs = f" It separates {beyond} of {neighbours} pairs of neighbouring settings." if neighbours else ""
     return (
         f"{interval} Settings are compared by their seeds: pooled between-seed deviation "
         f"{show(headline.seeds.deviation, 3)}, "
-        f"t with {headline.seeds.freedom} degrees of freedom.{pairs}"
+        f"t with {headline.seeds.freedom} {degrees} of freedom.{pairs}"
     )
 
 

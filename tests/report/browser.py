@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -177,3 +178,20 @@ class Page:
             base64.b64decode(self.send("Page.printToPDF", printBackground=False, preferCSSPageSize=True)["data"])
         )
         return target
+
+
+def picture(page: Path, target: Path, width: int = 1280, height: int = 860) -> None:
+    """The first screen of a report as a small PNG: the picture of the README."""
+    from PIL import Image
+
+    browser = Browser()
+    try:
+        browser.page(page, width, height).screenshot(target)
+    finally:
+        browser.close()
+    with Image.open(target) as image:
+        image.convert("RGB").quantize(128).save(target, optimize=True)
+
+
+if __name__ == "__main__":
+    picture(Path(sys.argv[1]), Path(sys.argv[2]))
