@@ -108,7 +108,7 @@ def train(
         seed: of the batches.
     """
     inputs, targets = (torch.from_numpy(np.asarray(array, dtype=np.float32)) for array in (visible, hidden))
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, betas=(0.9, 0.99))
+    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
     warm = max(steps // 20, 1)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / warm, 0.5 * (1.0 + math.cos(math.pi * step / steps)))

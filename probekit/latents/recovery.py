@@ -24,7 +24,7 @@ from probekit.latents.autoencoder import Floats, VectorAutoencoders, train
 from probekit.latents.draws import Nodes
 from probekit.latents.graph import GraphError, LatentGraph, Node
 from probekit.latents.process import GeneratingProcess
-from probekit.latents.regression import Fit, regress
+from probekit.latents.regression import Fit, regress, resamples
 
 ENCODERS = ("smaller", "matched", "doubled", "untrained")
 """Half of c's intrinsic dimension (at least 1), just that dimension, twice it, and the matched one before training."""
@@ -33,9 +33,6 @@ REGRESSORS = ("linear", "nonlinear")
 
 SIZES = ((1, 2, 4, 8), (2, 3, 5, 8), (1, 3, 5, 9))
 """Nodes per level of the random graphs among the examples, in turn."""
-
-RESAMPLES = 1000
-"""Bootstrap resamples of the test samples."""
 
 RECOVERED: dict[str, str] = {
     "c_from_code": "R² of c from the code",
@@ -100,7 +97,8 @@ def recover(
     untrained, untrained_loss = [model.codes(view)[1] for view in views], world.losses(model, test)[1]
     train(model, visible, masked, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
     codes, twins = ([*model.codes(view), raw] for view, raw in zip(views, untrained, strict=True))
-    found = _regressions(world, test, codes, rngs[3]) | _shares(codes, twins, rngs[3])
+    found = _regressions(world, test, codes, resamples(test_samples, rngs[3]))
+    found |= _shares(codes, twins, resamples(2 * test_samples, rngs[3]))
     found["loss"] = (("encoder",), [*world.losses(model, test), untrained_loss])
     found["bottleneck"] = (("encoder",), [*sizes, size])
     return _describe(found, graph, row, c)
@@ -208,7 +206,7 @@ class _World:
         return [float(((each - target) ** 2).sum() / total) for each in predicted]
 
 
-def _regressions(world: _World, test: Any, codes: Sequence[Floats], rng: np.random.Generator) -> dict[str, Any]:
+def _regressions(world: _World, test: Any, codes: Sequence[Floats], weights: Floats) -> dict[str, Any]:
     """The variables of `RECOVERED` with their intervals, as (dims, values)."""
     half = test.samples // 2
     first, last = slice(0, half), slice(half, None)
@@ -229,21 +227,21 @@ def _regressions(world: _World, test: Any, codes: Sequence[Floats], rng: np.rand
     for name, by_regressor in fits.items():
         by_encoder = list(zip(*by_regressor, strict=True))
         values = [[fit.r2 for fit in row] for row in by_encoder]
-        bounds = [[fit.interval(rng, RESAMPLES) for fit in row] for row in by_encoder]
+        bounds = [[fit.interval(weights) for fit in row] for row in by_encoder]
         found[name] = (("encoder", "regressor"), values)
         found[f"{name}_ci"] = (("encoder", "regressor", "bound"), bounds)
     return found
 
 
-def _shares(codes: Sequence[Floats], twins: Sequence[Floats], rng: np.random.Generator) -> dict[str, Any]:
-    shares = [_share(code, twin, rng) for code, twin in zip(codes, twins, strict=True)]
+def _shares(codes: Sequence[Floats], twins: Sequence[Floats], weights: Floats) -> dict[str, Any]:
+    shares = [_share(code, twin, weights) for code, twin in zip(codes, twins, strict=True)]
     return {
         "share_of_c": (("encoder",), [value for value, _ in shares]),
         "share_of_c_ci": (("encoder", "bound"), [bounds for _, bounds in shares]),
     }
 
 
-def _share(code: Floats, twin: Floats, rng: np.random.Generator) -> tuple[float, tuple[float, float]]:
+def _share(code: Floats, twin: Floats, drawn: Floats) -> tuple[float, tuple[float, float]]:
     """tr Cov(code, twin) / tr Var, the denominator the mean of both variances; with a bootstrap interval over pairs."""
     n = len(code)
     products = np.stack([(code * twin).sum(1), 0.5 * ((code**2).sum(1) + (twin**2).sum(1))], axis=1)
@@ -256,7 +254,6 @@ def _share(code: Floats, twin: Floats, rng: np.random.Generator) -> tuple[float,
         return np.asarray(cov / var)
 
     even = np.full((1, n), 1.0 / n)
-    drawn = rng.multinomial(n, even[0], RESAMPLES) / n
     low, high = np.quantile(share(drawn), [0.025, 0.975])
     return float(share(even)[0]), (float(low), float(high))
 

@@ -34,14 +34,22 @@ class Fit:
         total = float(self.deviations.sum())
         return 1.0 - float(self.errors.sum()) / total if total > 0 else float("nan")
 
-    def interval(self, rng: np.random.Generator, resamples: int = 1000) -> tuple[float, float]:
-        """95 % bootstrap interval over test samples (the fitted regression is held fixed)."""
-        weights = rng.multinomial(len(self.errors), np.full(len(self.errors), 1.0 / len(self.errors)), resamples)
+    def interval(self, weights: Floats) -> tuple[float, float]:
+        """95 % bootstrap interval over test samples (the fitted regression is held fixed).
+
+        Args:
+            weights: from `resamples`; figures that share them are resampled together.
+        """
         total = weights @ self.deviations
         if not (total > 0).all():
             return float("nan"), float("nan")
         low, high = np.quantile(1.0 - (weights @ self.errors) / total, [0.025, 0.975])
         return float(low), float(high)
+
+
+def resamples(samples: int, rng: np.random.Generator, count: int = 1000) -> Floats:
+    """Bootstrap weights (count, samples): how often each resample draws each sample, over the number of samples."""
+    return np.asarray(rng.multinomial(samples, np.full(samples, 1.0 / samples), count) / samples)
 
 
 def regress(

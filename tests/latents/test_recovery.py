@@ -9,7 +9,7 @@ import torch
 from probekit.latents import GeneratingProcess, GraphError, LatentGraph, examples, recover, recover_many
 from probekit.latents.autoencoder import VectorAutoencoders
 from probekit.latents.recovery import _share, binary_tree
-from probekit.latents.regression import regress
+from probekit.latents.regression import regress, resamples
 
 QUICK = {"steps": 150, "samples": 1024, "test_samples": 200, "width": 32, "batch_size": 128}
 
@@ -59,7 +59,7 @@ def test_intervals_hold_the_value_and_shrink() -> None:
     widths = []
     for size in (50, 1000):
         (fit,) = regress(x[:2000], [y[:2000]], x[2000 : 2000 + size], [y[2000 : 2000 + size]], kernel=False)
-        low, high = fit.interval(rng())
+        low, high = fit.interval(resamples(size, rng()))
         assert low < fit.r2 < high
         widths.append(high - low)
     assert widths[1] < widths[0] / 3
@@ -67,13 +67,14 @@ def test_intervals_hold_the_value_and_shrink() -> None:
 
 def test_share_of_known_codes() -> None:
     kept, fresh = rng().standard_normal((1500, 2)), rng(1).standard_normal((2, 1500, 2))
-    same, interval = _share(kept, kept, rng())
+    weights = resamples(1500, rng())
+    same, interval = _share(kept, kept, weights)
     assert same == pytest.approx(1)
     assert interval == pytest.approx((1, 1))
-    half, interval = _share(kept + fresh[0], kept + fresh[1], rng())
+    half, interval = _share(kept + fresh[0], kept + fresh[1], weights)
     assert interval[0] < half < interval[1]
     assert half == pytest.approx(0.5, abs=0.08)
-    assert _share(fresh[0], fresh[1], rng())[0] == pytest.approx(0, abs=0.08)
+    assert _share(fresh[0], fresh[1], weights)[0] == pytest.approx(0, abs=0.08)
 
 
 def test_a_models_bottleneck_is_its_own() -> None:
