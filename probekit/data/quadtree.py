@@ -159,12 +159,17 @@ def to_images(draw: Draw, settings: QuadtreeSettings) -> np.ndarray:
     layout = draw.layout
     positions = layout.graph.at_height(0)
     (block,) = np.unique(layout.block[positions])  # the patches are alike, so they are computed together
-    grey = draw.blocks[block][layout.row[positions]] * settings.contrast  # (patches, n, patch² x 3)
-    grey += MIDDLE + 0.5  # the half makes the cut below a rounding
-    np.clip(grey, 0, 255, out=grey)
-    n, grid, patch = grey.shape[1], settings.grid, settings.patch
-    tiles = grey.astype(np.uint8).reshape(grid, grid, n, patch, patch, 3)
-    return tiles.transpose(2, 0, 3, 1, 4, 5).reshape(n, settings.size, settings.size, 3)
+    values, order = draw.blocks[block], layout.row[positions]  # (patches, n, patch² x 3)
+    n, grid, patch = values.shape[1], settings.grid, settings.patch
+    images = np.empty((n, grid, patch, grid, patch, 3), dtype=np.uint8)
+    for row in range(grid):  # a row of patches at a time stays in the processor's cache
+        grey = values[order[row * grid : (row + 1) * grid]]
+        grey *= settings.contrast
+        grey += MIDDLE + 0.5  # the half makes the cut below a rounding
+        np.clip(grey, 0, 255, out=grey)
+        tiles = grey.astype(np.uint8).reshape(grid, n, patch, patch, 3)
+        images[:, row] = tiles.transpose(1, 2, 0, 3, 4)
+    return images.reshape(n, settings.size, settings.size, 3)
 
 
 def to_observables(images: np.ndarray, settings: QuadtreeSettings) -> np.ndarray:
