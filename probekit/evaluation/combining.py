@@ -23,18 +23,24 @@ LABELS: dict[str, Any] = {"u": 0, "b": False, "i": -1}
 """What stands where there is nothing, by kind of dtype; NaN for floats, "" for texts."""
 
 
-def fill_of(array: xr.DataArray) -> Any:
-    kind = array.dtype.kind
-    return LABELS.get(kind, "" if kind in "UOS" else np.nan)
+def fill_of(dtype: np.dtype[Any]) -> Any:
+    return LABELS.get(dtype.kind, "" if dtype.kind in "UOS" else np.nan)
 
 
-def union(parts: Sequence[xr.Dataset], dim: Hashable) -> Any:
-    """Labels of a dim over all parts: numbers sorted, texts as first seen; a bare length where it has none."""
+def merged_labels(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Labels of a dim over several arrays: numbers sorted, texts as first seen."""
+    if all(np.array_equal(parts[0], other) for other in parts[1:]):
+        return np.asarray(parts[0])
+    values = np.concatenate(parts)
+    return np.unique(values) if values.dtype.kind in "iuf" else np.array(list(dict.fromkeys(values.tolist())))
+
+
+def union(parts: Sequence[xr.Dataset], dim: Hashable) -> np.ndarray:
+    """Labels of a dim over all parts; a bare count where it has none."""
     labelled = [part.coords[dim].values for part in parts if dim in part.dims and dim in part.coords]
     if not labelled:
         return np.arange(max(part.sizes[dim] for part in parts if dim in part.dims))
-    values = np.concatenate([np.asarray(one) for one in labelled])
-    return np.unique(values) if values.dtype.kind in "iuf" else np.array(list(dict.fromkeys(values.tolist())))
+    return merged_labels(labelled)
 
 
 def aligned(array: xr.DataArray, labels: dict[Hashable, Any]) -> xr.DataArray:
@@ -43,7 +49,7 @@ def aligned(array: xr.DataArray, labels: dict[Hashable, Any]) -> xr.DataArray:
     bare = [dim for dim in wanted if dim not in array.coords]
     array = array.assign_coords({dim: np.arange(array.sizes[dim]) for dim in bare})
     if any(not np.array_equal(array.coords[dim].values, wanted[dim]) for dim in wanted):
-        array = array.reindex(wanted, fill_value=fill_of(array))
+        array = array.reindex(wanted, fill_value=fill_of(array.dtype))
     return array.drop_vars(bare)
 
 
@@ -92,7 +98,7 @@ def _stacked(name: str, parts: Sequence[xr.Dataset], dim: str, labels: dict[Hash
             pieces.append(piece.values)
         else:
             shape = tuple(part.sizes[dim] if other == dim else len(labels[other]) for other in template.dims)
-            pieces.append(np.full(shape, fill_of(template), dtype=template.dtype))
+            pieces.append(np.full(shape, fill_of(template.dtype), dtype=template.dtype))
     values = np.concatenate(pieces, axis=template.dims.index(dim))
     return xr.DataArray(values, dims=template.dims, coords={o: labels[o] for o in others if o in template.coords})
 
@@ -113,7 +119,7 @@ def _missing(array: xr.DataArray) -> xr.DataArray:
     """Where there is nothing: NaN, an empty text, or for pictures and labels a whole image set of fill values."""
     if array.dtype.kind == "f":
         return array.isnull()
-    empty = array == fill_of(array)
+    empty = array == fill_of(array.dtype)
     return empty.all([dim for dim in array.dims if dim != "data"]) if array.dtype.kind in "iub" else empty
 
 

@@ -11,22 +11,66 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from probekit import cache
+from probekit.evaluation import combining
 
-Arrays = dict[str, xr.DataArray]
+
+class Plain(NamedTuple):
+    """A labelled array without xarray's machinery, which would take most of a call that finds everything."""
+
+    dims: tuple[str, ...]
+    coords: dict[str, np.ndarray]
+    values: np.ndarray
+    attrs: dict[str, Any]
+
+    @classmethod
+    def of(cls, array: xr.DataArray) -> Plain:
+        dims = tuple(str(dim) for dim in array.dims)
+        return cls(
+            dims, {dim: array.coords[dim].values for dim in dims if dim in array.coords}, array.values, array.attrs
+        )
+
+    def on(self, labels: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The values on these labels of its dims, filled where it has nothing; a dim without labels is counted."""
+        own = [self.coords.get(dim, np.arange(size)) for dim, size in zip(self.dims, self.values.shape, strict=True)]
+        if all(np.array_equal(ours, labels[dim]) for ours, dim in zip(own, self.dims, strict=True)):
+            return self.values
+        shape = [len(labels[dim]) for dim in self.dims]
+        out = np.full(shape, combining.fill_of(self.values.dtype), dtype=self.values.dtype)
+        where = [{label: place for place, label in enumerate(labels[dim].tolist())} for dim in self.dims]
+        places = [[table[label] for label in ours.tolist()] for table, ours in zip(where, own, strict=True)]
+        out[np.ix_(*places)] = self.values
+        return out
 
 
-def save(file: Path, arrays: Mapping[str, xr.DataArray], reasons: Mapping[str, str], facts: Mapping[str, Any]) -> None:
+Arrays = dict[str, Plain]
+
+
+def labels_of(arrays: Mapping[str, Plain]) -> tuple[dict[str, np.ndarray], set[str]]:
+    """Dim -> labels over all arrays (numbers sorted, texts as first seen, a count where there are none); and which of
+    the dims have labels."""
+    found: dict[str, list[np.ndarray]] = {}
+    sizes: dict[str, int] = {}
+    for array in arrays.values():
+        for dim, size in zip(array.dims, array.values.shape, strict=True):
+            sizes[dim] = max(size, sizes.get(dim, 0))
+            if dim in array.coords:
+                found.setdefault(dim, []).append(array.coords[dim])
+    named = {dim: combining.merged_labels(parts) for dim, parts in found.items()}
+    return {dim: named.get(dim, np.arange(size)) for dim, size in sizes.items()}, set(named)
+
+
+def save(file: Path, arrays: Arrays, reasons: Mapping[str, str], facts: Mapping[str, Any]) -> None:
     """Write a probe's arrays; a failure is a warning, since the caller has the numbers."""
     described = {
         name: {
             "dims": list(array.dims),
-            "coords": {str(dim): array.coords[dim].values.tolist() for dim in array.dims if dim in array.coords},
+            "coords": {dim: labels.tolist() for dim, labels in array.coords.items()},
             "attrs": array.attrs,
         }
         for name, array in arrays.items()
@@ -34,14 +78,12 @@ def save(file: Path, arrays: Mapping[str, xr.DataArray], reasons: Mapping[str, s
     text = json.dumps({"arrays": described, "reasons": dict(reasons), "facts": facts})
     try:
         with cache.written_whole(file) as part, open(part, "wb") as handle:
-            np.savez(
-                handle, description=np.array(text), **{f"array_{name}": array.values for name, array in arrays.items()}
-            )
+            values = {f"array_{name}": array.values for name, array in arrays.items()}
+            np.savez(handle, description=np.array(text), **values)
     except OSError as error:
         warnings.warn(
             f"The result cannot be kept in {file.parent} ({error.strerror or error}); it is in the returned dataset "
-            f"only, and the "
-            "next call will compute it again. Point PROBEKIT_CACHE at a folder with room to avoid that.",
+            "only, and the next call will compute it again. Point PROBEKIT_CACHE at a folder with room to avoid that.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -53,7 +95,12 @@ def load(file: Path) -> tuple[Arrays, dict[str, str]] | None:
         with np.load(file, allow_pickle=False) as stored:
             description = json.loads(str(stored["description"]))
             arrays = {
-                name: xr.DataArray(stored[f"array_{name}"], dims=one["dims"], coords=one["coords"], attrs=one["attrs"])
+                name: Plain(
+                    tuple(one["dims"]),
+                    {dim: np.array(labels) for dim, labels in one["coords"].items()},
+                    stored[f"array_{name}"],
+                    one["attrs"],
+                )
                 for name, one in description["arrays"].items()
             }
             return arrays, description["reasons"]

@@ -22,7 +22,7 @@ from probekit.collect import Counts, Frame, Measurements, Sets, Settings
 from probekit.collect.measurements import LIMITS, NEEDS
 from probekit.data import SPLITS
 from probekit.errors import ProbeError
-from probekit.evaluation import combining, results, theory
+from probekit.evaluation import results, theory
 from probekit.probes import Probe
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Tile:
                 attrs["images"] = self.sets.any.fingerprint
                 attrs["precision"] = self.frame.settings.precision
                 attrs["options"] = json.dumps(changed, sort_keys=True)
-        return found
+        return {key: results.Plain.of(array) for key, array in found.items()}
 
     def splits(self, probe: Probe) -> list[str]:
         """The splits that a probe looks at; no other is opened for it."""
@@ -174,19 +174,15 @@ class Tile:
     def dataset(self, arrays: results.Arrays) -> xr.Dataset:
         """The labelled dataset of this tile."""
         name, data = self.frame.checkpoint.name, self.sets.name
-        labelled = {}
         everything = {**arrays, **self.label(), **theory.beside(self.frame, self.sets)}
-        alone = [xr.Dataset({key: array}) for key, array in everything.items()]
-        labels = {
-            dim: combining.union(alone, dim) for dim in {dim for array in everything.values() for dim in array.dims}
-        }
+        labels, named = results.labels_of(everything)  # probes may cover fewer layers, levels or images than others
+        labelled = {}
         for key, array in everything.items():
-            attrs = array.attrs
-            array = combining.aligned(array, labels)  # probes may cover fewer layers, levels or images than others
-            array = array.expand_dims({"data": [data]} if key in SHARED else {"checkpoint": [name], "data": [data]})
-            array.attrs = attrs
-            labelled[key] = array
-        ds = xr.Dataset(labelled, coords={"checkpoint": [name], "data": [data]})
+            lead = ("data",) if key in SHARED else ("checkpoint", "data")
+            values = array.on(labels)
+            labelled[key] = (lead + array.dims, values.reshape((1,) * len(lead) + values.shape), array.attrs)
+        coords = {dim: labels[dim] for dim in labels if dim in named}
+        ds = xr.Dataset(labelled, coords={"checkpoint": [name], "data": [data], **coords})
         ds = ds.assign_coords(self.coordinates(ds))
         ds.attrs["not_applicable"] = json.dumps({name: self.reasons} if self.reasons else {})
         return ds
@@ -197,10 +193,10 @@ class Tile:
         test = self.sets["test"]
         attrs = {"long_name": "Class of the test image", "classes": list(test.classes)}
         rows = self.sets.size("test")
-        out = {"label": xr.DataArray(test.labels[:rows], dims=("image",), attrs=attrs)}
+        out = {"label": results.Plain(("image",), {}, np.asarray(test.labels[:rows]), attrs)}
         if test.groups is not None:
             attrs = {"long_name": "Group of the test image: what intervals resample; -1 where images are independent"}
-            out["group"] = xr.DataArray(np.asarray(test.groups[:rows], dtype=np.int64), dims=("image",), attrs=attrs)
+            out["group"] = results.Plain(("image",), {}, np.asarray(test.groups[:rows], dtype=np.int64), attrs)
         return out
 
     def coordinates(self, ds: xr.Dataset) -> dict[str, Any]:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
-import xarray as xr
-
 from probekit.collect import Frame, Sets
 from probekit.errors import MaskError
-from probekit.evaluation.results import Arrays
+from probekit.evaluation.results import Arrays, Plain
 from probekit.latents import LatentGraph, expected_levels
 
 MASKS = 1000
@@ -42,12 +39,12 @@ def beside(frame: Frame, sets: Sets) -> Arrays:
 
 
 @lru_cache(maxsize=256)
-def _expected(height: int, leaf: int, ratio: float, patch_size: int) -> tuple[tuple[str, xr.DataArray], ...]:
+def _expected(height: int, leaf: int, ratio: float, patch_size: int) -> tuple[tuple[str, Plain], ...]:
     graph = LatentGraph.quadtree(height)
     found = expected_levels(graph, [ratio], [patch_size], n_masks=MASKS, observable_size=leaf)
     out = []
     for name, ours in NAMES.items():
         array = found[name].isel(mask_ratio=0, patch_size=0, drop=True)
-        coords = {dim: array[dim].values for dim in array.dims}
-        out.append((ours, xr.DataArray(np.asarray(array), dims=array.dims, coords=coords, attrs=array.attrs)))
+        attrs = {key: value for key, value in array.attrs.items() if isinstance(value, str | int | float)}
+        out.append((ours, Plain.of(array)._replace(attrs=attrs)))
     return tuple(out)

@@ -1,6 +1,4 @@
-"""Pictures of where [CLS] and a token on the object look in the last block (the paper's Figures 6 and 7), and
-rollout.
-"""
+"""Maps of where [CLS] and a token on the object look in the last block, and attention rollout."""
 
 from __future__ import annotations
 

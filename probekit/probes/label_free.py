@@ -1,6 +1,4 @@
-"""Measures of the features that need no labels: effective rank, spectrum decay, LiDAR, Fourier amplitudes, CKA of
-layers.
-"""
+"""Measures that need no labels: effective rank, spectrum decay, LiDAR, Fourier amplitudes, CKA of layers."""
 
 from __future__ import annotations
 

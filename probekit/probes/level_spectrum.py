@@ -1,6 +1,4 @@
-"""Which level of the generating process the features follow: shares of their variance by height, and the mean
-height.
-"""
+"""Which level of the generating process features follow: shares of variance by height, mean height."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""How well low-level properties of the image are read linearly: mean colour, contrast, edge orientation, local
-texture.
-"""
+"""How well mean colour, contrast, edge orientation and local texture are read linearly."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""How close reconstructions come to the image: structure (SSIM, FSIM) and pixels (PSNR, MSE), without and with a
-mask.
-"""
+"""How close reconstructions come in structure (SSIM, FSIM) and pixels (PSNR, MSE), without and with masks."""
 
 from __future__ import annotations
 

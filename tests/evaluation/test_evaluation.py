@@ -51,8 +51,8 @@ def test_a_valid_dataset_that_survives_the_disk(tmp_path) -> None:
     assert ds.example_reconstruction.dtype == np.uint8
     assert set(schema.not_applicable(ds)["model"]) == {"fsim", "masked_fsim"}
     xr.testing.assert_identical(schema.read(schema.write(ds, tmp_path / "r.nc")), ds)
-    ds.drop_attrs(deep=False).to_zarr(tmp_path / "r.zarr", consolidated=False)
-    xr.testing.assert_equal(xr.open_zarr(tmp_path / "r.zarr", consolidated=False).load(), ds)
+    ds.to_zarr(tmp_path / "r.zarr", consolidated=False, zarr_format=2)  # version 3 has no standard for texts yet
+    xr.testing.assert_identical(xr.open_zarr(tmp_path / "r.zarr", consolidated=False).load(), ds)
 
 
 def test_a_second_call_makes_no_forward_and_gives_the_same(forwards) -> None:
