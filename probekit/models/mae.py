@@ -400,5 +400,6 @@ def num_heads(encoder: VisionTransformer) -> int:
 
 
 def epsilon(encoder: VisionTransformer) -> float:
-    """The layer norms' epsilon."""
-    return float(next(module.eps for module in encoder.modules() if isinstance(module, nn.LayerNorm)))
+    """The epsilon of the blocks' norms (layer norms, or RMS norms)."""
+    found = (getattr(module, "eps", None) for module in encoder.blocks.modules())
+    return float(next(eps for eps in found if eps is not None))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors.torch import save_file
-from timm.layers import RmsNorm
+from timm.layers import RmsNorm, SwiGLU
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -178,7 +178,7 @@ def spec_of(encoder: VisionTransformer) -> EncoderSpec:
     """The specification of an encoder that exists; CheckpointError if one of its parts has no name here."""
     block = encoder.blocks[0]
     norm, mlp = block.norm1, block.mlp
-    first = mlp.fc1_g if hasattr(mlp, "fc1_g") else mlp.fc1
+    first = mlp.fc1_g if isinstance(mlp, SwiGLU) else mlp.fc1
     kinds = {"Mlp": "mlp", "GluMlp": "swiglu_packed", "SwiGLU": "swiglu"}
     activations = {
         "GELU": "gelu",

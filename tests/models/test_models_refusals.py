@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import RmsNorm, SwiGLUPacked
 from torch import nn
 
 from probekit.errors import CheckpointError
@@ -335,6 +336,9 @@ def test_sources_of_no_kind(tmp_path) -> None:
         ({"img_size": (32, 48)}, "images of 32 x 48 pixels, which are not square"),
         ({"init_values": 0.1}, "layer scale"),
         ({"pre_norm": True}, "a norm before the blocks"),
+        ({"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU}, "MLPs of kind swiglu_packed"),
+        ({"act_layer": "quick_gelu"}, "quick_gelu activations"),
+        ({"norm_layer": RmsNorm, "qk_norm": True}, "query and key norms, RMS norms"),
     ],
 )
 def test_what_transformers_cannot_hold_ours_can(options, message, random_weights, tmp_path) -> None:
