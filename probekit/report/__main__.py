@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from probekit import report, schema
 from probekit.errors import ResultsError
+
+FILES = (".nc", ".cdf", ".h5", ".hdf5")
+"""Endings of a results file; anything else names a checkpoint."""
 
 
 def run(
@@ -39,12 +43,14 @@ def run(
         folder = Path(target).parent
         if not folder.is_dir():
             raise ResultsError(f"{target} cannot be written: there is no folder {folder}. Create it first.")
-    if len(sources) == 1 and (sources[0].endswith(".nc") or Path(sources[0]).suffix in (".h5", ".hdf5", ".cdf")):
-        ds, written = schema.read(sources[0]), []
-    else:
-        ds = measure(sources, data, suite, settings)
-        written = [schema.write(ds, results)]
-    written.append(report.write(ds, output, script=bundle()))
+    with ThreadPoolExecutor(1) as pool:  # the script comes from elsewhere than the numbers: fetch both at once
+        script = pool.submit(bundle)
+        if len(sources) == 1 and Path(sources[0]).suffix in FILES:
+            ds, written = schema.read(sources[0]), []
+        else:
+            ds = measure(sources, data, suite, settings)
+            written = [schema.write(ds, results)]
+        written.append(report.write(ds, output, script=script.result()))
     if figures is not None:
         written += report.export(ds, figures)
     show(ds, written, Path(figures) if figures is not None else None)

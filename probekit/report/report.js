@@ -23,7 +23,7 @@
     for (const place of document.querySelectorAll("[data-chart]")) {
       try {
         const drawn = await window.vegaEmbed(place, specs[place.dataset.chart], { actions: false, renderer: "svg" });
-        drawn.view.logLevel(window.vega.Error); // a chart may run empty when checkpoints are switched off
+        drawn.view.logLevel(1); // errors only: a chart may well run empty when checkpoints are switched off
         views.set(place.dataset.chart, drawn.view);
       } catch (error) {
         place.replaceChildren(element("p", `This chart could not be drawn: ${error.message}`, { class: "failed" }));
