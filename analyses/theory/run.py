@@ -3,6 +3,7 @@
     python analyses/theory/run.py              # both; recovery takes most of the time
     python analyses/theory/run.py levels       # (a) alone, seconds
     python analyses/theory/run.py recovery     # (b) alone
+    python analyses/theory/run.py gather       # recovery.nc from the parts that are there
 
 Recovery goes on where it stopped: each graph's and kind's result is kept in `parts/` until all are there.
 """
@@ -50,21 +51,37 @@ def levels() -> xr.Dataset:
     return both.assign_coords(family=["quadtree", "random"], strategy=["random", "block", "structure"])
 
 
-def recovery(parts: Path) -> xr.Dataset:
-    """Theorem 2 over four kinds of mask on each of several graphs."""
-    worlds = examples(GRAPHS)
-    names, found = [], []
-    for world in worlds:
+def recovery(parts: Path) -> None:
+    """Theorem 2 over four kinds of mask on each of several graphs: one file each in `parts`."""
+    for world in examples(GRAPHS):
         for kind, hidden in world.masks.items():
-            part = parts / f"{world.name}-{kind}.nc"
+            part = parts / f"{world.name}_{kind}.nc"
             if not part.exists():
                 with written_whole(part) as path:
                     recover(world.process, hidden).to_netcdf(path, engine="h5netcdf")
                 print(part.stem, flush=True)
-            found.append(xr.load_dataset(part, engine="h5netcdf"))
-            names.append((world.name, kind))
+
+
+def gather(parts: Path) -> xr.Dataset:
+    """The parts that are there, along `mask`, with the coordinates `graph` and `kind`."""
+    files = sorted(parts.glob("*.nc"))
+    found = [xr.load_dataset(part, engine="h5netcdf") for part in files]
+    graphs, kinds = zip(*(part.stem.split("_") for part in files), strict=True)
     ds = xr.concat(found, "mask", combine_attrs="drop_conflicts", coords="minimal", compat="override", join="exact")
-    return ds.assign_coords(graph=("mask", [name for name, _ in names]), kind=("mask", [kind for _, kind in names]))
+    return ds.assign_coords(graph=("mask", list(graphs)), kind=("mask", list(kinds)))
+
+
+def report(ds: xr.Dataset) -> None:
+    """Means over masks and what they say of Theorem 2."""
+    names = ["c_from_code", "own_from_code", "code_from_c", "share_of_c", "specific_from_code", "loss"]
+    found = ds[names].sel(regressor="nonlinear").where(ds.c_dim > 0)
+    print(f"{ds.sizes['mask']} masks, {int((ds.c_dim == 0).sum())} with an empty c; means over masks, nonlinear")
+    print(found.mean("mask").to_dataframe()[names].round(3).to_string())
+    matched = found.sel(encoder="matched").assign(c_dim=ds.c_dim, c_height=ds.c_height)
+    print(matched.groupby("kind").mean().to_dataframe()[["c_dim", "c_height", *names]].round(3).to_string())
+    linear = ds.c_from_code.sel(regressor="linear", encoder="matched").mean().item()
+    low, high = matched.c_from_code.min().item(), matched.c_from_code.max().item()
+    print(f"c from code, matched: linear mean {linear:.3f}; nonlinear from {low:.3f} to {high:.3f}")
 
 
 def main() -> None:
@@ -73,7 +90,11 @@ def main() -> None:
     if "levels" in asked:
         levels().astype("float32").to_netcdf(HERE / "levels.nc", engine="h5netcdf")
     if "recovery" in asked:
-        recovery(HERE / "parts").to_netcdf(HERE / "recovery.nc", engine="h5netcdf")
+        recovery(HERE / "parts")
+    if "recovery" in asked or "gather" in asked:
+        ds = gather(HERE / "parts")
+        ds.to_netcdf(HERE / "recovery.nc", engine="h5netcdf")
+        report(ds)
 
 
 if __name__ == "__main__":
