@@ -16,6 +16,7 @@ import torch
 
 from probekit import models, probes
 from probekit.collect import Frame, Measurements, Sets, Settings
+from probekit.collect.measurements import EXTRA, NEEDS
 from probekit.evaluation import SUITES
 
 
@@ -55,9 +56,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             measurements = Measurements(Frame(first, Settings()), sets, Path(folder))
             start = time.process_time()
-            for need in dict.fromkeys(need for name in plan.probes for need in probes.find(name).needs):
-                with timed(need):
-                    measurements.gather([need])
+            needs = dict.fromkeys(need for name in plan.probes for need in probes.find(name).needs)
+            with timed("the pass"):
+                measurements.gather([*(need for need in needs if need in NEEDS), "moments"])
+            for need in needs:
+                if need in EXTRA:
+                    with timed(f"extra: {need}"):
+                        measurements.gather([need])
             for name in plan.probes:
                 with timed(name):
                     probes.find(name).run(measurements, **probes.find(name).options)

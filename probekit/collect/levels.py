@@ -58,6 +58,7 @@ class PairTerms(Recorder):
     """
 
     name = "pairs"
+    version = 2
     whole = True
 
     def __init__(self, frame: Frame, source: Source, references: Mapping[tuple[int, str], Reference]) -> None:
@@ -107,8 +108,9 @@ def terms(blocks: Tensor) -> Tensor:
     height = len(blocks) - 1
     products = torch.einsum("grf,hrf->ghr", blocks, blocks)
     covariance = torch.stack([products[:h, h].mean(dim=0) for h in range(1, height + 1)])
-    squares = torch.stack([products[block, block] for block in range(height + 1)]).mean(dim=0)
-    return torch.stack([covariance, squares.expand(height, -1)])
+    squares = torch.stack([products[block, block] for block in range(height + 1)])
+    variance = torch.stack([(squares[:h].mean(dim=0) + squares[h]) / 2 for h in range(1, height + 1)])
+    return torch.stack([covariance, variance])
 
 
 def shared(store: Store) -> tuple[np.ndarray, np.ndarray]:

@@ -13,19 +13,19 @@ from probekit.errors import ResultsError
 from probekit.evaluation import combining
 
 
-def tile(checkpoint: str, data: str = "shapes", layers: int = 3, images: int = 4, **attrs) -> xr.Dataset:
+def tile(checkpoint: str, data: str = "shapes", layers: int = 3, rows: int = 4, **attrs) -> xr.Dataset:
     variable = schema.Variable(
         "accuracy", ("layer",), "Accuracy", "1", "higher", "a protocol", "a paper", interval="bootstrap over images"
     )
     rng = np.random.default_rng(len(checkpoint))
-    per_image = rng.random((layers, images)).astype(np.float32)
+    per_image = rng.random((layers, rows)).astype(np.float32)
     mean = per_image.mean(axis=1)
     arrays = variable.arrays(
         mean, np.stack([mean, mean], axis=-1), coords={"layer": range(layers)}, per_image=per_image
     )
     arrays["accuracy"].attrs |= {"version": 1, "options": "{}", **attrs}
     arrays = {key: array.expand_dims({"checkpoint": [checkpoint], "data": [data]}) for key, array in arrays.items()}
-    label = xr.DataArray(np.arange(images)[None], dims=("data", "image"), coords={"data": [data]})
+    label = xr.DataArray(np.arange(rows)[None], dims=("data", "image"), coords={"data": [data]})
     ds = xr.Dataset({**arrays, "label": label})
     return ds.assign_coords(
         {name: ("checkpoint", [np.nan]) for name in schema.CHECKPOINT_COORDS}
@@ -43,7 +43,7 @@ def test_shorter_checkpoints_have_nan_in_layers_they_lack() -> None:
 
 
 def test_values_are_kept_whatever_the_neighbours() -> None:
-    parts = [tile("a"), tile("bb", layers=5), tile("a", "photos", images=9)]
+    parts = [tile("a"), tile("bb", layers=5), tile("a", "photos", rows=9)]
     ds = combining.lined_up(parts)
     for part in parts:
         name, data = str(part.checkpoint.values[0]), str(part.data.values[0])
