@@ -440,3 +440,22 @@ def test_every_format_is_a_file_with_the_same_four_parts() -> None:
         assert callable(module.matches)
         assert callable(module.read)
         assert module.__doc__
+
+
+class Foreign(torch.nn.Module):
+    """A module of another project with MAE's names, such as facebookresearch/mae's own class."""
+
+    def __init__(self, model: MaskedAutoencoder) -> None:
+        super().__init__()
+        encoder, decoder = model.encoder, model.decoder
+        self.cls_token, self.pos_embed, self.patch_embed = encoder.cls_token, encoder.pos_embed, encoder.patch_embed
+        self.blocks, self.norm = encoder.blocks, encoder.norm
+        self.decoder_embed, self.mask_token = decoder.embed, decoder.mask_token
+        self.decoder_pos_embed = decoder.pos_embed
+        self.decoder_blocks, self.decoder_norm, self.decoder_pred = decoder.blocks, decoder.norm, decoder.pred
+
+
+def test_modules_of_other_projects_tell_their_heads(tiny, weights, images, hidden) -> None:
+    checkpoint = load(Foreign(tiny))
+    assert_mae(checkpoint, weights, images, hidden)
+    assert not any("guessed" in warning for warning in checkpoint.verdict.warnings)
