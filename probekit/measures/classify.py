@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probekit.errors import ProbeError, did_you_mean
-from probekit.measures.linear import Floats, Ints, Linear, Rows, checked_labels
+from probekit.measures.linear import Floats, Ints, Linear, Rows
 from probekit.measures.logistic import STRENGTHS, fit_logistic
 from probekit.measures.sgd import fit_dinov2_grid, fit_mae_lars
 
@@ -27,7 +27,8 @@ class LinearProbe:
 
     Args:
         logits: (test images, classes) of the chosen head.
-        model: all heads that were fitted.
+        model: all heads that were fitted. The sweep leaves out weak penalties that are well past the best one, so its
+            `settings` may be fewer than the strengths asked for.
         chosen: index of the chosen one in `model.settings`; of equally good ones the first (the strongest penalty).
         val_accuracy: (settings,).
         at_edge: the chosen setting is the first or last of several: the best one may lie outside the grid.
@@ -71,17 +72,19 @@ def linear_probe(
         raise ProbeError(f"No linear probe preset {preset!r}. {did_you_mean(preset, PRESETS)}")
     model: Linear
     if preset == "lbfgs-sweep":
-        model = fit_logistic(train, train_labels, classes=classes, strengths=strengths, device=device)
+        model = fit_logistic(
+            train, train_labels, classes=classes, strengths=strengths, validation=(val, val_labels), device=device
+        )
+        tried = sorted(strengths)
     elif preset == "mae-lars-90":
         model = fit_mae_lars(train, train_labels, classes=classes, seed=seed, device=device)
+        tried = list(model.settings)
     else:
         model = fit_dinov2_grid(train, train_labels, classes=classes, seed=seed, device=device)
-    checked = (
-        checked_labels(val_labels, val.shape[0], 1, "validation labels") if classes < 2 else np.asarray(val_labels)
-    )
-    accuracy = model.accuracies(val, checked.astype(np.int64))
+        tried = list(model.settings)
+    accuracy = model.accuracies(val, np.asarray(val_labels))
     chosen = int(accuracy.argmax())
-    at_edge = len(accuracy) > 1 and chosen in (0, len(accuracy) - 1)
+    at_edge = len(tried) > 1 and model.settings[chosen] in (tried[0], tried[-1])
     return LinearProbe(model.logits(test, chosen), model, chosen, accuracy, at_edge)
 
 

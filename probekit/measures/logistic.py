@@ -38,8 +38,8 @@ STATE_BYTES = 256 << 20
 """Most that the optimiser's state of a group may take."""
 LOGIT_BYTES = 4 << 20
 """Logits worked on at a time."""
-GROUP_COLUMNS = 32
-"""Columns (penalties x classes) from which a matrix product runs near full speed."""
+GROUP_COLUMNS = 16
+"""Columns (penalties x classes) from which a matrix product is no longer limited by reading the features."""
 HISTORY = 10
 """Corrections that L-BFGS remembers."""
 PATIENCE = 8
@@ -165,15 +165,18 @@ def residual_in_place(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class InverseHessian:
-    """L-BFGS: the last corrections of each member of a group, around the inverse of the averaged Hessian."""
+    """L-BFGS around the inverse of the averaged Hessian, in its compact form: a few batched products a direction.
+
+    With S and Y the last steps and changes of slope (as columns), H0 the base and g its scale, the inverse Hessian is
+    g H0 + [S, g H0 Y] [[R^-T (D + g Y'H0Y) R^-1, -R^-T], [-R^-1, 0]] [S, g H0 Y]', R the upper triangle of S'Y and D
+    its diagonal (Byrd, Nocedal and Schnabel, 1994). Slots without a correction are zero, with 1 on R's diagonal.
+    """
 
     def __init__(self, curvature: Curvature, penalties: Tensor, size: tuple[int, int]) -> None:
         group = len(penalties)
         self.penalties = penalties
-        self.steps = torch.zeros(HISTORY, group, *size, dtype=torch.float64, device=penalties.device)
-        self.changes = torch.zeros_like(self.steps)
-        self.inverse = torch.zeros(HISTORY, group, dtype=torch.float64, device=penalties.device)
-        """1 / (step · change), 0 where there is no correction yet."""
+        self.steps = torch.zeros(group, HISTORY, *size, dtype=torch.float64, device=penalties.device)
+        self.changes, self.moved = torch.zeros_like(self.steps), torch.zeros_like(self.steps)
         self.refresh(curvature)
 
     def refresh(self, curvature: Curvature) -> None:
@@ -182,40 +185,44 @@ class InverseHessian:
         sizes = curvature.sizes[:, None, None]
         self.factor = torch.linalg.cholesky(sizes * curvature.shape + self.penalties[:, None, None] * eye)
         self.bias_curvature = sizes
+        group, history, rows, columns = self.changes.shape
+        moved = self.base(self.changes.transpose(1, 2).reshape(group, rows, history * columns))
+        self.moved = moved.view(group, rows, history, columns).transpose(1, 2).contiguous()
 
     def base(self, vector: Tensor) -> Tensor:
         """The inverse of averaged Hessian and penalty, applied to (group, d + 1, columns)."""
         weights = torch.cholesky_solve(vector[:, :-1], self.factor)
         return torch.cat([weights, vector[:, -1:] / self.bias_curvature], dim=1)
 
-    def add(self, members: Tensor, step: Tensor, change: Tensor) -> None:
-        """Remember corrections of some members; those without positive curvature (rounding) are left out."""
-        product = dot(step, change)
-        good = product > 1e-14 * dot(change, change)
-        members, step, change, product = members[good], step[good], change[good], product[good]
-        for store, new in ((self.steps, step), (self.changes, change), (self.inverse, 1 / product)):
-            store[:, members] = torch.cat([store[1:, members], new[None]])
+    def add(self, accepted: Tensor, step: Tensor, change: Tensor) -> None:
+        """Remember corrections of members that accepted; those without positive curvature (rounding) are left out."""
+        good = accepted & (dot(step, change) > 1e-14 * dot(change, change))
+        moved = self.base(change)
+        for name, new in (("steps", step), ("changes", change), ("moved", moved)):
+            store = getattr(self, name)
+            rolled = torch.cat([store[:, 1:], new[:, None]], dim=1)
+            setattr(self, name, rolled if bool(good.all()) else torch.where(spread(good)[..., None], rolled, store))
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Minus the approximate inverse Hessian times the gradient, (group, d + 1, classes)."""
-        rest, factors = gradient.clone(), []
-        for i in reversed(range(HISTORY)):
-            factors.append(self.inverse[i] * dot(self.steps[i], rest))
-            rest -= spread(factors[-1]) * self.changes[i]
-        last = self.changes[-1]
-        rest, moved = self.base(torch.cat([rest, last], dim=2)).split(rest.shape[2], dim=2)  # type: ignore[no-untyped-call]
-        # The base is scaled to be right along the last correction; as it is where there is none.
-        scale = 1 / (self.inverse[-1] * dot(last, moved))
-        rest = rest * spread(torch.where(self.inverse[-1] > 0, scale, torch.ones_like(scale)))
-        for i in range(HISTORY):
-            rest += spread(factors[HISTORY - 1 - i] - self.inverse[i] * dot(self.changes[i], rest)) * self.steps[i]
-        return torch.neg(rest)
+        steps, changes, moved = (x.flatten(2) for x in (self.steps, self.changes, self.moved))
+        slope = gradient.flatten(1)[..., None]
+        products = steps @ changes.transpose(1, 2)
+        diagonal = products.diagonal(dim1=1, dim2=2)
+        inner = changes @ moved.transpose(1, 2)
+        latest = inner[:, -1, -1]
+        scale = torch.where(latest > 0, diagonal[:, -1] / latest.clamp(min=1e-300), torch.ones_like(latest))
+        upper = products.triu() + torch.diag_embed((diagonal == 0).to(products.dtype))
+        along = torch.linalg.solve_triangular(upper, steps @ slope, upper=True)
+        middle = torch.diag_embed(diagonal) @ along + spread(scale) * (inner @ along - moved @ slope)
+        first = torch.linalg.solve_triangular(upper.transpose(1, 2), middle, upper=False)
+        weighted = steps.transpose(1, 2) @ first - spread(scale) * (moved.transpose(1, 2) @ along)
+        return torch.neg(spread(scale) * self.base(gradient) + weighted.view_as(gradient))
 
     def keep(self, members: Tensor) -> None:
         """Forget all but these members."""
-        self.steps, self.changes, self.inverse = (x[:, members] for x in (self.steps, self.changes, self.inverse))
-        self.penalties, self.factor = self.penalties[members], self.factor[members]
-        self.bias_curvature = self.bias_curvature[members]
+        for name in ("steps", "changes", "moved", "penalties", "factor", "bias_curvature"):
+            setattr(self, name, getattr(self, name)[members])
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -252,8 +259,7 @@ class Descent:
         value, slope = self.problem.evaluate(trial, self.penalties)
         drop = self.length * self.descent
         accepted = value <= self.value + SUFFICIENT * drop + ROUNDING * self.value.abs()
-        members = accepted.nonzero()[:, 0]
-        self.inverse.add(members, (trial - self.point)[members], (slope - self.slope)[members])
+        self.inverse.add(accepted, trial - self.point, slope - self.slope)
         gained = self.value - value
         # The minimum of the parabola through both values and the slope, kept between a tenth and a half.
         shorter = (-0.5 * drop / (-gained - drop)).nan_to_num(0.1).clamp(0.1, 0.5) * self.length
@@ -313,7 +319,7 @@ def minimise(
 
 def group_size(dims: int, classes: int) -> int:
     """Penalties solved together: enough columns for a fast product, few enough for the optimiser's state."""
-    member = 8 * ((2 * HISTORY + 8) * (dims + 1) * classes + 2 * dims**2)
+    member = 8 * ((4 * HISTORY + 8) * (dims + 1) * classes + 2 * dims**2)
     return max(1, min(STATE_BYTES // member, -(-GROUP_COLUMNS // classes)))
 
 
@@ -325,6 +331,7 @@ def fit_logistic(
     strengths: Sequence[float] = STRENGTHS,
     tolerance: float = 1e-8,
     max_iterations: int = 1000,
+    validation: tuple[Rows, NDArray[Any]] | None = None,
     device: str = "cpu",
 ) -> LogisticPath:
     """Multinomial logistic regression with L2 penalty, for every strength.
@@ -337,6 +344,8 @@ def fit_logistic(
         tolerance: relative decrease of the objective that is no longer worth a step. The default lets no test image
             change its class when images come in another order, and costs a third more steps than 1e-6.
         max_iterations: evaluations of loss and gradient per group; who has not converged by then is marked so.
+        validation: features and labels to stop the path by: strengths are left out, and so missing from `settings`,
+            once two running have been worse by two standard errors than the best (see `hopeless`).
         device: where to compute.
 
     Raises:
@@ -353,12 +362,33 @@ def fit_logistic(
     last = torch.zeros(1, dims + 1, classes, dtype=torch.float64, device=problem.device)
     curvature = problem.curvature(last)
     found: list[tuple[Tensor, ...]] = []
+    accuracies: list[float] = []
     for group in torch.split(penalties, group_size(dims, classes)):
         start = last.expand(len(group), -1, -1).clone()
         curvature = Curvature(curvature.shape, curvature.sizes[-1:].expand(len(group)))
         result, curvature = minimise(problem, group, start, curvature, tolerance, max_iterations)
         last = result[0][-1:]
         found.append(result)
-    back = torch.from_numpy(np.argsort(order)).to(problem.device)
-    points, *rest = (torch.cat(column)[back].cpu().numpy() for column in zip(*found, strict=True))
-    return LogisticPath(problem.standardise, points[:, :-1], points[:, -1], tuple(map(float, strengths)), *rest)
+        if validation is not None:
+            points = result[0].cpu().numpy()
+            heads = Linear(problem.standardise, points[:, :-1], points[:, -1], ())
+            accuracies += heads.accuracies(validation[0], np.asarray(validation[1])).tolist()
+            if hopeless(accuracies, validation[0].shape[0]):
+                break
+    points, *rest = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
+    solved = order[: len(points)]  # strongest penalties first; given back in the order they were asked for
+    back = np.argsort(solved)
+    settings = tuple(float(strengths[i]) for i in np.sort(solved))
+    return LogisticPath(
+        problem.standardise, points[back, :-1], points[back, -1], settings, *(column[back] for column in rest)
+    )
+
+
+def hopeless(accuracies: Sequence[float], n: int) -> bool:
+    """Whether the last two of accuracies on n images are both worse than the best by two of its standard errors.
+
+    Accuracy along the path rises and falls once, but for noise: what is as far behind twice running is past its best.
+    """
+    best = max(accuracies)
+    bound = best - 2 * (best * (1 - best) / n) ** 0.5
+    return len(accuracies) > 2 and max(accuracies[-2:]) < bound

@@ -71,6 +71,26 @@ def test_features_on_disk_and_in_memory_give_the_same(tmp_path: Path, monkeypatc
     assert read.objective[0] == pytest.approx(kept.objective[0], rel=1e-6)
 
 
+def test_the_path_stops_where_validation_gives_up_hope() -> None:
+    features, labels = data(60, 40)
+    val = data(1500, 40, seed=1)
+    whole = logistic.fit_logistic(features, labels, classes=CLASSES, strengths=logistic.STRENGTHS)
+    path = logistic.fit_logistic(features, labels, classes=CLASSES, validation=val)
+    assert path.settings == whole.settings[: len(path.settings)]
+    assert path.accuracies(*val).max() == pytest.approx(whole.accuracies(*val).max(), abs=0.002)
+    assert logistic.hopeless([0.5, 0.9, 0.8, 0.8], 1000)
+    assert not logistic.hopeless([0.5, 0.9, 0.8, 0.89], 1000)
+    assert not logistic.hopeless([0.5, 0.9, 0.8, 0.8], 20)
+
+
+def test_order_of_strengths_is_kept() -> None:
+    features, labels = data(100, 5)
+    path = logistic.fit_logistic(features, labels, classes=CLASSES, strengths=[1.0, 1e-3, 0.1])
+    assert path.settings == (1.0, 1e-3, 0.1)
+    alone = logistic.fit_logistic(features, labels, classes=CLASSES, strengths=[1e-3])
+    assert path.objective[1] == pytest.approx(alone.objective[0], rel=1e-6)
+
+
 def test_order_of_images_does_not_matter() -> None:
     features, labels = data()
     test, test_labels = data(1000, seed=1)
