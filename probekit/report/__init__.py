@@ -1,8 +1,8 @@
 """Results in, one HTML file out. Only `probekit.schema` is imported, so a report is drawn without torch.
 
 The way of the numbers: `results` reads the dataset into plain rows, `statistics` says what they separate, `sentences`
-puts that into words, the `figures_*` modules turn rows into Altair charts, `tables` into tables, `pictures` into PNG,
-and `page` lays them out with the template. `exporting` writes the same figures and tables as files. Nothing here
+puts that into words, the `figures_*` modules turn rows into Vega-Lite charts, `tables` into tables, `pictures` into
+PNG, and `page` lays them out with the template. `exporting` writes the same figures and tables as files. Nothing here
 measures anything.
 """
 

@@ -169,16 +169,26 @@ def binding(results: Results, headline: Headline | None) -> Figure | None:
     if not panels:
         return None
     text = (
-        "Each mark is a checkpoint with its interval, coloured by ratio and shaped by patch size. Rank "
-        "correlations are over checkpoints."
+        "Each mark is a checkpoint with its interval, coloured by ratio and shaped by patch size. "
+        "Rank correlations are over checkpoints."
     )
-    return Figure("theory-binding", "Measured level against what the masks ask for", panels, text, columns=2)
+    legend = colouring(results, panels[0].rows, "ratio").legend()
+    legend += [
+        (f"{sign} {patch:g} px", "transparent") for patch, (_, sign) in zip(headline.patches, SHAPES, strict=False)
+    ]
+    return Figure("theory-binding", "Measured level against what the masks ask for", panels, text, legend, columns=2)
+
+
+SHAPES = (
+    ("circle", "●"), ("square", "■"), ("triangle-up", "▲"), ("diamond", "◆"), ("cross", "✚"), ("triangle-down", "▼"),
+)  # fmt: skip
+"""Marks of patch sizes, and the same as text."""
 
 
 def scatter(results: Results, headline: Headline, rows: list[Row], title: str) -> Panel:
     looks = {"title": results.axis_title(headline.name), "scale": {"domain": domain(rows), "zero": False}}
     x = channel("expected:Q", title=title, scale={"zero": False, "padding": 14}, axis={"tickCount": 6})
-    shapes = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down"]
+    shapes = [shape for shape, _ in SHAPES]
     colour = colouring(results, rows, "ratio").encode()
     shape = channel("patch:N", title="Patch size (px)", scale={"domain": headline.patches, "range": shapes})
     tips = tooltip(*WHO, ("expected:Q", title, ".3f"), *number_fields(results.title(headline.name)))
@@ -193,6 +203,7 @@ def scatter(results: Results, headline: Headline, rows: list[Row], title: str) -
         f"{results.title(headline.name)} against {title.lower()}, {len(rows)} checkpoints. {heading}.",
         heading,
         260,
+        shared_legend=True,
     )
 
 

@@ -71,7 +71,6 @@ def config() -> dict[str, Any]:
             "labelLimit": 220,
             "symbolBaseFillColor": "var(--soft)",
             "symbolBaseStrokeColor": "var(--soft)",
-            "layout": {"top": {"direction": "vertical", "anchor": "start", "margin": 2}},
         },
         "title": {
             "color": "var(--ink)",
