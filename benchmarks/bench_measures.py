@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-
 LAYERS = 3
 
 
@@ -142,8 +141,8 @@ def linear_probe(n: int) -> None:
             accuracies[1, layer] = max(accuracies[1, layer], peer.score(val_table, val_labels))
         times[1] += time.process_time() - start
     print(
-        f"linear probe, {LAYERS} layers x 10 penalties, {n} x 192, 10 classes: {times[0]:.1f} s, a loop over scikit-learn "
-        f"{times[1]:.1f} s: {times[1] / times[0]:.1f} x faster; best validation accuracy "
+        f"linear probe, {LAYERS} layers x 10 penalties, {n} x 192, 10 classes: {times[0]:.1f} s, a loop over "
+        f"scikit-learn {times[1]:.1f} s: {times[1] / times[0]:.1f} x faster; best validation accuracy "
         f"{np.round(accuracies[0], 3)} and {np.round(accuracies[1], 3)}"
     )
 

@@ -12,8 +12,6 @@ positions, else position embeddings would count as shared content. `standardised
 variance, so that a few outlier dims do not rule; those without variance are left out.
 
 `level_terms` gives each pair's own part of numerator and denominator, which is what intervals resample.
-`LevelAccumulator` does the same for
-tokens that do not fit in memory: batch by batch, exact up to rounding whatever the batches.
 
 Source of the index: Sobol (1993); Saltelli et al. (2010).
 """
@@ -111,63 +109,6 @@ class Moments:
     def variance(self) -> Floats:
         """Biased variance over images, one for each feature."""
         return np.asarray(self._squares / self.count)
-
-
-class LevelAccumulator:
-    """S_K and each pair's terms for tokens, batch by batch, without holding them.
-
-    The share itself is exact. The terms, which only serve intervals, are centred and scaled by a reference (the base
-    images' moments from an earlier pass), since the final mean is not known before the last batch; `terms` then shifts
-    them so that they give the exact share.
-
-    Args:
-        reference: moments of f over the base images.
-    """
-
-    def __init__(self, reference: Moments) -> None:
-        self._reference = reference
-        centre = np.asarray(reference.mean).reshape(-1)
-        variance = np.asarray(reference.variance).reshape(-1)
-        self._centre = centre
-        self._scales = {scaling: weights_of(variance, variance + centre**2, scaling) for scaling in SCALINGS}
-        self.count = 0
-        zeros = np.zeros_like(centre)
-        self._sums = {name: zeros.copy() for name in ("ours", "theirs", "product", "squares")}
-        self._terms: dict[str, list[tuple[Floats, Floats]]] = {scaling: [] for scaling in SCALINGS}
-
-    def update(self, features: ArrayLike, partner: ArrayLike) -> None:
-        """Add a batch of pairs, each (n, positions, dims) or (n, dims)."""
-        shape = (len(np.asarray(features)), len(self._centre))
-        ours = np.asarray(features, dtype=np.float64).reshape(shape) - self._centre
-        theirs = np.asarray(partner, dtype=np.float64).reshape(shape) - self._centre
-        product, squares = ours * theirs, 0.5 * (ours**2 + theirs**2)
-        for name, values in (("ours", ours), ("theirs", theirs), ("product", product), ("squares", squares)):
-            self._sums[name] += values.sum(axis=0)
-        for scaling, weights in self._scales.items():
-            self._terms[scaling].append((product @ weights, squares @ weights))
-        self.count += shape[0]
-
-    def _traces(self, scaling: str) -> tuple[float, float]:
-        """Traces of covariance and variance."""
-        if self.count < 2:
-            raise ProbeError(f"{self.count} pairs: a covariance needs two or more.")
-        ours, theirs = self._sums["ours"] / self.count, self._sums["theirs"] / self.count
-        covariance = self._sums["product"] / self.count - ours * theirs
-        variance = self._sums["squares"] / self.count - 0.5 * (ours**2 + theirs**2)
-        weights = weights_of(variance, variance + self._centre**2, scaling)
-        return float(covariance @ weights), float(variance @ weights)
-
-    def share(self, scaling: str = "raw") -> float:
-        """S_K over all pairs so far."""
-        covariance, variance = self._traces(scaling)
-        return covariance / variance
-
-    def terms(self, scaling: str = "raw") -> tuple[Floats, Floats]:
-        """Each pair's part of covariance and of variance, (pairs,) both, in the order they came."""
-        covariance, variance = self._traces(scaling)
-        parts = self._terms[scaling]
-        above, below = np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
-        return above + (covariance - above.mean()), below + (variance - below.mean())
 
 
 def spectrum(nested: ArrayLike) -> Floats:
