@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,6 +74,8 @@ class Measurements:
         self.root = root
         self.forwards = 0
         """Images that went through an encoder so far."""
+        self.fits: dict[Any, Any] = {}
+        """What probes fitted and others can use, by what determines it; gone with the measurements."""
         self.lacking: dict[str, str] = {}
         """Variable -> why the probe that is running cannot give it, where it gives its others."""
         self._stores: dict[str, Store] = {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from probekit.collect import Measurements
@@ -18,15 +16,29 @@ HEAD = (
 )
 
 
-def head(m: Measurements, pooling: str, test: Any) -> Any:
-    """The fitted linear probe of the last layer, with `logits` for the features `test`."""
-    layer = m.layers[-1]
-    labels = {split: m.labels(split) for split in ("train", "val")}
-    train, val = (m.pooled(split, layer, pooling) for split in ("train", "val"))
-    classes = len(m.images("train").classes)
-    return classify.linear_probe(
-        train, labels["train"], val, labels["val"], test, classes=classes, seed=m.seed, device=str(m.frame.device)
-    )
+def fitted(m: Measurements, layer: int, pooling: str, preset: str = "lbfgs-sweep") -> classify.LinearProbe:
+    """A linear probe of one layer, applied to the test split where there is one; fitted once for all probes."""
+    key = ("linear", layer, pooling, preset)
+    if key not in m.fits:
+        train, val = (m.pooled(split, layer, pooling) for split in ("train", "val"))
+        test = m.pooled("test", layer, pooling)
+        classes = len(m.images("train").classes)
+        m.fits[key] = classify.linear_probe(
+            train, m.labels("train"), val, m.labels("val"), test,
+            classes=classes, preset=preset, seed=m.seed, device=str(m.frame.device),
+        )  # fmt: skip
+    return m.fits[key]
+
+
+def head(m: Measurements, pooling: str) -> classify.LinearProbe:
+    """The linear head on the last layer."""
+    return fitted(m, m.layers[-1], pooling)
+
+
+def head_logits(m: Measurements, pooling: str, features: np.ndarray) -> np.ndarray:
+    """The head's logits for other features of the last layer, (n, classes)."""
+    probe = head(m, pooling)
+    return probe.model.logits(features, probe.chosen)
 
 
 def own_classes(m: Measurements, images: ImageSet, logits: np.ndarray) -> np.ndarray:

@@ -19,12 +19,12 @@ VARIABLES = (
         interval="subsampling of test images without replacement (resampled duplicates would bias it)",
     ),
 )  # fmt: skip
-DRAWS = 40
+DRAWS = 20
 """Subsamples for the interval."""
 
 NEEDS = ("features:test",)
 REQUIRES = ("test", "classes")
-OPTIONS = {"images": 300, "perplexity": 30.0}
+OPTIONS = {"images": 200, "perplexity": 30.0}
 
 
 def run(m: Measurements, *, images: int, perplexity: float) -> dict[str, xr.DataArray]:

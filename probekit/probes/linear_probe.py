@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.measures import classify
 from probekit.measures.linear import topk_correct
 from probekit.probes._common import OVER_IMAGES, cells, layer_pooling, mean_with_interval
+from probekit.probes._head import fitted
 from probekit.schema import Variable
 
 _PROTOCOL = (
@@ -37,19 +37,15 @@ OPTIONS = {"preset": "lbfgs-sweep"}
 
 
 def run(m: Measurements, *, preset: str) -> dict[str, xr.DataArray]:
-    labels = {split: m.labels(split) for split in ("train", "val", "test")}
+    labels = m.labels("test")
     classes = len(m.images("test").classes)
-    top1 = np.full((len(m.layers), len(m.poolings), len(labels["test"])), np.nan, dtype=np.float32)
+    top1 = np.full((len(m.layers), len(m.poolings), len(labels)), np.nan, dtype=np.float32)
     top5 = np.full_like(top1, np.nan)
     for i, j, layer, pooling in cells(m):
-        train, val, test = (m.pooled(split, layer, pooling) for split in ("train", "val", "test"))
-        probe = classify.linear_probe(
-            train, labels["train"], val, labels["val"], test,
-            classes=classes, preset=preset, seed=m.seed, device=str(m.frame.device),
-        )  # fmt: skip
-        top1[i, j] = topk_correct(probe.logits, labels["test"], 1)
+        probe = fitted(m, layer, pooling, preset)
+        top1[i, j] = topk_correct(probe.logits, labels, 1)
         if classes > 5:
-            top5[i, j] = topk_correct(probe.logits, labels["test"], 5)
+            top5[i, j] = topk_correct(probe.logits, labels, 5)
     out = {}
     for variable, correct in zip(VARIABLES, (top1, top5), strict=True):
         values, interval = mean_with_interval(m, correct)

@@ -66,7 +66,7 @@ def integrated_gradients(m: Measurements, indices: np.ndarray) -> np.ndarray:
     from captum.attr import IntegratedGradients
 
     model, pooling, device = m.frame.model, "cls", m.frame.device
-    probe = head(m, pooling, m.pooled("test", m.layers[-1], pooling)[:1])
+    probe = head(m, pooling)
     weights, bias = (
         torch.as_tensor(part, dtype=torch.float32, device=device) for part in probe.model.raw(probe.chosen)
     )

@@ -7,7 +7,7 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.probes._common import OVER_IMAGES, mean_with_interval
-from probekit.probes._head import HEAD, head, own_classes
+from probekit.probes._head import HEAD, head_logits, own_classes
 from probekit.schema import Variable
 
 VARIABLES = (
@@ -28,9 +28,9 @@ def run(m: Measurements, *, shifts: list[str] | None) -> dict[str, xr.DataArray]
     correct = np.full((len(m.poolings), len(specs), most), np.nan, dtype=np.float32)
     for j, pooling in enumerate(m.poolings):
         features = [m.shifted(spec, pooling) for spec in specs]
-        probe = head(m, pooling, np.concatenate(features))
+        found = head_logits(m, pooling, np.concatenate(features))
         edges = np.cumsum([len(part) for part in features])[:-1]
-        for s, logits in enumerate(np.split(probe.logits, edges)):
+        for s, logits in enumerate(np.split(found, edges)):
             correct[j, s, : len(logits)] = hits(m, specs[s], logits)
     values, interval = mean_with_interval(m, correct)
     coords = {"pooling": list(m.poolings), "shift": [spec.partition("?")[0] for spec in specs]}

@@ -9,7 +9,7 @@ from probekit.collect import Measurements
 from probekit.errors import ProbeError
 from probekit.measures import classify
 from probekit.probes._common import OVER_IMAGES, mean_with_interval
-from probekit.probes._head import HEAD, head, own_classes
+from probekit.probes._head import HEAD, head_logits, own_classes
 from probekit.schema import Variable
 
 VARIABLES = (
@@ -19,7 +19,7 @@ VARIABLES = (
         "where one of both is chosen", "Geirhos et al. 2019", interval=OVER_IMAGES,
     ),
 )  # fmt: skip
-NEEDS = ("features:train", "features:val", "conflict")
+NEEDS = ("features:train", "features:val", "features:test", "conflict")
 REQUIRES = ("splits", "classes", "conflict")
 OPTIONS = {"conflict": None}
 
@@ -34,7 +34,7 @@ def run(m: Measurements, *, conflict: str | None) -> dict[str, xr.DataArray]:
     shape, texture = np.asarray(images.shape_labels[:rows]), np.asarray(images.texture_labels[:rows])
     decided = np.full((len(m.poolings), rows), np.nan, dtype=np.float32)
     for j, pooling in enumerate(m.poolings):
-        predicted = own_classes(m, images, head(m, pooling, m.shifted(spec, pooling)).logits).argmax(axis=1)
+        predicted = own_classes(m, images, head_logits(m, pooling, m.shifted(spec, pooling))).argmax(axis=1)
         decided[j] = classify.shape_bias(predicted, shape, texture).per_image
     values, interval = mean_with_interval(m, decided)
     out = VARIABLES[0].arrays(values, interval, coords={"pooling": list(m.poolings)}, per_image=decided)
