@@ -30,8 +30,8 @@ from torch import Tensor
 from probekit.errors import ProbeError
 from probekit.measures.linear import Floats, Ints, Linear, Rows, Standardiser, checked, checked_labels, chunks
 
-STRENGTHS = tuple(float(c) for c in np.logspace(-5, 1, 10))
-"""Default inverse penalties (scikit-learn's C), strongest penalty first."""
+STRENGTHS = tuple(float(c) for c in np.logspace(-6, 3, 10))
+"""Default inverse penalties (scikit-learn's C), one a decade, strongest penalty first."""
 MEMORY_BYTES = 1 << 30
 """Standardised features up to this size are kept in memory."""
 STATE_BYTES = 256 << 20
@@ -345,7 +345,7 @@ def fit_logistic(
             change its class when images come in another order, and costs a third more steps than 1e-6.
         max_iterations: evaluations of loss and gradient per group; who has not converged by then is marked so.
         validation: features and labels to stop the path by: strengths are left out, and so missing from `settings`,
-            once two running have been worse by two standard errors than the best (see `hopeless`).
+            once two running have been worse than the best (see `hopeless`).
         device: where to compute.
 
     Raises:
@@ -385,10 +385,11 @@ def fit_logistic(
 
 
 def hopeless(accuracies: Sequence[float], n: int) -> bool:
-    """Whether the last two of accuracies on n images are both worse than the best by two of its standard errors.
+    """Whether the last two of accuracies on n images are both worse than the best, by half of its standard error.
 
-    Accuracy along the path rises and falls once, but for noise: what is as far behind twice running is past its best.
+    Accuracy along the path rises and falls once but for noise, and the noise of neighbours on the same images is small:
+    who is behind twice running is past the best. The weakest penalties, left out so, are the costliest.
     """
     best = max(accuracies)
-    bound = best - 2 * (best * (1 - best) / n) ** 0.5
+    bound = best - 0.5 * (best * (1 - best) / n) ** 0.5
     return len(accuracies) > 2 and max(accuracies[-2:]) < bound

@@ -79,7 +79,7 @@ def test_the_path_stops_where_validation_gives_up_hope() -> None:
     assert path.settings == whole.settings[: len(path.settings)]
     assert path.accuracies(*val).max() == pytest.approx(whole.accuracies(*val).max(), abs=0.002)
     assert logistic.hopeless([0.5, 0.9, 0.8, 0.8], 1000)
-    assert not logistic.hopeless([0.5, 0.9, 0.8, 0.89], 1000)
+    assert not logistic.hopeless([0.5, 0.9, 0.8, 0.899], 1000)
     assert not logistic.hopeless([0.5, 0.9, 0.8, 0.8], 20)
 
 
