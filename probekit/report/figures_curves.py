@@ -188,7 +188,9 @@ def choice_panel(
     if baseline:
         layers.append(layer("rule", {"y": y, "tooltip": tips}, UNTRAINED, strokeDash=[3, 3], color=SOFT))
         names = {"y": y, "x": value(4), "text": channel("setting:N")}
-        layers.append(layer("text", names, UNTRAINED, color=SOFT, align="left", dy=-6, fontSize=10))
+        halo = {"color": "var(--paper)", "stroke": "var(--paper)", "strokeWidth": 4, "strokeJoin": "round"}
+        for look in (halo, {"color": SOFT}):
+            layers.append(layer("text", names, UNTRAINED, **look, align="left", dy=-6, fontSize=10))
     words = (
         f"{title or results.title(name)} against {NOUN[key].lower()}: {len(trained)} checkpoints, {extremes(trained)}."
     )

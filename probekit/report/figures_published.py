@@ -3,11 +3,13 @@ and grey, and say so in their titles: other data, another model, and no interval
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 
 from probekit.report import published
 from probekit.report.figure import Figure, Panel, channel, domain, layer, tooltip
 from probekit.report.figures_curves import NOUN, choice_axis, choice_panel
+from probekit.report.figures_more import split
 from probekit.report.results import Results, Row
 from probekit.report.tables import Table
 
@@ -26,9 +28,10 @@ def figures(results: Results) -> list[Figure]:
 
 def beside(results: Results, name: str) -> Figure | None:
     panels = []
-    if "shift" not in results.dims(name):
-        for data in results.where(name):
-            panel = choice_panel(results, name, results.rows(name, data), title=f"Measured here: {data}", height=210)
+    for data in results.where(name):
+        for label, rows in split(results, name, data):
+            title = f"Measured here: {', '.join(part for part in (data, label) if part)}"
+            panel = choice_panel(results, name, rows, title=title, height=210)
             panels += [panel] if panel else []
     values = [asdict(value) for value in published.series(name)]
     panels.append(series_panel(results, name, [v for v in values if v["vit_patch"] == 16], "ratio"))
@@ -52,7 +55,8 @@ def series_panel(results: Results, name: str, rows: list[Row], key: str) -> Pane
     """The published values along the ratio, or along the patch size at ratio 0.75."""
     ticks = sorted({row[key] for row in rows})
     x = channel(f"{key}:Q", **choice_axis(key, ticks))
-    y = channel("value:Q", title=results.axis_title(name), scale={"zero": False, "domain": domain(rows)})
+    looks = {"title": results.axis_title(name), "scale": {"zero": False, "domain": domain(rows, pad=0.1)}}
+    y = channel("value:Q", **looks)
     tips = tooltip(
         ("test:N", "Published, tested on", ""), ("ratio:Q", "Mask ratio", ""), ("patch:Q", "Patch size (px)", ""),
         ("vit_patch:Q", "ViT patch (px)", ""), ("value:Q", results.title(name), ".4~f"),
@@ -64,15 +68,25 @@ def series_panel(results: Results, name: str, rows: list[Row], key: str) -> Pane
         layer("point", place | {"tooltip": tips}, color=GREY, size=44, strokeWidth=1.5, filled=False, opacity=1),
     ]
     if several:
-        names = place | {"text": channel("test:N")}
-        layers.append(
-            layer("text", names, f"datum.{key} == {ticks[-1]}", color=GREY, align="right", dy=-9, dx=6, fontSize=10)
-        )
+        rows = rows + label_places(rows, key)
+        names = place | {"y": channel("label:Q", **looks), "text": channel("test:N")}
+        layers.append(layer("text", names, "isValid(datum.label)", color=GREY, align="right", dx=4, fontSize=10))
     fixed = "patch size 16 px" if key == "ratio" else f"ratio {rows[0]['ratio']:g}, ViT patch {rows[0]['vit_patch']} px"
     tests = "" if several else f" {rows[0]['test']},"
     title = f"Published:{tests} {fixed}"
     words = f"Published, not measured here: {results.title(name)} against {NOUN[key].lower()}, {len(rows)} values."
     return Panel(layers, rows, words, title, 210)
+
+
+def label_places(rows: list[Row], key: str) -> list[Row]:
+    """A row for the name of each series above its last point, pushed upwards where two would overlap."""
+    last = max(row[key] for row in rows)
+    spread = max(row["value"] for row in rows) - min(row["value"] for row in rows)
+    found: list[Row] = []
+    for row in sorted((row for row in rows if row[key] == last), key=lambda row: row["value"]):
+        lowest = found[-1]["label"] + 0.075 * spread if found else -math.inf
+        found.append({key: last, "test": row["test"], "label": max(row["value"] + 0.05 * spread, lowest)})
+    return found
 
 
 def tables(results: Results) -> list[Table]:

@@ -94,7 +94,7 @@ SUMMARY = (
 """What a summary shows, in this order, as far as it was measured; then whatever else there is room for."""
 
 
-def summary_table(results: Results, *, most: int = 6) -> list[Table]:
+def summary_table(results: Results, *, most: int = 5) -> list[Table]:
     """For each image set, one line per checkpoint and a column for each of up to `most` quantities."""
     found = []
     order = [name for name in SUMMARY if name in results.names] + [
