@@ -129,7 +129,8 @@
   }
 
   const format = (value) => (value === null || value === undefined ? "" : typeof value === "number" ? String(value).replace("-", "−") : value);
-  const interval = (row) => (row.lower === null ? `none: ${row.variable.none}` : `${format(row.lower)} to ${format(row.upper)}`);
+  const digits = (value) => (Math.abs(value) < 1e4 && (value === 0 || Math.abs(value) >= 1e-3) ? value.toPrecision(4) : String(value)).replace("-", "−");
+  const interval = (row) => (row.lower === null ? `none: ${row.variable.none}` : `${digits(row.lower)} to ${digits(row.upper)}`);
 
   function numbers(table) {
     const body = document.querySelector("#numbers-table tbody"), head = document.querySelector("#numbers-table thead tr");
@@ -148,8 +149,8 @@
         const line = element("tr");
         for (const [title, get, kind] of COLUMNS) {
           const isInterval = title === "95 % interval";
-          const cell = element("td", isInterval ? interval(row) : format(get(row)));
-          if (kind) cell.className = isInterval && row.lower === null ? "long" : kind;
+          const cell = element("td", isInterval ? interval(row) : title === "Value" ? digits(row.value) : format(get(row)));
+          if (kind) cell.className = isInterval && row.lower === null ? "reason" : kind;
           line.append(cell);
         }
         return line;

@@ -116,11 +116,7 @@ def summary_table(results: Results, *, most: int = 5) -> list[Table]:
                 known = [f"{x:g}" if x is not None else "–" for x in (c.ratio, c.patch, c.seed)]
                 rows.append([c.name, *known, *cells])
         words = "; ".join(f"{results.title(n)}: {results.choose(n).words}" for n in names if results.choose(n).words)
-        bare = "; ".join(
-            f"{results.title(n)} has no interval: {results.no_interval(n)}"
-            for n in names
-            if results.interval(n) is None
-        )
+        bare = "; ".join(f"{results.title(n)} has no interval: {why}" for n in names if (why := without(results, n)))
         note = ". ".join(part for part in (words, bare) if part) + "." if words or bare else ""
         found.append(
             Table(
@@ -132,6 +128,13 @@ def summary_table(results: Results, *, most: int = 5) -> list[Table]:
             )
         )
     return found
+
+
+def without(results: Results, name: str) -> str:
+    """Why the number shown for a quantity has no interval; "" where it has one."""
+    if results.interval(name) is None:
+        return results.no_interval(name)
+    return "heads are averaged, and each has its own in the table" if results.choose(name).averaged else ""
 
 
 def not_applicable_table(results: Results) -> Table | None:
