@@ -80,7 +80,7 @@ def test_the_path_stops_where_validation_gives_up_hope() -> None:
     assert path.accuracies(*val).max() == pytest.approx(whole.accuracies(*val).max(), abs=0.002)
     assert logistic.hopeless([0.5, 0.9, 0.8, 0.8], 1000)
     assert not logistic.hopeless([0.5, 0.9, 0.8, 0.899], 1000)
-    assert not logistic.hopeless([0.5, 0.9, 0.8, 0.8], 20)
+    assert not logistic.hopeless([0.5, 0.9, 0.89, 0.89], 20)
 
 
 def test_order_of_strengths_is_kept() -> None:
