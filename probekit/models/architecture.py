@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from probekit.errors import CheckpointError
 from probekit.models.decoder import Decoder
-from probekit.models.mae import epsilon
+from probekit.models.encoders import epsilon
 
 HEADS = {
     (192, 12): 3, (384, 12): 6, (768, 12): 12, (1024, 24): 16, (1280, 32): 16, (1152, 27): 16, (1408, 40): 16,

@@ -14,11 +14,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from probekit.errors import CheckpointError
-from probekit.models import architecture
+from probekit.models import architecture, encoders
 from probekit.models.architecture import Settled
 from probekit.models.card import Verdict
 from probekit.models.formats import Reading
-from probekit.models.mae import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoder, num_heads
+from probekit.models.mae import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoder
 
 Spell = Callable[[str], str]
 
@@ -90,7 +90,7 @@ def _encoder(
 ) -> VisionTransformer:
     tensors, module = reading.encoder, reading.module
     if module is not None:
-        told, asked = num_heads(module), settled.num_heads
+        told, asked = encoders.num_heads(module), settled.num_heads
         if asked is not None and asked != told:
             raise CheckpointError(
                 f"{label}: its architecture has {told} heads, num_heads={asked} contradicts it. Leave it out."

@@ -17,7 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from probekit.errors import CheckpointError, DataError, MaskError, ProbekitError, did_you_mean
-from probekit.models import blocks, pixels, positions
+from probekit.models import blocks, encoders, pixels, positions
 from probekit.models.decoder import Decoder
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -59,7 +59,7 @@ class MaskedAutoencoder(nn.Module):
         antialias: bool = False,
     ) -> None:
         super().__init__()
-        _check_encoder(encoder)
+        encoders.check(encoder)
         if encoder.num_classes:
             encoder.reset_classifier(0)
         self.encoder, self.decoder = encoder, decoder
@@ -67,7 +67,7 @@ class MaskedAutoencoder(nn.Module):
         self.vit_patch_size = int(encoder.patch_embed.patch_size[0])
         self.width, self.depth = int(encoder.embed_dim), len(encoder.blocks)
         self.num_prefix_tokens = int(encoder.num_prefix_tokens)
-        self.num_heads = num_heads(encoder)
+        self.num_heads = encoders.num_heads(encoder)
         self.image_size: tuple[int, int] = tuple(encoder.patch_embed.img_size)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32, device="cpu"), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32, device="cpu"), persistent=False)
@@ -190,7 +190,7 @@ class MaskedAutoencoder(nn.Module):
             "num_heads": self.num_heads,
             "decoder_num_heads": None if decoder is None else decoder.num_heads,
             "grid": list(encoder.patch_embed.grid_size),
-            "layer_norm_eps": epsilon(encoder),
+            "layer_norm_eps": encoders.epsilon(encoder),
             "normalised_targets": self.normalised_targets,
             "mean": [round(value, 6) for value in self.mean.tolist()],
             "std": [round(value, 6) for value in self.std.tolist()],
@@ -374,32 +374,3 @@ class MaskedAutoencoder(nn.Module):
 def _index(chosen: Tensor) -> Tensor:
     """Column numbers of the True cells, int64 (rows, n), where every row has the same number n."""
     return chosen.nonzero()[:, 1].reshape(len(chosen), -1)
-
-
-def _check_encoder(encoder: nn.Module) -> None:
-    """Refuse by name what is no plain timm VisionTransformer."""
-    kind = type(encoder)
-    if kind is not VisionTransformer:
-        raise CheckpointError(
-            f"The encoder is a {kind.__module__}.{kind.__name__}; expected timm's VisionTransformer. Other classes do "
-            "not take a part of the patches in a way that this model could reproduce."
-        )
-    embed = encoder.patch_embed
-    if type(embed).__name__ != "PatchEmbed":
-        raise CheckpointError(f"The encoder embeds patches with {type(embed).__name__}; expected timm's PatchEmbed.")
-    if embed.patch_size[0] != embed.patch_size[1] or embed.proj.weight.shape[1] != 3:
-        raise CheckpointError(
-            f"The encoder takes patches of {tuple(embed.patch_size)} pixels and {embed.proj.weight.shape[1]} "
-            "channels; expected square patches and 3 channels."
-        )
-
-
-def num_heads(encoder: VisionTransformer) -> int:
-    """Attention heads per block; 0 for block types that keep none of their own."""
-    return int(getattr(getattr(encoder.blocks[0], "attn", None), "num_heads", 0))
-
-
-def epsilon(encoder: VisionTransformer) -> float:
-    """The epsilon of the blocks' norms (layer norms, or RMS norms)."""
-    found = (getattr(module, "eps", None) for module in encoder.blocks.modules())
-    return float(next(eps for eps in found if eps is not None))
