@@ -7,7 +7,7 @@ images. Whether they were is decided from attributes, so it holds for files from
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,24 +15,10 @@ import xarray as xr
 
 from probekit import schema
 from probekit.errors import ResultsError
+from probekit.evaluation.plain import Plain, fill_of, merged_labels
 
 PROTOCOL = ("protocol", "version", "options", "mask_grid", "counts", "precision", "images")
 """Attributes in which two numbers of one variable must agree to stand side by side."""
-
-LABELS: dict[str, Any] = {"u": 0, "b": False, "i": -1}
-"""What stands where there is nothing, by kind of dtype; NaN for floats, "" for texts."""
-
-
-def fill_of(dtype: np.dtype[Any]) -> Any:
-    return LABELS.get(dtype.kind, "" if dtype.kind in "UOS" else np.nan)
-
-
-def merged_labels(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Labels of a dim over several arrays: numbers sorted, texts as first seen."""
-    if all(np.array_equal(parts[0], other) for other in parts[1:]):
-        return np.asarray(parts[0])
-    values = np.concatenate(parts)
-    return np.unique(values) if values.dtype.kind in "iuf" else np.array(list(dict.fromkeys(values.tolist())))
 
 
 def union(parts: Sequence[xr.Dataset], dim: Hashable) -> np.ndarray:
@@ -43,14 +29,16 @@ def union(parts: Sequence[xr.Dataset], dim: Hashable) -> np.ndarray:
     return merged_labels(labelled)
 
 
-def aligned(array: xr.DataArray, labels: dict[Hashable, Any]) -> xr.DataArray:
-    """`array` on these labels of its dims, filled where it has nothing."""
-    wanted = {dim: labels[dim] for dim in array.dims if dim in labels}
-    bare = [dim for dim in wanted if dim not in array.coords]
-    array = array.assign_coords({dim: np.arange(array.sizes[dim]) for dim in bare})
-    if any(not np.array_equal(array.coords[dim].values, wanted[dim]) for dim in wanted):
-        array = array.reindex(wanted, fill_value=fill_of(array.dtype))
-    return array.drop_vars(bare)
+def aligned(part: xr.Dataset, name: str, labels: Mapping[Hashable, np.ndarray]) -> xr.Variable:
+    """A variable of `part` on these labels of its dims, filled where it has nothing."""
+    variable = part.variables[name]
+    coords = {str(dim): part.variables[dim].values for dim in variable.dims if dim in part.coords}
+    mine = {
+        str(dim): part.variables[dim].values if dim in part.coords else np.arange(part.sizes[dim]) for dim in part.dims
+    }
+    wanted = {str(dim): labels.get(dim, mine[str(dim)]) for dim in variable.dims}
+    values = Plain(tuple(str(dim) for dim in variable.dims), coords, variable.values, {}).on(wanted)
+    return xr.Variable(variable.dims, values)
 
 
 def combine(parts: Sequence[xr.Dataset], dim: str, *, mixed: bool = False) -> xr.Dataset:
@@ -69,12 +57,12 @@ def combine(parts: Sequence[xr.Dataset], dim: str, *, mixed: bool = False) -> xr
     dims = {other for part in parts for other in part.dims} - {dim}
     labels = {other: union(parts, other) for other in dims}
     names = dict.fromkeys(str(name) for part in parts for name in part.variables if name not in part.dims)
-    out: dict[str, xr.DataArray] = {}
-    coords: dict[str, xr.DataArray] = {}
+    out: dict[str, xr.Variable] = {}
+    coords: dict[str, xr.Variable] = {}
     for name in names:
         having = [part for part in parts if name in part.variables]
         target = coords if name in having[0].coords else out
-        if dim in having[0][name].dims:
+        if dim in having[0].variables[name].dims:
             target[name] = _stacked(name, parts, dim, labels)
         else:
             target[name] = _shared(name, having, labels)
@@ -87,40 +75,38 @@ def combine(parts: Sequence[xr.Dataset], dim: str, *, mixed: bool = False) -> xr
     return whole
 
 
-def _stacked(name: str, parts: Sequence[xr.Dataset], dim: str, labels: dict[Hashable, Any]) -> xr.DataArray:
+def _stacked(name: str, parts: Sequence[xr.Dataset], dim: str, labels: Mapping[Hashable, np.ndarray]) -> xr.Variable:
     """A variable over all parts; a part without it is filled."""
-    template = next(part[name] for part in parts if name in part.variables)
-    others = [other for other in template.dims if other != dim]
+    template = next(part.variables[name] for part in parts if name in part.variables)
     pieces = []
     for part in parts:
         if name in part.variables:
-            piece = aligned(part[name].reset_coords(drop=True), labels).transpose(*template.dims)
-            pieces.append(piece.values)
+            pieces.append(aligned(part, name, labels).transpose(*template.dims).values)
         else:
             shape = tuple(part.sizes[dim] if other == dim else len(labels[other]) for other in template.dims)
             pieces.append(np.full(shape, fill_of(template.dtype), dtype=template.dtype))
-    values = np.concatenate(pieces, axis=template.dims.index(dim))
-    return xr.DataArray(values, dims=template.dims, coords={o: labels[o] for o in others if o in template.coords})
+    return xr.Variable(template.dims, np.concatenate(pieces, axis=template.dims.index(dim)))
 
 
-def _shared(name: str, having: Sequence[xr.Dataset], labels: dict[Hashable, Any]) -> xr.DataArray:
-    """A variable that does not run along the dim (pictures, facts of checkpoints): the first part that has a value
-    wins.
-    """
-    first = aligned(having[0][name].reset_coords(drop=True), labels)
+def _shared(name: str, having: Sequence[xr.Dataset], labels: Mapping[Hashable, np.ndarray]) -> xr.Variable:
+    """A variable that does not run along the dim (pictures, facts of checkpoints): the first one there."""
+    first = aligned(having[0], name, labels)
     for part in having[1:]:
-        other = aligned(part[name].reset_coords(drop=True), labels)
-        if other.dims == first.dims:
-            first = xr.where(_missing(first), other, first)
-    return first.astype(having[0][name].dtype if having[0][name].dtype.kind not in "UO" else str)
+        other = aligned(part, name, labels)
+        if other.dims == first.dims and (gaps := _missing(first)).any():
+            first = xr.Variable(first.dims, np.where(gaps, other.values, first.values))
+    return first
 
 
-def _missing(array: xr.DataArray) -> xr.DataArray:
+def _missing(array: xr.Variable) -> np.ndarray:
     """Where there is nothing: NaN, an empty text, or for pictures and labels a whole image set of fill values."""
     if array.dtype.kind == "f":
-        return array.isnull()
-    empty = array == fill_of(array.dtype)
-    return empty.all([dim for dim in array.dims if dim != "data"]) if array.dtype.kind in "iub" else empty
+        return np.isnan(array.values)
+    empty = np.asarray(array.values == fill_of(array.dtype))
+    if array.dtype.kind in "iub":
+        others = tuple(place for place, dim in enumerate(array.dims) if dim != "data")
+        empty = np.broadcast_to(empty.all(axis=others, keepdims=True), empty.shape)
+    return empty
 
 
 def tiles(ds: xr.Dataset) -> list[xr.Dataset]:
@@ -163,12 +149,15 @@ def lined_up(parts: Sequence[xr.Dataset], *, mixed: bool = False) -> xr.Dataset:
 
 def merged_attributes(name: str, having: Sequence[xr.Dataset], dim: str, mixed: bool) -> dict[str, Any]:
     """Attributes of a variable over parts; a difference in protocol is refused or marked."""
-    attrs = dict(having[0][name].attrs)
+    attrs = dict(having[0].variables[name].attrs)
     if all(key in attrs for key in schema.ATTRIBUTES):
-        different = [key for key in PROTOCOL if len({_text(part[name].attrs.get(key)) for part in having}) > 1]
+        different = [
+            key for key in PROTOCOL if len({_text(part.variables[name].attrs.get(key)) for part in having}) > 1
+        ]
         if different and dim == "checkpoint":
             whom = [
-                f"{'/'.join(map(str, part[dim].values))}: {part[name].attrs.get(different[0])!r}" for part in having
+                f"{'/'.join(map(str, part[dim].values))}: {part.variables[name].attrs.get(different[0])!r}"
+                for part in having
             ]
             if not mixed:
                 raise ResultsError(
@@ -179,11 +168,13 @@ def merged_attributes(name: str, having: Sequence[xr.Dataset], dim: str, mixed: 
                     "them side by side and marked."
                 )
             attrs["mixed_protocols"] = json.dumps(
-                {key: [_text(part[name].attrs.get(key)) for part in having] for key in different}
+                {key: [_text(part.variables[name].attrs.get(key)) for part in having] for key in different}
             )
     for key in list(attrs):
-        if key != "mixed_protocols" and len({_text(part[name].attrs.get(key)) for part in having}) > 1:
-            each = {str(label): _plain(part[name].attrs.get(key)) for part in having for label in part[dim].values}
+        if key != "mixed_protocols" and len({_text(part.variables[name].attrs.get(key)) for part in having}) > 1:
+            each = {
+                str(label): _plain(part.variables[name].attrs.get(key)) for part in having for label in part[dim].values
+            }
             attrs[key] = json.dumps({f"by_{dim}": each})
     return attrs
 

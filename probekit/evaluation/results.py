@@ -11,42 +11,12 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from probekit import cache
-from probekit.evaluation import combining
-
-
-class Plain(NamedTuple):
-    """A labelled array without xarray's machinery, which would take most of a call that finds everything."""
-
-    dims: tuple[str, ...]
-    coords: dict[str, np.ndarray]
-    values: np.ndarray
-    attrs: dict[str, Any]
-
-    @classmethod
-    def of(cls, array: xr.DataArray) -> Plain:
-        dims = tuple(str(dim) for dim in array.dims)
-        return cls(
-            dims, {dim: array.coords[dim].values for dim in dims if dim in array.coords}, array.values, array.attrs
-        )
-
-    def on(self, labels: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The values on these labels of its dims, filled where it has nothing; a dim without labels is counted."""
-        own = [self.coords.get(dim, np.arange(size)) for dim, size in zip(self.dims, self.values.shape, strict=True)]
-        if all(np.array_equal(ours, labels[dim]) for ours, dim in zip(own, self.dims, strict=True)):
-            return self.values
-        shape = [len(labels[dim]) for dim in self.dims]
-        out = np.full(shape, combining.fill_of(self.values.dtype), dtype=self.values.dtype)
-        where = [{label: place for place, label in enumerate(labels[dim].tolist())} for dim in self.dims]
-        places = [[table[label] for label in ours.tolist()] for table, ours in zip(where, own, strict=True)]
-        out[np.ix_(*places)] = self.values
-        return out
-
+from probekit.evaluation.plain import Plain, merged_labels
 
 Arrays = dict[str, Plain]
 
@@ -61,7 +31,7 @@ def labels_of(arrays: Mapping[str, Plain]) -> tuple[dict[str, np.ndarray], set[s
             sizes[dim] = max(size, sizes.get(dim, 0))
             if dim in array.coords:
                 found.setdefault(dim, []).append(array.coords[dim])
-    named = {dim: combining.merged_labels(parts) for dim, parts in found.items()}
+    named = {dim: merged_labels(parts) for dim, parts in found.items()}
     return {dim: named.get(dim, np.arange(size)) for dim, size in sizes.items()}, set(named)
 
 
