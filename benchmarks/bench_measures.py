@@ -112,7 +112,7 @@ def extra_memory(distances: torch.Tensor) -> int:
 def features(
     n: int, layer: int, seed: int, apart: float, dims: int = 192, classes: int = 10
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features as trained encoders have them: a covariance that decays as 1 / rank, outlier dims, far means; classes `apart`."""
+    """Features as trained encoders have them: a covariance that decays as 1 / rank, far means; classes `apart`."""
     world, rng = np.random.default_rng(layer), np.random.default_rng((layer, seed))
     centres, mixing = world.standard_normal((classes, dims)), world.standard_normal((dims, dims))
     scales, means = np.exp(world.standard_normal(dims)), 5 * world.standard_normal(dims)
