@@ -13,6 +13,7 @@ from typing import Any
 
 from probekit import report, schema
 from probekit.errors import ResultsError
+from probekit.report import reading
 
 FILES = (".nc", ".cdf", ".h5", ".hdf5")
 """Endings of a results file; anything else names a checkpoint."""
@@ -46,7 +47,7 @@ def run(
     with ThreadPoolExecutor(1) as pool:  # the script comes from elsewhere than the numbers: fetch both at once
         script = pool.submit(bundle)
         if len(sources) == 1 and Path(sources[0]).suffix in FILES:
-            ds, written = schema.read(sources[0]), []
+            ds, written = reading.read(sources[0]), []
         else:
             ds = measure(sources, data, suite, settings)
             written = [schema.write(ds, results)]
