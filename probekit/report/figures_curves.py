@@ -205,7 +205,11 @@ def extremes(rows: Sequence[Row]) -> str:
 
 def dot_panel(results: Results, name: str, rows: Sequence[Row], *, title: str = "") -> Panel:
     """One dot per checkpoint: what is left to show when nothing is known about how they were masked."""
-    looks = {"title": results.axis_title(name), "scale": {"zero": False, "domain": domain(rows)}}
+    looks = {
+        "title": results.axis_title(name),
+        "scale": {"zero": False, "domain": domain(rows)},
+        "axis": {"tickCount": 5},
+    }
     y = channel("checkpoint:N", title=None, sort={"field": "value", "order": "descending"}, axis={"labelLimit": 180})
     tips = tooltip(*WHO, *number_fields(results.title(name)))
     layers = []

@@ -82,7 +82,7 @@ def forest(differences: Differences) -> Figure | None:
     y = channel("checkpoint:N", title=None, sort={"field": "value", "order": "descending"}, axis={"labelLimit": 190})
     apart = either("datum.lower > 0 || datum.upper < 0", "var(--c1)", "var(--c7)")
     tips = tooltip(*WHO, *number_fields("Difference"))
-    x = {"title": "Difference"}
+    x = {"title": "Difference", "axis": {"tickCount": 7}}
     bars = {"x": channel("lower:Q", **x), "x2": {"field": "upper"}, "y": y, "color": apart, "tooltip": tips}
     dots = {"x": channel("value:Q", **x), "y": y, "color": apart, "tooltip": tips}
     zero: Json = {
