@@ -24,10 +24,14 @@ _HOME = {
 __all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
-    from probekit.errors import CheckpointError, DataError, ProbekitError
-    from probekit.evaluation import compare, contrast, evaluate
-    from probekit.models import load
-    from probekit.training import train
+    from probekit.errors import CheckpointError as CheckpointError
+    from probekit.errors import DataError as DataError
+    from probekit.errors import ProbekitError as ProbekitError
+    from probekit.evaluation import compare as compare
+    from probekit.evaluation import contrast as contrast
+    from probekit.evaluation import evaluate as evaluate
+    from probekit.models import load as load
+    from probekit.training import train as train
 
 
 _ROOMS = {"data", "latents", "masking", "measures", "models", "probes", "schema", "training", "evaluation", "report"}

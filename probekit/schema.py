@@ -1,4 +1,4 @@
-"""What a result is: the names of its dimensions, coordinates and attributes, and how to tell a good file from a bad one.
+"""What a result is: the names of its dimensions, coordinates and attributes, and how to tell a good file from a bad.
 
 Every probe describes its variables with `Variable`, so a new probe needs no change here; this module says what any
 description must hold, assembles the labelled arrays, checks whole datasets, and reads and writes them. It imports
@@ -95,7 +95,9 @@ class Variable:
         if self.better not in BETTER:
             raise ResultsError(f"{self.name}: better={self.better!r}, expected one of {', '.join(BETTER)}.")
         if (self.interval is None) == (self.no_interval is None):
-            raise ResultsError(f"{self.name}: give either `interval` (what it resamples) or `no_interval` (the reason).")
+            raise ResultsError(
+                f"{self.name}: give either `interval` (what it resamples) or `no_interval` (the reason)."
+            )
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -125,9 +127,15 @@ class Variable:
         if (interval is None) == (self.interval is not None):
             raise ResultsError(f"{self.name}: an interval is {'missing' if interval is None else 'not described'}.")
         if interval is not None:
-            attrs = {"long_name": f"95 % interval of: {self.long_name}", "units": self.units, "resamples": self.interval}
+            attrs = {
+                "long_name": f"95 % interval of: {self.long_name}",
+                "units": self.units,
+                "resamples": self.interval,
+            }
             bounds = {**coords, "bound": ["lower", "upper"]}
-            out[f"{self.name}_ci"] = xr.DataArray(np.asarray(interval), dims=(*self.dims, "bound"), coords=bounds, attrs=attrs)
+            out[f"{self.name}_ci"] = xr.DataArray(
+                np.asarray(interval), dims=(*self.dims, "bound"), coords=bounds, attrs=attrs
+            )
         if per_image is not None:
             attrs = {"long_name": f"Per image: {self.long_name}", "units": self.units}
             out[f"{self.name}_image"] = xr.DataArray(
@@ -145,7 +153,9 @@ def problems(ds: xr.Dataset) -> list[str]:
     """Everything in which a dataset departs from the schema, one sentence each; empty if nothing."""
     found = [f"no dimension {dim!r}" for dim in ("checkpoint", "data") if dim not in ds.dims]
     found += [f"no coordinate {name!r}" for name in CHECKPOINT_COORDS if name not in ds.coords]
-    found += [f"no attribute {name!r}" for name in ("schema_version", "not_applicable", "provenance") if name not in ds.attrs]
+    found += [
+        f"no attribute {name!r}" for name in ("schema_version", "not_applicable", "provenance") if name not in ds.attrs
+    ]
     names = result_names(ds)
     if not names:
         found.append("no result variable (one with the attributes " + ", ".join(ATTRIBUTES) + ")")
@@ -182,7 +192,18 @@ def provenance(ds: xr.Dataset) -> dict[str, Any]:
     return dict(json.loads(ds.attrs.get("provenance", "{}")))
 
 
-def versions(packages: Sequence[str] = ("torch", "torchvision", "timm", "transformers", "scikit-learn", "scikit-image", "xarray", "numpy")) -> dict[str, str]:
+def versions(
+    packages: Sequence[str] = (
+        "torch",
+        "torchvision",
+        "timm",
+        "transformers",
+        "scikit-learn",
+        "scikit-image",
+        "xarray",
+        "numpy",
+    ),
+) -> dict[str, str]:
     """Installed versions, read from package metadata: nothing is imported."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in ("probekit", *packages):
@@ -207,7 +228,9 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     try:
         # Per-image outcomes and pictures compress well; strings cannot be compressed by HDF5 filters.
         encoding: dict[Hashable, dict[str, Any]] = {
-            key: {"zlib": True, "complevel": 4} for key, array in ds.variables.items() if array.dtype.kind in "fiub" and array.ndim
+            key: {"zlib": True, "complevel": 4}
+            for key, array in ds.variables.items()
+            if array.dtype.kind in "fiub" and array.ndim
         }
         ds.to_netcdf(name, engine="h5netcdf", encoding=encoding)
         os.chmod(name, 0o644)
@@ -246,9 +269,12 @@ def upgrade(ds: xr.Dataset, source: str = "this dataset") -> xr.Dataset:
     if version is None:
         raise ResultsError(f"{source} is no probekit results file: it has no attribute schema_version.")
     if not isinstance(version, int | np.integer) or version < 1:
-        raise ResultsError(f"{source} names the schema version {version!r}; expected a whole number from 1 to {SCHEMA_VERSION}.")
+        raise ResultsError(
+            f"{source} names the schema version {version!r}; expected a whole number from 1 to {SCHEMA_VERSION}."
+        )
     if version > SCHEMA_VERSION:
         raise ResultsError(
-            f"{source} is of schema version {version}, this probekit reads up to {SCHEMA_VERSION}. Upgrade probekit to read it."
+            f"{source} is of schema version {version}, this probekit reads up to {SCHEMA_VERSION}. "
+            "Upgrade probekit to read it."
         )
     return validate(ds)
