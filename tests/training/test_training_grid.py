@@ -65,7 +65,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-SIZES = "--set width=16 --set depth=1 --set num_heads=2 --set decoder_width=16 --set decoder_depth=1 --image-size 16"
+SIZES = "--set width=16 --set depth=1 --set num_heads=2 --set decoder_width=16 --set decoder_depth=1"
+SIZES += " --set decoder_num_heads=2 --image-size 16"
 
 
 def command(folder: Path, runs: Path, *more: str) -> list[str]:
