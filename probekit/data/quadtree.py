@@ -62,12 +62,12 @@ class QuadtreeSettings:
     height: int = 4
     patch: int = 4
     classes: int = 8
-    root_dim: int = 32
+    root_dim: int = 4
     noise_dim: int = 4
-    noise: float | str = "0.1,1.5"
+    noise: float | str = 1.0
     spread: float = 3.0
     depth: int = 2
-    slope: float = 0.3
+    slope: float = 0.25
     tied: bool = True
     contrast: float = 36.0
     world: int = 0
@@ -243,6 +243,7 @@ class Quadtree(ArraySet):
         self.keep = keep
         self._blocks = _Blocks(settings, split, seed, keep, salt)
         n = COUNT if count is None else count
+        endless = count is None and split == "train" and keep is None
         images, labels = self._drawn(n, split)
         super().__init__(
             images,
@@ -256,11 +257,12 @@ class Quadtree(ArraySet):
             | {"noise": list(settings.noise_scales().values())}
             | ({} if keep is None else {"keep": [str(node) for node in keep], "salt": salt}),
             licence="generated; no rights reserved",
-            description=f"{n} images drawn from a quadtree of latents of height {settings.height}",
+            description=f"{'a new image at every step' if endless else f'{n} images'}, drawn from a quadtree of latents: "
+            + ", ".join(f"{name}={value}" for name, value in asdict(settings).items()),
         )
         self.height = settings.height
         self.patch_size = settings.patch
-        self.endless = count is None and split == "train" and keep is None
+        self.endless = endless
 
     def _drawn(self, n: int, split: str) -> tuple[np.ndarray, np.ndarray]:
         blocks = -(-n // BLOCK)

@@ -25,7 +25,7 @@ def card_of(
         std=settings.std,
         normalisation_known=True,
         normalised_targets=settings.normalise_targets,
-        data=f"{image_set.spec}, train split",
+        data=f"{image_set.spec}, train split (fingerprint {image_set.fingerprint})",
         epochs=None if image_set.endless else seen / len(image_set),
         images_seen=seen,
         seed=settings.seed,

@@ -23,8 +23,8 @@ IMAGENET_IMAGES = 1_281_167
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
-        "image_size": 32, "vit_patch_size": 4, "width": 96, "depth": 4, "num_heads": 3,
-        "decoder_width": 48, "decoder_depth": 1, "decoder_num_heads": 3, "batch_size": 64,
+        "image_size": 32, "vit_patch_size": 4, "width": 64, "depth": 4, "num_heads": 4,
+        "decoder_width": 48, "decoder_depth": 1, "decoder_num_heads": 4, "batch_size": 64,
         "base_lr": 8e-3, "images": 500_000,
     },
     "small": {
