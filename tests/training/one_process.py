@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from conftest import SIZES, some_images
+from small_run import SIZES, some_images
 
 import probekit
 from probekit.training.directory import RunDirectory

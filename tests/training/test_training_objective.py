@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import SIZES, some_images
+from small_run import SIZES, some_images
 from torch import Tensor
 from transformers import ViTMAEForPreTraining
 

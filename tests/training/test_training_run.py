@@ -101,7 +101,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(
 KILLED = """
 import sys
 sys.path.insert(0, {here!r})
-from conftest import SIZES, some_images
+from small_run import SIZES, some_images
 import probekit
 probekit.train(some_images(), mask_ratio=0.5, patch_size=4, images=800, device="cpu", threads=1, log_every=3,
                save_every=0.0, output={output!r}, **SIZES)
