@@ -7,6 +7,7 @@ all, and what a format cannot hold is refused by name: nothing is dropped in sil
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def write(checkpoint: Checkpoint, directory: Path, *, format: str, dtype: torch.
         stored = {name: _stored(tensor, dtype) for name, tensor in tensors.items()}
         save_file(stored, part / "model.safetensors", metadata={"format": "pt"})
         _write_json(part / "config.json", config)
+        shutil.copymode(part / "config.json", part / "model.safetensors")  # safetensors writes for the owner alone
         if format == "transformers":
             _write_json(part / "preprocessor_config.json", preprocessor_config(checkpoint.card))
         digest = file_digest([part / "model.safetensors"])

@@ -298,6 +298,11 @@ def test_an_encoder_alone_is_written_as_vit_mae_model(theirs, images, hidden, tm
     )
 
 
+def test_every_file_of_a_saved_directory_can_be_read_by_those_who_can_read_any(tiny, tmp_path) -> None:
+    folder = load(tiny).save(tmp_path / "saved")
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_a_directory_can_be_saved_over_itself(tiny, images, tmp_path) -> None:
     """Weights are mapped from the file that is being replaced."""
     checkpoint = load(load(tiny).save(tmp_path / "same"))
