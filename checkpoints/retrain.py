@@ -11,12 +11,12 @@ thread each). The first seed's cells come first, so that what is finished is a u
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
 
 import probekit
-from probekit import data as image_sets
 from probekit import models
 from probekit.models.loading import describe
 from probekit.training import Cell, train_grid
@@ -42,7 +42,10 @@ def ship(run: Path, name: str, data: str | None) -> None:
     checkpoint = probekit.load(run, device="cpu")
     story = (run / "README.md").read_text().split("## Training")[1]
     checkpoint.card.name = name
+    loss = json.loads((run / "finished.json").read_text())["loss"]
+    story += f"\nFinal loss (mean of the last steps): {loss:.4f}.\n"
     if data is not None:
+        checkpoint.card.licence = "apache-2.0"
         story = story.replace(f"imagefolder ({story.split('imagefolder (')[-1].split(')')[0]})", data)
         checkpoint.card.data = data
     checkpoint.save(HERE / name, dtype=torch.float16, card_text="## Training" + story)
@@ -50,13 +53,12 @@ def ship(run: Path, name: str, data: str | None) -> None:
 
 def ship_untrained(seed: int) -> None:
     """The initialisation that the cells of a seed start from."""
-    images = image_sets.load("quadtree", "train")
     known = {"mask_ratio": 0.75, "patch_size": 4, "data": "", "data_fingerprint": ""}
     model = create_model(resolve("tiny", {"seed": seed}, **known))
     name = f"untrained-s{seed}"
     card = models.Card(
         name=name, architecture=describe(model), vit_patch_size=4, image_size=(32, 32), normalisation_known=True,
-        normalised_targets=False, data="quadtree", images_seen=0, seed=seed, licence=images.licence,
+        normalised_targets=False, images_seen=0, seed=seed, licence="apache-2.0",
     )  # fmt: skip
     text = f"The initialisation of seed {seed}, before the first step, on whatever images: what trained cells are held against."
     models.Checkpoint(model=model, card=card, verdict=models.Verdict("probekit", model), source=name).save(
