@@ -235,6 +235,7 @@ class Tile:
                 "sha256": card.sha256,
                 "architecture": card.architecture,
                 "licence": card.licence,
+                "verdict": self.frame.checkpoint.verdict.record(),
             },
             "data": {
                 "spec": sets.any.spec,

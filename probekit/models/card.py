@@ -97,6 +97,11 @@ class Verdict:
             self.format, self._model, missing=self.missing, left_over=self.left_over, notes=self.notes, warnings=kept
         )
 
+    def record(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        names = ("missing", "left_over", "notes", "warnings")
+        return {"format": self.format, "decoder": self.decoder} | {name: list(getattr(self, name)) for name in names}
+
     def __repr__(self) -> str:
         return f"Verdict(format={self.format!r}, decoder={self.decoder}, left_over={len(self.left_over)} keys)"
 

@@ -81,13 +81,10 @@ def similarity(m: Measurements) -> dict[str, xr.DataArray]:
     blocks = resample.blocks(m.sets.size("test"), groups=m.groups(m.sets.size("test")), seed=m.seed)
     for p, pooling in enumerate(m.poolings):
         tables = [m.pooled("test", layer, pooling) for layer in m.layers]
-        varies = [bool(np.ptp(table, axis=0).any()) for table in tables]
-        for a, b in np.ndindex(len(tables), len(tables)):
-            if a > b:
-                values[p, a, b], interval[p, a, b] = values[p, b, a], interval[p, b, a]
-            elif a == b and varies[a]:
-                values[p, a, b], interval[p, a, b] = 1.0, 1.0
-            elif varies[a] and varies[b]:
-                values[p, a, b], interval[p, a, b] = spectrum.jackknife_cka(tables[a], tables[b], blocks)
+        varies = np.flatnonzero([np.ptp(table, axis=0).any() for table in tables])
+        if varies.size > 1:
+            own = (p, *np.ix_(varies, varies))
+            values[own], interval[own] = spectrum.jackknife_cka_pairs([tables[layer] for layer in varies], blocks)
+        values[p, varies, varies], interval[p, varies, varies] = 1.0, 1.0
     coords = {"pooling": list(m.poolings), "layer": m.layers, "layer_other": m.layers}
     return VARIABLES[4].arrays(values, interval, coords=coords)
