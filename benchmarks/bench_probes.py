@@ -1,6 +1,6 @@
 """What a checkpoint costs in the suite `paper`, by measurement and by probe, in CPU seconds.
 
-python benchmarks/bench_probes.py [--data quadtree|shapes|photos ...] [--width 96] [--threads 1]
+python benchmarks/bench_probes.py [--data quadtree|shapes|photos ...] [--width 64] [--threads 1]
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def timed(name: str):
 
 def checkpoint(width: int) -> models.Checkpoint:
     net = models.MaskedAutoencoder.create(
-        image_size=(32, 32), vit_patch_size=4, width=width, depth=4, num_heads=width // 32, decoder_width=48,
-        decoder_depth=1, decoder_num_heads=3, seed=0,
+        image_size=(32, 32), vit_patch_size=4, width=width, depth=4, num_heads=width // 16, decoder_width=48,
+        decoder_depth=1, decoder_num_heads=4, seed=0,
     )  # fmt: skip
     return models.load(net, device="cpu")
 
@@ -38,7 +38,7 @@ def checkpoint(width: int) -> models.Checkpoint:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="*", default=["quadtree", "shapes", "photos"])
-    parser.add_argument("--width", type=int, default=96)
+    parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -257,7 +257,8 @@ class Quadtree(ArraySet):
             | {"noise": list(settings.noise_scales().values())}
             | ({} if keep is None else {"keep": [str(node) for node in keep], "salt": salt}),
             licence="generated; no rights reserved",
-            description=f"{'a new image at every step' if endless else f'{n} images'}, drawn from a quadtree of latents: "
+            description=("a new image at every step" if endless else f"{n} images")
+            + ", drawn from a quadtree of latents: "
             + ", ".join(f"{name}={value}" for name, value in asdict(settings).items()),
         )
         self.height = settings.height

@@ -171,8 +171,9 @@ def choice_panel(
         return None
     other = "patch" if key == "ratio" else "ratio"
     trained = dodge([row for row in rows if not row["untrained"] and row[key] is not None], key, other)
-    baseline = [row for row in rows if row["untrained"]]
-    looks = {"title": results.axis_title(name), "scale": {"domain": domain(rows), "zero": False}}
+    bounds = domain(rows)
+    baseline = labelled([row for row in rows if row["untrained"]], 14 / height * (bounds[1] - bounds[0]))
+    looks = {"title": results.axis_title(name), "scale": {"domain": bounds, "zero": False}}
     axis = choice_axis(key, [row[key] for row in trained])
     y, low, place = channel("value:Q", **looks), channel("lower:Q", **looks), channel("place:Q", **axis)
     colours = colouring(results, trained, other)
@@ -187,7 +188,7 @@ def choice_panel(
     layers.append(layer("circle", {"x": place, "y": y, "color": colour, "tooltip": tips}, TRAINED, size=40, opacity=1))
     if baseline:
         layers.append(layer("rule", {"y": y, "tooltip": tips}, UNTRAINED, strokeDash=[3, 3], color=SOFT))
-        names = {"y": y, "x": value(4), "text": channel("setting:N")}
+        names = {"y": y, "x": value(4), "text": channel("label:N")}
         halo = {"color": "var(--paper)", "stroke": "var(--paper)", "strokeWidth": 4, "strokeJoin": "round"}
         for look in (halo, {"color": SOFT}):
             layers.append(layer("text", names, UNTRAINED, **look, align="left", dy=-6, fontSize=10))
@@ -195,6 +196,20 @@ def choice_panel(
         f"{title or results.title(name)} against {NOUN[key].lower()}: {len(trained)} checkpoints, {extremes(trained)}."
     )
     return Panel(layers, [*trained, *baseline], words, title, height)
+
+
+def labelled(baseline: Sequence[Row], least: float) -> list[Row]:
+    """Baselines with a `label`; those less than `least` apart share one, at the highest of them."""
+    ordered = sorted(baseline, key=lambda row: row["value"], reverse=True)
+    out: list[Row] = []
+    for row in ordered:
+        if out and out[-1]["value"] - row["value"] < least:
+            top = next(other for other in reversed(out) if other["label"])
+            top["label"] = ", ".join(dict.fromkeys([*top["label"].split(", "), row["setting"]]))
+            out.append({**row, "label": ""})
+        else:
+            out.append({**row, "label": row["setting"]})
+    return out
 
 
 def extremes(rows: Sequence[Row]) -> str:

@@ -34,7 +34,8 @@ LAST = ("level", "frequency", "layer_other")
 """Dimensions in which a chart shows the last label: the highest level, the highest frequency, the last layer."""
 
 AVERAGED = ("head",)
-BASELINES = {"_untrained": "untrained encoder", "_pixels": "raw pixels", "_chance": "chance"}
+UNTRAINED = "untrained encoder"
+BASELINES = {"_untrained": UNTRAINED, "_pixels": "raw pixels", "_chance": "chance"}
 """Variables named like another with one of these endings are its baselines, and are drawn with it."""
 OWN = ("checkpoint", "data")
 Row = dict[str, Any]
@@ -257,7 +258,10 @@ class Results:
             row["value"] = rounded(values[place])
             row["lower"], row["upper"] = (None, None) if bounds is None else map(rounded, bounds[place])
             rows.append(row)
-        return rows + self.baseline_rows(name, data, keep)
+        shown = any(row["untrained"] for row in rows)  # then the baseline of the same name would say it twice
+        return rows + [
+            row for row in self.baseline_rows(name, data, keep) if not (shown and row["setting"] == UNTRAINED)
+        ]
 
     def baseline_rows(self, name: str, data: str, keep: tuple[str, ...]) -> list[Row]:
         """Rows of the variables that are baselines of `name`: of the first checkpoint that has them, marked
