@@ -60,7 +60,7 @@ def ship_untrained(seed: int) -> None:
         name=name, architecture=describe(model), vit_patch_size=4, image_size=(32, 32), normalisation_known=True,
         normalised_targets=False, images_seen=0, seed=seed, licence="apache-2.0",
     )  # fmt: skip
-    text = f"The initialisation of seed {seed}, before the first step, on whatever images: what trained cells are held against."
+    text = f"The initialisation of seed {seed}, before the first step: what trained cells are held against."
     models.Checkpoint(model=model, card=card, verdict=models.Verdict("probekit", model), source=name).save(
         HERE / name, dtype=torch.float16, card_text=text
     )

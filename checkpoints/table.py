@@ -1,9 +1,10 @@
 """The tables of README.md: what training brought to each shipped checkpoint, from results files.
 
-    probekit compare shipped:NAME ... --data quadtree --suite linear_probe,knn,latent_recovery,level_spectrum -o results.nc
+    probekit compare shipped:NAME ... --data quadtree -o results.nc \\
+        --suite linear_probe,knn,latent_recovery,level_spectrum
     python checkpoints/table.py results.nc ...
 
-Last layer, mean pooling. Intervals are 95 %, over test images. "Better": both intervals lie above those of the untrained
+Last layer, mean pooling. Intervals are 95 %, over test images. "Better": the interval lies above that of the untrained
 encoder of the same seed.
 """
 
@@ -36,6 +37,17 @@ def cell(ds: xr.Dataset, name: str, checkpoint: str, where: dict[str, object]) -
     return np.concatenate([np.atleast_1d(part.to_numpy()) for part in both])
 
 
+def better(ds: xr.Dataset, name: str, found: dict[str, np.ndarray]) -> str:
+    """Where a trained checkpoint's interval lies above (yes), below (worse) or on (no) the untrained one's."""
+    seed = probekit.load(HERE / name, device="cpu").card.seed
+    words = []
+    for key, label in (("linear_accuracy", "linear"), ("knn_accuracy", "k-NN")):
+        base = cell(ds, key, f"untrained-s{seed}", COLUMNS[key][1])
+        word = "yes" if found[key][1] > base[2] else "worse" if found[key][2] < base[1] else "no"
+        words.append(f"{label} {word}")
+    return ", ".join(words)
+
+
 def table(ds: xr.Dataset) -> list[str]:
     columns = {name: column for name, column in COLUMNS.items() if name in ds}
     names = [str(name) for name in ds.checkpoint.to_numpy()]
@@ -46,14 +58,7 @@ def table(ds: xr.Dataset) -> list[str]:
         loss = card.split("(mean of the last steps): ")[-1].split(".\n")[0] if "last steps" in card else ""
         found = {key: cell(ds, key, name, where) for key, (_, where) in columns.items()}
         texts = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in found.values()]
-        verdict = ""
-        if not name.startswith("untrained"):
-            seed = probekit.load(HERE / name, device="cpu").card.seed
-            base = {key: cell(ds, key, f"untrained-s{seed}", columns[key][1]) for key in ("linear_accuracy", "knn_accuracy")}
-            verdict = ", ".join(
-                f"{label} {'yes' if found[key][1] > base[key][2] else 'worse' if found[key][2] < base[key][1] else 'no'}"
-                for key, label in (("linear_accuracy", "linear"), ("knn_accuracy", "k-NN"))
-            )
+        verdict = "" if name.startswith("untrained") else better(ds, name, found)
         rows.append(f"| `{name}` | {loss} | " + " | ".join(texts) + f" | {verdict} |")
     return rows
 
