@@ -152,13 +152,13 @@ def test_measuring(desk, monkeypatch) -> None:
 
 
 def test_the_theory() -> None:
-    code = python_block("expected_levels(graph").replace("recover(GeneratingProcess", "dict(world=GeneratingProcess")
+    code = python_block("expected_levels(").replace("recover(GeneratingProcess", "dict(world=GeneratingProcess")
     exec(code, {})
 
 
 @pytest.mark.slow
 def test_the_theory_with_its_training() -> None:
-    exec(python_block("expected_levels(graph"), {})
+    exec(python_block("expected_levels("), {})
 
 
 def test_the_probe_in_one_file(desk, monkeypatch) -> None:
