@@ -98,6 +98,7 @@ class Settled:
     num_heads: int | None = None
     decoder_num_heads: int | None = None
     layer_norm_eps: float | None = None
+    decoder_layer_norm_eps: float | None = None
     image_size: tuple[int, int] | None = None
     depth: int | None = None
     decoder_depth: int | None = None
@@ -243,7 +244,7 @@ def decoder_module(
         grid=encoder.patch_embed.grid_size,
         num_prefix_tokens=encoder.num_prefix_tokens,
         mlp_hidden=None if first is None else first.shape[0],
-        layer_norm_eps=epsilon(encoder),
+        layer_norm_eps=settled.decoder_layer_norm_eps or epsilon(encoder),
         qkv_bias=settled.qkv_bias if settled.qkv_bias is not None else in_any_block(tensors, "attn.qkv.bias"),
         device="meta",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -22,6 +23,9 @@ from probekit.models.mae import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoder
 
 Spell = Callable[[str], str]
 
+ASKED = ("num_heads", "decoder_num_heads", "image_size", "layer_norm_eps", "decoder_layer_norm_eps")
+"""What a caller can settle."""
+
 
 def assemble(reading: Reading, asked: Settled, label: str) -> tuple[MaskedAutoencoder, Verdict]:
     """The model of a reading, and what was found.
@@ -35,12 +39,12 @@ def assemble(reading: Reading, asked: Settled, label: str) -> tuple[MaskedAutoen
         CheckpointError: keys missing, shapes that contradict each other, or heads that do not divide the width.
     """
     notes, warnings = list(reading.notes), list(reading.warnings)
-    chosen = {
-        name: value
-        for name, value in vars(asked).items()
-        if value is not None and name in ("num_heads", "decoder_num_heads", "image_size")
-    }
+    chosen = {name: value for name, value in vars(asked).items() if name in ASKED and value is not None}
+    if asked.layer_norm_eps is not None:
+        chosen = {"decoder_layer_norm_eps": asked.layer_norm_eps} | chosen
+        notes = [note for note in notes if not note.startswith("layer-norm epsilon")]
     settled = replace(reading.settled, **chosen)
+    mean, std = _normalisation(reading.facts, label)
     encoder = _encoder(reading, settled, label, notes, warnings)
     decoder = None
     if reading.decoder:
@@ -59,14 +63,29 @@ def assemble(reading: Reading, asked: Settled, label: str) -> tuple[MaskedAutoen
         encoder,
         decoder,
         normalised_targets=targets,
-        mean=facts.get("mean", IMAGENET_MEAN),
-        std=facts.get("std", IMAGENET_STD),
+        mean=mean,
+        std=std,
         antialias=reading.antialias,
     )
     verdict = Verdict(
         reading.format, model, missing=reading.missing, left_over=reading.left_over, notes=notes, warnings=warnings
     )
     return model, verdict
+
+
+def _normalisation(facts: Mapping[str, Any], label: str) -> tuple[list[float], list[float]]:
+    """Mean and deviation of pixels, three numbers each, as the format found them; ImageNet's if it found none."""
+    try:
+        mean, std = ([float(x) for x in facts.get(n) or d] for n, d in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
+        good = len(mean) == len(std) == 3 and min(std) > 0
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise CheckpointError(
+            f"{label}: images are said to be normalised with mean {facts.get('mean')!r} and deviation "
+            f"{facts.get('std')!r}; expected three numbers each, deviations above 0. Correct its configuration."
+        )
+    return mean, std
 
 
 def _heads(
@@ -90,11 +109,12 @@ def _encoder(
 ) -> VisionTransformer:
     tensors, module = reading.encoder, reading.module
     if module is not None:
-        told, asked = encoders.num_heads(module), settled.num_heads
-        if asked is not None and asked != told:
-            raise CheckpointError(
-                f"{label}: its architecture has {told} heads, num_heads={asked} contradicts it. Leave it out."
-            )
+        for name, told in (("num_heads", encoders.num_heads(module)), ("layer_norm_eps", encoders.epsilon(module))):
+            given = getattr(settled, name)
+            if given is not None and given != told:
+                raise CheckpointError(
+                    f"{label}: its architecture has {name}={told}, {name}={given} contradicts it. Leave it out."
+                )
         _place(module, tensors, "encoder", label, reading.spell)
         return module
     needed = ("patch_embed.proj.weight", "pos_embed")

@@ -11,8 +11,10 @@ import argparse
 import json
 import pickle
 import re
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +29,12 @@ from probekit.errors import CheckpointError
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names of weights in a directory, best first."""
+
+DAMAGED = (
+    RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OSError, MemoryError, AssertionError,
+    ArithmeticError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What torch.load and zipfile raise on files cut short or altered: found by cutting and altering at every place."""
 
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".tar", ".npz", ".json")
 
@@ -66,11 +74,18 @@ class Found:
 
 def read_file(path: Path) -> Found:
     """Read one file of weights; beside a `config.json`, that is read too if the file has a standard name."""
-    if path.stat().st_size == 0:
+    try:
+        empty, safe = path.stat().st_size == 0, _is_safetensors(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be opened ({error.strerror}). Expected a file written by torch.save or safetensors that "
+            "you may read."
+        ) from error
+    if empty:
         raise CheckpointError(
             f"{path} is empty (0 bytes): the copy or the run that wrote it did not finish. Fetch it again."
         )
-    content = _safetensors(path) if _is_safetensors(path) else _pickle(path)
+    content = _safetensors(path) if safe else _pickle(path)
     tensors, extras, wrapped = _unwrap(content, path)
     found = Found(str(path), path.stem, tensors, extras, paths=(path,), wrapped=wrapped)
     if path.name in WEIGHTS:
@@ -80,7 +95,12 @@ def read_file(path: Path) -> Found:
 
 def read_directory(folder: Path) -> Found:
     """Read a directory as `save_pretrained` or this project write it."""
-    names = sorted(entry.name for entry in folder.iterdir())
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} cannot be opened ({error.strerror}). Expected a directory you may read."
+        ) from error
     weights = next((folder / name for name in WEIGHTS if name in names), None)
     if weights is None:
         others = [name for name in names if name.endswith((".pth", ".pt", ".ckpt", ".safetensors", ".bin"))]
@@ -105,7 +125,7 @@ def read_directory(folder: Path) -> Found:
 def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{path} is no readable JSON ({error}). Fetch it again.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a JSON object.")
@@ -119,14 +139,24 @@ def _beside(found: Found, folder: Path) -> None:
             setattr(found, attribute, read_json(folder / name))
 
 
+def parts_of(index: Path) -> list[str]:
+    """The files that an index of shards lists, all of them in its own directory."""
+    table = read_json(index).get("weight_map")
+    parts = sorted(set(map(str, table.values()))) if isinstance(table, dict) else []
+    if not parts or any(Path(part).name != part for part in parts):
+        raise CheckpointError(
+            f"{index} is no index of weights: expected 'weight_map', from names of tensors to files beside it. Fetch "
+            "it again."
+        )
+    return parts
+
+
 def _shards(index: Path) -> Found:
     """Weights split over several files, listed in an index."""
-    parts = sorted(set(read_json(index).get("weight_map", {}).values()))
+    parts = parts_of(index)
     missing = [part for part in parts if not (index.parent / part).is_file()]
-    if missing or not parts:
-        raise CheckpointError(
-            f"{index} lists {len(parts)} files of which {missing or 'none'} are missing. Fetch all of them."
-        )
+    if missing:
+        raise CheckpointError(f"{index} lists {len(parts)} files of which {missing} are missing. Fetch all of them.")
     tensors: dict[str, Tensor] = {}
     for part in parts:
         tensors |= read_file(index.parent / part).tensors
@@ -143,7 +173,7 @@ def _is_safetensors(path: Path) -> bool:
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, *DAMAGED) as error:
         raise CheckpointError(
             f"{path} is a safetensors file that cannot be read whole ({error}): it is truncated or damaged "
             f"({path.stat().st_size:,} bytes). Fetch it again."
@@ -152,25 +182,17 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _pickle(path: Path) -> Any:
     """Anything `torch.save` wrote, tensors and plain containers only."""
-    zipped = _zip_kind(path)
     try:
+        zipped = _zip_kind(path)
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about storage types of old files; nothing a user could act on
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except CheckpointError:
+        raise  # it says more than what follows could
     except pickle.UnpicklingError as error:
         _refuse_pickle(path, str(error))
         raise CheckpointError(f"{path}: {_not_a_checkpoint(path)}") from error
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        OSError,
-        MemoryError,
-    ) as error:
+    except DAMAGED as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{path} cannot be read by torch.load ({first}): it is truncated, damaged or no checkpoint "
@@ -259,11 +281,9 @@ def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]
         tensors = _tensors(content)
         if tensors:
             return tensors, {str(name): value for name, value in content.items() if name not in tensors}, None
-    held = (
-        f"a dict with the keys {', '.join(map(str, list(content)[:8]))}"
-        if isinstance(content, Mapping)
-        else f"a {type(content).__name__}"
-    )
+    held = f"a {type(content).__name__}"
+    if isinstance(content, Mapping):
+        held = f"a dict with the keys {', '.join(map(str, list(content)[:8]))}" if content else "an empty dict"
     raise CheckpointError(
         f"{path} holds no named tensors but {held}. Expected a state dict, bare or under 'model' or 'state_dict'."
     )

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
@@ -35,8 +36,19 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 def cached(repository: str, filename: str) -> Path | None:
     """A file of a repository that is here already."""
-    path = try_to_load_from_cache(repository, filename)
+    path = _cached(repository, filename)
     return Path(path) if isinstance(path, str) else None
+
+
+def _cached(repository: str, filename: str) -> Any:
+    """The path as text, a mark that the repository has no such file, or None if nothing is known of it."""
+    try:
+        return try_to_load_from_cache(repository, filename)
+    except HFValidationError as error:
+        raise CheckpointError(
+            f"{repository!r} is neither a file nor a hub id ({error}). Expected a path, or an id such as "
+            "'facebook/vit-mae-base'."
+        ) from error
 
 
 def fetch(repository: str, filename: str, *, what: str) -> Path | None:
@@ -48,17 +60,12 @@ def fetch(repository: str, filename: str, *, what: str) -> Path | None:
         CheckpointError: no network, no such repository, or no access.
     """
     try:
-        known = try_to_load_from_cache(repository, filename)
+        known = _cached(repository, filename)
         if known is not None:  # a path, or a mark that the repository has no such file
             return Path(known) if isinstance(known, str) else None
         with _quiet():
             get_hf_file_metadata(hf_hub_url(repository, filename), timeout=SECONDS)
             return Path(hf_hub_download(repository, filename, etag_timeout=SECONDS))
-    except HFValidationError as error:
-        raise CheckpointError(
-            f"{what} is neither a file nor a hub id ({error}). Expected a path, or an id such as "
-            "'facebook/vit-mae-base'."
-        ) from error
     except GatedRepoError as error:
         raise CheckpointError(
             f"{what}: the hub asks for consent to {repository} first. Give it on its page and set HF_TOKEN."

@@ -73,7 +73,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("Source", facts["source"]),
         ("Format", facts["format"]),
-        ("Encoder", _part(built) + f", {_tokens(built)}, layer-norm epsilon {built['layer_norm_eps']:g}"),
+        ("Encoder", f"{_part(built)}, {_tokens(built)}"),
         ("Decoder", "no: an encoder alone" if decoder is None else _part(decoder)),
         ("Images", f"{height} x {width} pixels in patches of {facts['vit_patch_size']} ({_by(facts['grid'])} patches)"),
         ("Mask ratio", _known(facts["mask_ratio"])),
@@ -92,7 +92,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _part(built: dict[str, Any]) -> str:
     shape = f"width {built['width']}, depth {built['depth']}, {built['num_heads']} heads"
-    return f"{shape}, {built['parameters']:,} parameters"
+    return f"{shape}, layer-norm epsilon {built['layer_norm_eps']:g}, {built['parameters']:,} parameters"
 
 
 def _tokens(built: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from probekit.models.checkpoint import Checkpoint
 from probekit.models.files import Found
 from probekit.models.mae import MaskedAutoencoder
 
+KINDS = "a file, a directory, a hub id ('org/name'), 'timm:NAME' or 'shipped:NAME'"
+"""What a string can name, for messages."""
+
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+$")
 
 
@@ -38,6 +42,7 @@ def load(
     num_heads: int | None = None,
     decoder_num_heads: int | None = None,
     image_size: tuple[int, int] | None = None,
+    layer_norm_eps: float | None = None,
     normalised_targets: bool | None = None,
     name: str | None = None,
 ) -> Checkpoint:
@@ -45,13 +50,14 @@ def load(
 
     Args:
         source: a path to a file or directory, a Hugging Face id (`"facebook/vit-mae-base"` or `"hf:..."`),
-        `"timm:NAME"`,
-            `"shipped:NAME"`, or a module: ours, timm's `VisionTransformer`, or transformers' ViTMAE.
+            `"timm:NAME"`, `"shipped:NAME"`, or a module: ours, timm's `VisionTransformer`, or transformers' ViTMAE.
         device: "auto" takes CUDA or MPS where there is one, and leaves a module where it is.
         num_heads, decoder_num_heads: for files that do not tell; they win over what a file tells.
         image_size: (height, width) the positions are of, where the grid is not square and the file does not tell.
+        layer_norm_eps: of every layer norm, where the file does not tell and the verdict's note is not what was used.
         normalised_targets: whether the decoder predicts normalised pixels, where the file does not tell (or tells
-        wrong). name: for tables and charts; else the file's, directory's, hub's or timm's name.
+            wrong).
+        name: for tables and charts; else the file's, directory's, hub's or timm's name.
 
     Returns:
         `Checkpoint(model, card, verdict)`: the model in float32 and eval mode, gradients on.
@@ -59,13 +65,18 @@ def load(
     Raises:
         CheckpointError: a `ValueError` that says what was found, what was expected and what would work.
     """
-    asked = Settled(num_heads=num_heads, decoder_num_heads=decoder_num_heads, image_size=image_size)
+    asked = Settled(
+        num_heads=num_heads, decoder_num_heads=decoder_num_heads, image_size=image_size, layer_norm_eps=layer_norm_eps
+    )
     if not isinstance(source, nn.Module | str | os.PathLike) or not str(source):
-        raise CheckpointError(f"{source!r} names no checkpoint. Expected a path, a hub id, 'timm:NAME', or a module.")
+        kind = "The empty string" if source == "" else f"An object of type {type(source).__name__}"
+        raise CheckpointError(
+            f"{kind} names no checkpoint. Expected a path, a hub id, 'timm:NAME', or a module. A state dict is read "
+            "from a file (torch.save), or from the module it is of."
+        )
     checkpoint = _module(source, asked) if isinstance(source, nn.Module) else _named(os.fspath(source), asked)
     if normalised_targets is not None:
-        checkpoint.model.normalised_targets = checkpoint.card.normalised_targets = normalised_targets
-        checkpoint.verdict = checkpoint.verdict.without("Whether pixel targets")
+        checkpoint = _with_targets(checkpoint, normalised_targets)
     if name is not None:
         checkpoint.card.name = name
     target = _device(device, checkpoint.model)
@@ -74,6 +85,13 @@ def load(
             checkpoint.model
         )  # parameters are shared with the source, which stays where it is
     checkpoint.model.to(target).eval()
+    return checkpoint
+
+
+def _with_targets(checkpoint: Checkpoint, normalised: bool) -> Checkpoint:
+    """The same checkpoint, its pixel targets known."""
+    checkpoint.model.normalised_targets = checkpoint.card.normalised_targets = normalised
+    checkpoint.verdict = checkpoint.verdict.without("Whether pixel targets")
     return checkpoint
 
 
@@ -98,7 +116,7 @@ def _named(source: str, asked: Settled) -> Checkpoint:
         return _finish(files.read_directory(shipped_path(rest)), asked, source, name=rest)
     if scheme == "hf" and rest:
         return _hub(rest, asked)
-    path = Path(source).expanduser()
+    path = _path(source)
     if path.is_dir():
         return _finish(files.read_directory(path), asked, source)
     if path.is_file():
@@ -110,22 +128,38 @@ def _named(source: str, asked: Settled) -> Checkpoint:
     raise CheckpointError(_no_such(source, path))
 
 
+def _path(source: str) -> Path:
+    """The path that a string is; CheckpointError for one that no file system takes."""
+    try:
+        path = Path(source).expanduser()
+        path.is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long, a home directory of nobody
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{source[:100]!r} is no path ({reason}). Expected {KINDS}.") from error
+    return path
+
+
 def _no_such(source: str, path: Path) -> str:
     """The message for a path that is not there: the nearest file, name or scheme."""
     import timm
 
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    if path.is_symlink():
+        return f"{source!r} is a link to {os.readlink(path)!r}, which is not there. Restore that, or give another path."
+    if path.exists():
+        return f"{source!r} is neither a file nor a directory but a device, pipe or socket. Expected {KINDS}."
     if timm.is_model(source):
         return f"No file {source!r} here. To load timm's model of that name: 'timm:{source}'."
     if source in shipped():
         return f"No file {source!r} here. To load the checkpoint that ships with probekit: 'shipped:{source}'."
-    where = (
-        f"{path.parent.resolve()} holds: {', '.join(sorted(siblings)[:6])}. {did_you_mean(path.name, siblings)}"
-        if siblings
-        else f"There is no directory {path.parent.resolve()} either."
-    )
-    kinds = "a file, a directory, a hub id ('org/name'), 'timm:NAME' or 'shipped:NAME'"
-    return f"No checkpoint at {source!r}. {where} Expected {kinds}."
+    if "://" in source:
+        return f"No checkpoint at {source!r}: addresses are not read. Download the file, or give {KINDS}."
+    siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+    where = f"{path.parent.resolve()} holds: {', '.join(siblings[:6]) or 'nothing'}."
+    if not path.parent.is_dir():
+        where = f"There is no directory {path.parent.resolve()} either."
+    elif get_close_matches(path.name, siblings):
+        where = did_you_mean(path.name, siblings)
+    return f"No checkpoint at {source!r}. {where} Expected {KINDS}."
 
 
 def _hub(identity: str, asked: Settled) -> Checkpoint:
@@ -148,7 +182,7 @@ def _hub(identity: str, asked: Settled) -> Checkpoint:
                 f"{identity!r}: the repository has neither model.safetensors nor pytorch_model.bin. Download the file "
                 "it has and give its path."
             )
-        for part in sorted(set(files.read_json(index).get("weight_map", {}).values())):
+        for part in files.parts_of(index):
             get(part)
         weights = index
     found = files.read_directory(weights.parent)
@@ -214,8 +248,12 @@ def _module(module: nn.Module, asked: Settled) -> Checkpoint:
         f"the {type(module).__qualname__}", type(module).__qualname__, dict(module.state_dict()), config=config
     )
     if config is None:
-        asked = _heads_of(module, asked)
-    return _finish(found, asked, kind)
+        asked = _settled_by(module, asked)
+    checkpoint = _finish(found, asked, kind)
+    targets = getattr(module, "norm_pix_loss", None)
+    if config is None and isinstance(targets, bool) and checkpoint.model.has_decoder:
+        checkpoint = _with_targets(checkpoint, targets)
+    return checkpoint
 
 
 def _digest(model: MaskedAutoencoder) -> str:
@@ -262,13 +300,15 @@ def _timm_module(module: VisionTransformer, kind: str) -> Checkpoint:
     return _carded(model, verdict, known, kind, name, partial(_digest, model))
 
 
-def _heads_of(module: nn.Module, asked: Settled) -> Settled:
-    """Heads of a foreign module with MAE's names, read off its attention instead of guessed."""
-    told = {}
+def _settled_by(module: nn.Module, asked: Settled) -> Settled:
+    """Heads and epsilons of a foreign module with MAE's names, read off its parts instead of guessed."""
+    told: dict[str, Any] = {}
     for name, part in module.named_modules():
-        heads = getattr(part, "num_heads", None)
-        if isinstance(heads, int):
-            told.setdefault("decoder_num_heads" if "decoder" in name else "num_heads", heads)
+        prefix = "decoder_" if "decoder" in name else ""
+        if isinstance(heads := getattr(part, "num_heads", None), int):
+            told.setdefault(f"{prefix}num_heads", heads)
+        if isinstance(part, nn.LayerNorm):
+            told.setdefault(f"{prefix}layer_norm_eps", part.eps)
     return replace(asked, **{key: value for key, value in told.items() if getattr(asked, key) is None})
 
 
@@ -332,6 +372,7 @@ def describe(model: MaskedAutoencoder) -> dict[str, Any]:
             "width": decoder.width,
             "depth": decoder.depth,
             "num_heads": decoder.num_heads,
+            "layer_norm_eps": decoder.norm.eps,
             "parameters": sum(parameter.numel() for parameter in decoder.parameters()),
         }
     return told

@@ -176,10 +176,10 @@ class MaskedAutoencoder(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Refuse the state of a model whose shapes may agree but whose arithmetic differs."""
         theirs, ours = json.loads(bytes(state.tolist())), self.description()
-        for name in ("num_heads", "decoder_num_heads", "layer_norm_eps", "grid"):
-            if theirs.get(name) != ours[name]:
+        for name in ("num_heads", "decoder_num_heads", "layer_norm_eps", "decoder_layer_norm_eps", "grid"):
+            if name in theirs and theirs[name] != ours[name]:
                 raise CheckpointError(
-                    f"These weights are of a model with {name} = {theirs.get(name)}, this one has {ours[name]}. Load "
+                    f"These weights are of a model with {name} = {theirs[name]}, this one has {ours[name]}. Load "
                     "the file with probekit.load instead, which builds the model to fit."
                 )
 
@@ -191,6 +191,7 @@ class MaskedAutoencoder(nn.Module):
             "decoder_num_heads": None if decoder is None else decoder.num_heads,
             "grid": list(encoder.patch_embed.grid_size),
             "layer_norm_eps": encoders.epsilon(encoder),
+            "decoder_layer_norm_eps": None if decoder is None else decoder.norm.eps,
             "normalised_targets": self.normalised_targets,
             "mean": [round(value, 6) for value in self.mean.tolist()],
             "std": [round(value, 6) for value in self.std.tolist()],

@@ -39,8 +39,16 @@ def facts(config: dict[str, Any], mae_patch: int | None) -> dict[str, Any]:
 
 def encoder_on_meta(name: str, arguments: dict[str, Any] | None = None) -> VisionTransformer:
     """The encoder that timm builds under a name, without weights; refused by name if it is no plain ViT."""
-    with quiet():
-        module = timm.create_model(name, pretrained=False, num_classes=0, device="meta", **(arguments or {}))
+    told = {key: value for key, value in (arguments or {}).items() if key != "num_classes"}
+    try:
+        with quiet():
+            module = timm.create_model(name, pretrained=False, num_classes=0, device="meta", **told)
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        if not told:
+            raise
+        raise CheckpointError(
+            f"timm cannot build {name} with the arguments of its config.json, {told} ({error})."
+        ) from error
     if type(module) is not VisionTransformer:
         raise CheckpointError(
             f"timm's {name} is a {type(module).__name__}; expected a VisionTransformer, the one class whose forward "
@@ -55,7 +63,7 @@ def check_name(name: str) -> dict[str, Any]:
     Raises:
         CheckpointError: no such architecture or weights; with the nearest name.
     """
-    architecture, _, tag = name.partition(".")
+    architecture, dot, _ = name.partition(".")
     if not timm.is_model(architecture):
         vits = timm.list_models(module="vision_transformer")
         raise CheckpointError(f"timm has no model {architecture!r}. {did_you_mean(architecture, vits)}")
@@ -64,7 +72,7 @@ def check_name(name: str) -> dict[str, Any]:
         raise CheckpointError(
             f"timm has no pretrained weights for {architecture!r}. Give a name that has some, or a file."
         )
-    if tag and name not in weights:
+    if dot and name not in weights:
         raise CheckpointError(f"timm has no weights {name!r}. {did_you_mean(name, weights)}")
     config = timm.get_pretrained_cfg(name)
     return {} if config is None else config.to_dict()

@@ -77,23 +77,29 @@ def recorded(card: Card) -> dict[str, Any]:
 def refuse(model: MaskedAutoencoder) -> None:
     """Raise with the name of everything that transformers' ViTMAE cannot hold."""
     spec, (height, width) = spec_of(model.encoder), model.image_size
+    other_epsilon = model.decoder is not None and model.decoder.norm.eps != spec.layer_norm_eps
     parts = {
-        "no [CLS] token": not spec.class_token, f"{spec.registers} register tokens": spec.registers,
-        "fc_norm": spec.fc_norm, "no final norm": not spec.final_norm, "no position embeddings": not spec.positions,
-        "positions for patches "
-        "only": spec.class_token and not spec.positions_cover_prefix, "a norm before the blocks": spec.pre_norm,
-        "layer "
-        "scale": spec.layer_scale, "query and key norms": spec.qk_norm, f"MLPs of kind {spec.mlp}": spec.mlp != "mlp",
-        "RMS norms": spec.norm != "layer", f"{spec.activation} activations": spec.activation != "gelu",
+        "no [CLS] token": not spec.class_token,
+        f"{spec.registers} register tokens": spec.registers,
+        "fc_norm": spec.fc_norm,
+        "no final norm": not spec.final_norm,
+        "no position embeddings": not spec.positions,
+        "positions for patches only": spec.class_token and not spec.positions_cover_prefix,
+        "a norm before the blocks": spec.pre_norm,
+        "layer scale": spec.layer_scale,
+        "query and key norms": spec.qk_norm,
+        f"MLPs of kind {spec.mlp}": spec.mlp != "mlp",
+        "RMS norms": spec.norm != "layer",
+        f"{spec.activation} activations": spec.activation != "gelu",
         f"images of {height} x {width} pixels, which are not square": height != width,
         f"{spec.global_pool!r} pooling": spec.global_pool not in ("token", ""),
-    }  # fmt: skip
+        "another layer-norm epsilon in the decoder than in the encoder": other_epsilon,
+    }
     found = [name for name, there in parts.items() if there]
     if found:
         raise CheckpointError(
             f"transformers' ViTMAE cannot hold this model: it has {', '.join(found)}. Save it with "
-            f'format="probekit", which holds '
-            "everything that probekit.load reads."
+            'format="probekit", which holds everything that probekit.load reads.'
         )
 
 

@@ -7,12 +7,14 @@ the readers.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import re
 
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
@@ -25,23 +27,27 @@ from probekit.models.formats import formats
 TOLERANCE = 2e-5
 
 
-def block(x: Tensor, weights: dict[str, Tensor], at: str, heads: int) -> Tensor:
+def block(x: Tensor, weights: dict[str, Tensor], at: str, heads: int, eps: float) -> Tensor:
     """A pre-norm transformer block in MAE's names."""
     get = lambda name: weights[f"{at}.{name}"]  # noqa: E731
     width = x.shape[-1]
-    normed = F.layer_norm(x, (width,), get("norm1.weight"), get("norm1.bias"), 1e-6)
+    normed = F.layer_norm(x, (width,), get("norm1.weight"), get("norm1.bias"), eps)
     query, key, value = (normed @ get("attn.qkv.weight").T + get("attn.qkv.bias")).chunk(3, dim=-1)
     split = lambda t: t.unflatten(-1, (heads, width // heads)).transpose(1, 2)  # noqa: E731
     scores = torch.einsum("bhqd,bhkd->bhqk", split(query), split(key)) / (width // heads) ** 0.5
     mixed = torch.einsum("bhqk,bhkd->bqhd", scores.softmax(-1), split(value)).flatten(2)
     x = x + mixed @ get("attn.proj.weight").T + get("attn.proj.bias")
-    normed = F.layer_norm(x, (width,), get("norm2.weight"), get("norm2.bias"), 1e-6)
+    normed = F.layer_norm(x, (width,), get("norm2.weight"), get("norm2.bias"), eps)
     inner = F.gelu(normed @ get("mlp.fc1.weight").T + get("mlp.fc1.bias"))
     return x + inner @ get("mlp.fc2.weight").T + get("mlp.fc2.bias")
 
 
 def plain_mae(
-    weights: dict[str, Tensor], images: Tensor, hidden: Tensor, heads: tuple[int, int]
+    weights: dict[str, Tensor],
+    images: Tensor,
+    hidden: Tensor,
+    heads: tuple[int, int],
+    eps: tuple[float, float] = (1e-6, 1e-6),
 ) -> tuple[Tensor, Tensor]:
     """(encoder tokens, prediction) as the paper describes: image by image, patch by patch."""
     size = weights["patch_embed.proj.weight"].shape[-1]
@@ -54,16 +60,16 @@ def plain_mae(
         x = (x + weights["pos_embed"][0, 1:])[~row]
         x = torch.cat([weights["cls_token"][0] + weights["pos_embed"][0, :1], x])[None]
         for index in range(depth("blocks")):
-            x = block(x, weights, f"blocks.{index}", heads[0])
-        x = F.layer_norm(x, x.shape[-1:], weights["norm.weight"], weights["norm.bias"], 1e-6)
+            x = block(x, weights, f"blocks.{index}", heads[0], eps[0])
+        x = F.layer_norm(x, x.shape[-1:], weights["norm.weight"], weights["norm.bias"], eps[0])
         tokens.append(x[0])
         y = x[0] @ weights["decoder_embed.weight"].T + weights["decoder_embed.bias"]
         full = weights["mask_token"][0].repeat(len(row), 1)
         full[~row] = y[1:]
         y = (torch.cat([y[:1], full]) + weights["decoder_pos_embed"][0])[None]
         for index in range(depth("decoder_blocks")):
-            y = block(y, weights, f"decoder_blocks.{index}", heads[1])
-        y = F.layer_norm(y, y.shape[-1:], weights["decoder_norm.weight"], weights["decoder_norm.bias"], 1e-6)
+            y = block(y, weights, f"decoder_blocks.{index}", heads[1], eps[1])
+        y = F.layer_norm(y, y.shape[-1:], weights["decoder_norm.weight"], weights["decoder_norm.bias"], eps[1])
         predictions.append((y @ weights["decoder_pred.weight"].T + weights["decoder_pred.bias"])[0, 1:])
     return torch.stack(tokens), torch.stack(predictions)
 
@@ -81,8 +87,8 @@ def encoder_weights(weights) -> dict[str, Tensor]:
 HEADS = {"num_heads": 4, "decoder_num_heads": 2}
 
 
-def assert_mae(checkpoint, weights, images, hidden) -> None:
-    tokens, prediction = plain_mae(weights, images, hidden, (4, 2))
+def assert_mae(checkpoint, weights, images, hidden, eps=(1e-6, 1e-6)) -> None:
+    tokens, prediction = plain_mae(weights, images, hidden, (4, 2), eps)
     torch.testing.assert_close(checkpoint.model.encode(images, hidden), tokens, rtol=0, atol=TOLERANCE)
     torch.testing.assert_close(checkpoint.model.predict(images, hidden), prediction, rtol=0, atol=TOLERANCE)
 
@@ -232,16 +238,142 @@ def lightning_name(name: str, backbone: str) -> str:
     return f"decoder.{name}" if name.startswith("decoder_") or name == "mask_token" else f"{backbone}{name}"
 
 
+CLASSIFIER = {"classifier.weight": torch.zeros(10, 64), "classifier.bias": torch.zeros(10)}
+"""What every method of solo-learn trains beside its own loss."""
+
+
 @pytest.mark.parametrize("backbone", ["backbone.", "backbone.vit."], ids=["solo-learn", "lightly"])
 def test_lightning(weights, images, hidden, tmp_path, backbone) -> None:
     state = {lightning_name(name, backbone): tensor for name, tensor in weights.items()}
-    state |= {"classifier.weight": torch.zeros(10, 64), "backbone.mask_token": torch.zeros(1, 1, 64)}
+    state |= CLASSIFIER if backbone == "backbone." else {"backbone.mask_token": torch.zeros(1, 1, 64)}
     content = {"state_dict": state, "epoch": 9, "pytorch-lightning_version": "2.1", "hyper_parameters": {}}
     checkpoint = load(written(tmp_path / "last.ckpt", content), **HEADS)
-    assert_mae(checkpoint, weights, images, hidden)
+    eps = (1e-6, 1e-6 if backbone.endswith("vit.") else 1e-5)  # solo-learn's decoder has torch's default
+    assert_mae(checkpoint, weights, images, hidden, eps)
     assert checkpoint.verdict.format == "lightning"
-    assert checkpoint.verdict.left_over == ("classifier.weight", "backbone.mask_token")
+    assert checkpoint.card.architecture["decoder"]["layer_norm_eps"] == eps[1]
+    assert set(checkpoint.verdict.left_over) == set(CLASSIFIER if backbone == "backbone." else {"backbone.mask_token"})
     assert checkpoint.card.epochs == 9
+
+
+def test_an_epsilon_of_the_decoders_own(tiny, weights, images, hidden, tmp_path) -> None:
+    """solo-learn's decoder has another epsilon than its encoder: read, kept by our format, refused by transformers'."""
+    state = {lightning_name(name, "backbone."): tensor.clone() for name, tensor in weights.items()}
+    state |= CLASSIFIER
+    checkpoint = load(written(tmp_path / "solo.ckpt", {"state_dict": state}), **HEADS)
+    checkpoint.model.decoder.embed.weight.data.mul_(0.01)  # small tokens: the epsilon shows
+    checkpoint.model.decoder.embed.bias.data.mul_(0.01)
+    checkpoint.model.decoder.mask_token.data.mul_(0.01)
+    checkpoint.model.decoder.pos_embed.data.mul_(0.01)
+    small = {n.removeprefix("backbone.").removeprefix("decoder."): t for n, t in state.items()}
+    small |= {n: 0.01 * small[n] for n in small if n.startswith("decoder_embed")}
+    small |= {n: 0.01 * small[n] for n in ("mask_token", "decoder_pos_embed")}
+    _, expected = plain_mae(small, images, hidden, (4, 2), (1e-6, 1e-5))
+    _, wrong = plain_mae(small, images, hidden, (4, 2), (1e-6, 1e-6))
+    prediction = checkpoint.model.predict(images, hidden)
+    torch.testing.assert_close(prediction, expected, rtol=0, atol=1e-4)
+    assert (prediction - wrong).abs().max() > 1e-3
+    with pytest.raises(CheckpointError, match="another layer-norm epsilon in the decoder"):
+        checkpoint.save(tmp_path / "theirs")
+    again = load(checkpoint.save(tmp_path / "ours", format="probekit"))
+    assert torch.equal(again.model.predict(images, hidden), prediction)
+
+
+def test_solo_learns_small_encoders_have_12_heads(random_weights, tmp_path) -> None:
+    """Everywhere else a ViT-S has 6: the shapes agree, the numbers do not."""
+    sizes = {"image_size": (16, 16), "vit_patch_size": 8, "width": 384, "depth": 12, "num_heads": 12, "mlp_ratio": 0.1}
+    model = MaskedAutoencoder.create(
+        **sizes, decoder_width=32, decoder_depth=1, decoder_num_heads=1, normalised_targets=True
+    )
+    state = {
+        name.replace("encoder.", "backbone."): t for name, t in model.state_dict().items() if "decoder" not in name
+    }
+    state |= {
+        f"decoder.decoder_{n.removeprefix('decoder.')}": t for n, t in model.state_dict().items() if "decoder" in n
+    }
+    state["decoder.mask_token"] = state.pop("decoder.decoder_mask_token")
+    del state["_extra_state"]
+    classifier = {"classifier.weight": torch.zeros(10, 384), "classifier.bias": torch.zeros(10)}
+    checkpoint = load(written(tmp_path / "solo.ckpt", {"state_dict": state | classifier}))
+    assert checkpoint.card.architecture["num_heads"] == 12
+    assert any("12 heads" in warning and "num_heads=" in warning for warning in checkpoint.verdict.warnings)
+    other = {name.replace("backbone.", "backbone.vit."): tensor for name, tensor in state.items()}
+    assert load(written(tmp_path / "lightly.ckpt", {"state_dict": other})).card.architecture["num_heads"] == 6
+
+
+# --- torchvision ------------------------------------------------------------------------------------------------------
+
+
+def torchvision_vit(random_weights, hidden_dim: int = 64):
+    return random_weights(
+        torchvision.models.VisionTransformer(
+            image_size=32, patch_size=8, num_layers=2, num_heads=4, hidden_dim=hidden_dim, mlp_dim=96, num_classes=5
+        )
+    )
+
+
+def test_torchvision_files_and_modules(random_weights, images, tmp_path) -> None:
+    reference = torchvision_vit(random_weights)
+    tokens = reference.conv_proj(images).flatten(2).transpose(1, 2)
+    expected = reference.encoder(torch.cat([reference.class_token.expand(3, -1, -1), tokens], dim=1))
+    old = {
+        n.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): t
+        for n, t in reference.state_dict().items()
+    }
+    for source in (
+        reference,
+        written(tmp_path / "new.pth", reference.state_dict()),
+        written(tmp_path / "old.pth", old),
+    ):
+        checkpoint = load(source, num_heads=4)
+        torch.testing.assert_close(checkpoint.model.encode(images), expected, rtol=0, atol=TOLERANCE)
+        assert checkpoint.verdict.format == "torchvision"
+        assert set(checkpoint.verdict.left_over) == {"heads.head.weight", "heads.head.bias"}
+    del old["encoder.layers.encoder_layer_1.self_attention.in_proj_bias"]
+    with pytest.raises(CheckpointError, match=r"encoder.layers.encoder_layer_1.self_attention.in_proj_bias"):
+        load(written(tmp_path / "short.pth", old), num_heads=4)
+
+
+@pytest.mark.parametrize("backbone", ["backbone.", "backbone.vit."], ids=["MAEBackbone", "MaskedVisionTransformer"])
+@pytest.mark.parametrize("decoder", ["torchvision", "MAE"])
+def test_lightly_before_timm(weights, images, hidden, tmp_path, backbone, decoder) -> None:
+    """Its encoder, and at first its decoder, were torchvision's."""
+
+    def layers(name: str, at: str) -> str:
+        for ours, theirs in TORCHVISION:
+            name = name.replace(ours, theirs)
+        return re.sub(r"^(decoder_)?blocks\.(\d+)", rf"{at}layers.encoder_layer_\2", name)
+
+    state = {"backbone.mask_token": torch.zeros(1, 1, 64), "mask_token": weights["mask_token"]}
+    for name, tensor in weights.items():
+        if name.startswith("decoder_") and decoder == "MAE":
+            state[f"decoder.{name}"] = tensor
+        elif name.startswith("decoder_"):
+            old = layers(name, "").replace("decoder_pos_embed", "pos_embedding").replace("decoder_norm", "ln")
+            state[f"decoder.{old.replace('decoder_pred', 'prediction_head')}"] = tensor
+        elif name != "mask_token":
+            old = layers(name, "encoder.").replace("patch_embed.proj", "conv_proj").replace("cls_token", "class_token")
+            old = re.sub("^norm", "encoder.ln", old)
+            state[backbone + old.replace("pos_embed", "encoder.pos_embedding")] = tensor
+    checkpoint = load(written(tmp_path / "last.ckpt", {"state_dict": state, "epoch": 3}), **HEADS)
+    assert_mae(checkpoint, weights, images, hidden)
+    assert checkpoint.verdict.left_over == ("backbone.mask_token",)
+    assert checkpoint.card.epochs == 3
+    state = {name: tensor for name, tensor in state.items() if "encoder_layer_1" not in name or "decoder" not in name}
+    state.pop("decoder.decoder_blocks.0.norm1.bias", None)
+    state.pop("decoder.layers.encoder_layer_0.ln_1.bias", None)
+    with pytest.raises(CheckpointError, match="keys of the decoder are missing"):
+        load(written(tmp_path / "short.ckpt", {"state_dict": state}), **HEADS)
+
+
+TORCHVISION = [
+    (".norm1.", ".ln_1."),
+    (".norm2.", ".ln_2."),
+    (".attn.qkv.", ".self_attention.in_proj_"),
+    (".attn.proj.", ".self_attention.out_proj."),
+    (".mlp.fc1.", ".mlp.0."),
+    (".mlp.fc2.", ".mlp.3."),
+]
 
 
 @pytest.mark.parametrize("prefix", ["module.", "encoder.", "teacher.backbone.", "model."])
@@ -453,6 +585,27 @@ class Foreign(torch.nn.Module):
         self.decoder_embed, self.mask_token = decoder.embed, decoder.mask_token
         self.decoder_pos_embed = decoder.pos_embed
         self.decoder_blocks, self.decoder_norm, self.decoder_pred = decoder.blocks, decoder.norm, decoder.pred
+
+
+def test_modules_of_other_projects_tell_their_epsilons_and_targets(tiny, weights, images, hidden) -> None:
+    """A model built without MAE's presets has torch's epsilon; another one for a decoder is kept apart."""
+    foreign = Foreign(copy.deepcopy(tiny))
+    foreign.norm_pix_loss = True
+    for name, part in foreign.named_modules():
+        if isinstance(part, torch.nn.LayerNorm):
+            part.eps = 1e-2 if "decoder" in name else 1e-3
+    checkpoint = load(foreign)
+    assert_mae(checkpoint, weights, images, hidden, (1e-3, 1e-2))
+    assert checkpoint.card.normalised_targets is True
+    assert not any("epsilon" in note for note in checkpoint.verdict.notes)
+
+
+def test_an_epsilon_can_be_given(weights, images, hidden, tmp_path) -> None:
+    path = written(tmp_path / "mae.pth", weights)
+    assert any("layer-norm epsilon 1e-6" in note for note in load(path, **HEADS).verdict.notes)
+    checkpoint = load(path, **HEADS, layer_norm_eps=1e-3)
+    assert_mae(checkpoint, weights, images, hidden, (1e-3, 1e-3))
+    assert not any("epsilon" in note for note in checkpoint.verdict.notes)
 
 
 def test_modules_of_other_projects_tell_their_heads(tiny, weights, images, hidden) -> None:

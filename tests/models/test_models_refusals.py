@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import pathlib
 import pickle
+import re
 
 import numpy as np
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.layers import RmsNorm, SwiGLUPacked
 from torch import nn
 
@@ -63,6 +66,29 @@ def test_a_missing_file_names_its_nearest_neighbour(tmp_path) -> None:
 
 def test_an_empty_file(refused) -> None:
     assert "is empty (0 bytes)" in refused(b"")
+
+
+@pytest.mark.parametrize("kind", ["zip", "pickle", "safetensors"])
+def test_files_cut_or_altered_anywhere(weights, tmp_path, kind) -> None:
+    """Whatever bytes are lost or changed: one kind of error, or (a weight changed) a model; a cut file never loads."""
+    path, random = tmp_path / "bad.pth", np.random.default_rng(0)
+    if kind == "safetensors":
+        save_file({name: t.contiguous() for name, t in weights.items()}, path)
+    else:
+        torch.save(weights, path, _use_new_zipfile_serialization=kind == "zip")
+    whole = path.read_bytes()
+    places = [*range(1, 40), *random.integers(40, len(whole), 20), *(len(whole) - n for n in (1, 8, 22, 64, 200))]
+    for place in places:
+        path.write_bytes(whole[:place])
+        with pytest.raises(CheckpointError, match=re.escape(str(path))):
+            load(path, **HEADS)
+    for _ in range(60):
+        altered = bytearray(whole)
+        for place in random.integers(0, 4000, 2):
+            altered[place] = random.integers(256)
+        path.write_bytes(altered)
+        with contextlib.suppress(CheckpointError):
+            assert load(path, **HEADS).verdict.decoder
 
 
 @pytest.mark.parametrize("kind", ["zip", "pickle", "safetensors"])
@@ -194,8 +220,6 @@ def test_any_decoder_key_makes_every_decoder_key_required(refused, weights) -> N
 
 
 def test_a_truncated_depth_is_seen_where_the_configuration_tells_it(tiny, tmp_path) -> None:
-    from safetensors.torch import load_file
-
     folder = load(tiny).save(tmp_path / "saved")
     tensors = {n: t for n, t in load_file(folder / "model.safetensors").items() if ".layer.2." not in n}
     save_file(tensors, folder / "model.safetensors")
@@ -210,6 +234,58 @@ def test_shapes_that_contradict_each_other(refused, weights) -> None:
     message = refused(weights, **HEADS)
     assert "blocks.1.mlp.fc1.weight is (100, 64), expected (256, 64)" in message
     assert "mixes two models" in message
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"hidden_size": 128}, r"contradicts the weights: hidden_size is 128, the weights have 64"),
+        ({"patch_size": 16}, r"contradicts the weights: patch_size is 16, the weights have 8"),
+        ({"intermediate_size": 100}, r"intermediate_size is 100, the weights have 256"),
+        ({"num_channels": 1}, r"num_channels is 1, the weights have 3"),
+        ({"num_hidden_layers": 2}, r"num_hidden_layers is 2, the weights have 3"),
+        (
+            {"decoder_hidden_size": 64, "decoder_num_hidden_layers": 1},
+            r"decoder_hidden_size is 64, .* 32; decoder_num_",
+        ),
+        ({"image_size": 64}, r"17 position embeddings contradict images of 64 x 64"),
+        ({"num_attention_heads": 7}, r"7 heads do not divide the encoder's width of 64"),
+        ({"num_attention_heads": "4"}, r"num_attention_heads in config.json is '4'; expected a whole number above 0"),
+        ({"image_size": "large"}, r"image_size in config.json is 'large'; expected a whole number above 0, or two"),
+        ({"layer_norm_eps": "1e-6"}, r"layer_norm_eps in config.json is '1e-6'; expected a number above 0"),
+        ({"mask_ratio": 75}, r"mask_ratio in config.json is 75; expected a number from 0 to 1"),
+        ({"norm_pix_loss": "no"}, r"norm_pix_loss in config.json is 'no'; expected true or false"),
+        ({"probekit": 3}, r"probekit in config.json is 3; expected an object"),
+        ({"probekit": {"mean": [0.5], "std": [1]}}, r"mean \[0.5\] and deviation \[1\]; expected three numbers"),
+    ],
+)
+def test_a_configuration_that_contradicts_the_weights_or_itself(tiny, tmp_path, told, message) -> None:
+    folder = load(tiny).save(tmp_path / "saved")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | told))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load(folder)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["encoder", "version", "state"])
+def test_a_damaged_directory_of_ours(tiny, tmp_path, damage) -> None:
+    folder = load(tiny).save(tmp_path / "saved", format="probekit")
+    config = json.loads((folder / "config.json").read_text())
+    if damage == "state":
+        tensors = load_file(folder / "model.safetensors")
+        save_file(tensors | {"_extra_state": torch.zeros(3, dtype=torch.uint8)}, folder / "model.safetensors")
+    broken = {"encoder": {"encoder": {"image_size": [32, 32], "wide": 3}}, "version": {"version": "new"}, "state": {}}
+    (folder / "config.json").write_text(json.dumps(config | broken[damage]))
+    expected = {"encoder": "describes no encoder", "version": "of version new", "state": "'_extra_state' is damaged"}
+    with pytest.raises(CheckpointError, match=expected[damage]):
+        load(folder)
+
+
+def test_coarse_decoders_of_long_seq_mae(refused, weights) -> None:
+    weights["decoder_downsample.weight"] = torch.zeros(32, 32, 2, 2)
+    weights["decoder_pos_embed"] = torch.zeros(1, 5, 32)
+    assert "works on a coarser grid than its encoder (decoder_downsample.weight)" in refused(weights, **HEADS)
 
 
 def test_positions_that_fit_no_grid(refused, weights) -> None:
@@ -278,6 +354,32 @@ def test_directories(tmp_path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"config.json is no readable JSON"):
         load(tmp_path)
+
+
+def test_indices_of_shards(tmp_path) -> None:
+    for table in ({}, {"weight_map": ["a"]}, {"weight_map": {}}, {"weight_map": {"a": "../../etc/passwd"}}):
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps(table))
+        with pytest.raises(CheckpointError, match=r"is no index of weights: expected 'weight_map'"):
+            load(tmp_path)
+
+
+def test_paths_that_are_no_files(tmp_path) -> None:
+    (tmp_path / "link.pth").symlink_to("gone.pth")
+    os.mkfifo(tmp_path / "pipe.pth")
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "model.safetensors").mkdir()
+    for source, message in (
+        (tmp_path / "link.pth", "is a link to 'gone.pth', which is not there"),
+        (tmp_path / "pipe.pth", "neither a file nor a directory but a device, pipe or socket"),
+        (tmp_path / "dir", r"model.safetensors cannot be opened \(Is a directory\)"),
+        ("x" * 5000, r"is no path \(File name too long\)"),
+        ("~nobody-of-that-name/mae.pth", "is no path"),
+        ("https://huggingface.co/facebook/vit-mae-base", r"addresses are not read.*hub id"),
+        ("hf:a/b/c", "neither a file nor a hub id"),
+        ("timm:vit_base_patch16_224.", r"no weights 'vit_base_patch16_224.'. Did you mean"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            load(source)
 
 
 def test_shipped_names(tmp_path, monkeypatch, tiny) -> None:

@@ -87,7 +87,6 @@ FAMILIES = {
     "layers.0.blocks": "a Swin",
     "embeddings.word_embeddings": "a language model",
     "model.embed_tokens": "a language model",
-    "conv_proj.weight": "a torchvision ViT",
     "transformer.resblocks": "a CLIP model of open_clip",
     "downsample": "a convolutional network",
     "features.0": "a convolutional network",

@@ -78,12 +78,12 @@ def split(
             encoder[name.removeprefix(at)] = tensor
         else:
             left_over.append(name)
-    _mask_token(tensors, decoder, left_over, (behind or "", "", at), next(iter(encoder.values()), None))
+    take_mask_token(tensors, decoder, left_over, (behind or "", "", at), next(iter(encoder.values()), None))
     refuse_other_arithmetic(left_over, at, label)
     return encoder, decoder, left_over, lambda name: spell_mae(name, at, behind or at)
 
 
-def _mask_token(
+def take_mask_token(
     tensors: Mapping[str, Tensor],
     decoder: dict[str, Tensor],
     left_over: list[str],

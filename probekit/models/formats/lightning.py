@@ -1,7 +1,13 @@
-"""Lightning `.ckpt` files of lightly and solo-learn: MAE's names, the encoder under `backbone.` or `backbone.vit.`, the
-decoder under a prefix of its own."""
+"""Lightning `.ckpt` files of lightly and solo-learn: MAE's names, the encoder under `backbone.vit.` (lightly) or
+`backbone.` (solo-learn), the decoder under a prefix of its own.
+
+The two differ in what no tensor tells: solo-learn leaves its decoder's epsilon at torch's default, and gives its small
+and tiny encoders 12 heads.
+"""
 
 from __future__ import annotations
+
+from torch import Tensor
 
 from probekit.models.architecture import Settled
 from probekit.models.files import Found
@@ -9,6 +15,8 @@ from probekit.models.formats import Reading, _names
 
 NAME = "lightning"
 RANK = 55
+SOLO_LEARN_HEADS = {192: 12, 384: 12}
+"""Encoder width -> heads where solo-learn's MAE differs from the published ViTs (which have 3 and 6)."""
 
 
 def matches(found: Found) -> bool:
@@ -18,12 +26,27 @@ def matches(found: Found) -> bool:
     )
 
 
+def _is_solo_learn(found: Found, decoder: dict[str, Tensor]) -> bool:
+    """solo-learn's MAE has the encoder right under `backbone.`, and like all its methods a linear `classifier`."""
+    marks = (f"backbone.{_names.PROJECTION}", "classifier.weight", "classifier.bias")
+    return bool(decoder) and all(mark in found.tensors for mark in marks)
+
+
 def read(found: Found) -> Reading:
     encoder, decoder, left_over, spell = _names.split(found.tensors, found.label)
-    notes = ["layer-norm epsilon 1e-6: what lightly and solo-learn build; the file does not store it."]
-    reading = Reading(
-        NAME, encoder, decoder, left_over, settled=Settled(layer_norm_eps=1e-6, qkv_bias=True), notes=notes, spell=spell
-    )
+    reading = Reading(NAME, encoder, decoder, left_over, spell=spell)
+    reading.settled = Settled(layer_norm_eps=1e-6, qkv_bias=True)
+    note = "layer-norm epsilon 1e-6: what lightly builds; the file does not store it."
+    if _is_solo_learn(found, decoder):
+        heads = SOLO_LEARN_HEADS.get(encoder[_names.PROJECTION].shape[0])
+        reading.settled = Settled(layer_norm_eps=1e-6, decoder_layer_norm_eps=1e-5, qkv_bias=True, num_heads=heads)
+        note = "layer-norm epsilon 1e-6 in the encoder, 1e-5 in the decoder: what solo-learn builds; not in the file."
+        if heads is not None:
+            reading.warnings.append(
+                f"{heads} heads in the encoder: what solo-learn's MAE builds at this width, where other projects have "
+                "fewer. If it was built elsewhere, give num_heads= to load."
+            )
+    reading.notes.append(note)
     if isinstance(found.extras.get("epoch"), int):
         reading.facts["epochs"] = found.extras["epoch"]
     return reading

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from probekit.errors import CheckpointError
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names, mae
 
@@ -12,7 +13,7 @@ RANK = 50
 def matches(found: Found) -> bool:
     if _names.PROJECTION not in found.tensors:
         return False
-    if "mask_downsampling" in found.args:
+    if "mask_downsampling" in found.args or "decoder_downsample.weight" in found.tensors:
         return True
     return any(name.endswith(".attn.q_bias") for name in found.tensors) and not any(
         "relative_position" in n for n in found.tensors
@@ -20,6 +21,7 @@ def matches(found: Found) -> bool:
 
 
 def read(found: Found) -> Reading:
+    _refuse_coarse_decoders(found)
     reading = mae.read(found)
     reading.format = NAME
     reading.missing += _names.fuse_biases(reading.encoder) + [
@@ -27,8 +29,18 @@ def read(found: Found) -> Reading:
     ]
     if reading.missing:
         reading.notes.append("Keys have no bias in this variant: it is zero, which is what its code adds.")
+    unit = found.args.get("mask_downsampling")
     patch = int(found.tensors[_names.PROJECTION].shape[-1])
-    reading.facts["patch_size"] = (
-        int(found.args["mask_downsampling"]) * patch if "mask_downsampling" in found.args else None
-    )
+    reading.facts["patch_size"] = unit * patch if isinstance(unit, int) else None
     return reading
+
+
+def _refuse_coarse_decoders(found: Found) -> None:
+    """A decoder on a grid coarser than the encoder's (`decoder_downsampling` above 1) is another network."""
+    extra = [name for name in found.tensors if "decoder_downsample." in name or "decoder_upsample." in name]
+    if extra:
+        raise CheckpointError(
+            f"{found.label}: its decoder works on a coarser grid than its encoder ({', '.join(extra)}); expected one "
+            "of the same grid (decoder_downsampling 1). Remove every key with 'decoder' and mask_token to use the "
+            "encoder alone."
+        )

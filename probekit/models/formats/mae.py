@@ -39,8 +39,9 @@ def facts(found: Found, patch: int) -> dict[str, Any]:
     """What the arguments and the file's name record."""
     args = found.args
     known: dict[str, Any] = {"crop_fraction": CROP, "interpolation": "bicubic", "normalisation_known": True}
-    known["normalised_targets"] = args.get("norm_pix_loss", _targets_by_name(found.name))
-    if "mask_ratio" in args:
+    told = args.get("norm_pix_loss")
+    known["normalised_targets"] = told if isinstance(told, bool) else _targets_by_name(found.name)
+    if isinstance(args.get("mask_ratio"), int | float):
         known |= {"mask_ratio": float(args["mask_ratio"]), "patch_size": patch}
         known |= {"seed": args.get("seed"), "data": args.get("data_path")}
         if isinstance(found.extras.get("epoch"), int):

@@ -83,7 +83,7 @@ def read(found: Found) -> Reading:
 def facts(found: Found, patch: int) -> dict[str, Any]:
     """What the stored configuration says, where it is plain text."""
     meta = found.extras.get("meta")
-    text = str(meta.get("cfg", "")) if isinstance(meta, dict) else ""
+    text = str(meta.get("cfg") or meta.get("config") or "") if isinstance(meta, dict) else ""
     ratio, targets = (
         re.search(r"mask_ratio\s*=\s*([\d.]+)", text),
         re.search(r"norm_pix(?:_loss)?\s*=\s*(True|False)", text),

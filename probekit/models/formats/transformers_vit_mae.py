@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from probekit.errors import CheckpointError
-from probekit.models.architecture import Settled
+from probekit.models.architecture import Settled, depth_of
 from probekit.models.card import RECORDED
 from probekit.models.files import Found
 from probekit.models.formats import Reading
@@ -109,8 +109,9 @@ def spell(name: str) -> str:
 
 
 def read(found: Found) -> Reading:
-    config = found.config or {}
+    config = {name: value for name, value in (found.config or {}).items() if value is not None}
     _refuse_other_models(found, config)
+    _check_values(found.label, config)
     reading = Reading(NAME, {}, spell=spell)
     for name, tensor in found.tensors.items():
         place = canonical(name)
@@ -119,6 +120,7 @@ def read(found: Found) -> Reading:
         else:
             (reading.encoder if place[0] == "encoder" else reading.decoder)[place[1]] = tensor
     reading.encoder, reading.decoder = fuse(reading.encoder), fuse(reading.decoder)
+    _check_shapes(found.label, config, reading)
     told = DEFAULTS | config if config else {}
     reading.settled = Settled(
         num_heads=told.get("num_attention_heads"),
@@ -149,11 +151,11 @@ def facts(found: Found, told: dict[str, Any]) -> dict[str, Any]:
         known["patch_size"] = told.get("mask_patch_size") or (patch[0] if patch else None)
     seen = found.preprocessor or {}
     if "image_mean" in seen and "image_std" in seen:
-        known |= {"mean": tuple(seen["image_mean"]), "std": tuple(seen["image_std"]), "normalisation_known": True}
-    if seen.get("resample") in PILLOW:
+        known |= {"mean": seen["image_mean"], "std": seen["image_std"], "normalisation_known": True}
+    if isinstance(seen.get("resample"), int) and seen["resample"] in PILLOW:
         known["interpolation"] = PILLOW[seen["resample"]]
-    edge, crop = (seen.get("size") or {}) if isinstance(seen.get("size"), dict) else {}, seen.get("crop_size")
-    if seen.get("do_center_crop") and isinstance(crop, dict) and edge.get("shortest_edge"):
+    edge, crop = (value if isinstance(value, dict) else {} for value in (seen.get("size"), seen.get("crop_size")))
+    if seen.get("do_center_crop") and _positive(crop.get("height")) and _positive(edge.get("shortest_edge")):
         known["crop_fraction"] = crop["height"] / edge["shortest_edge"]
     ours = told.get("probekit") or {}
     return known | {name: ours[name] for name in (*RECORDED, "patch_size", "name") if name in ours}
@@ -162,7 +164,66 @@ def facts(found: Found, told: dict[str, Any]) -> dict[str, Any]:
 def _size(value: Any) -> tuple[int, int] | None:
     if value is None:
         return None
-    return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[1]))
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _positive(value: Any, kind: type = int) -> bool:
+    """Whether a JSON value is a number above 0 (a bool is none); `kind=float` takes integers too."""
+    return isinstance(value, (int, kind)) and not isinstance(value, bool) and value > 0
+
+
+def _is_size(value: Any) -> bool:
+    return _positive(value) or (isinstance(value, list | tuple) and len(value) == 2 and all(map(_positive, value)))
+
+
+COUNTS = ("num_hidden_layers", "num_attention_heads", "decoder_num_hidden_layers", "decoder_num_attention_heads")
+SHAPES = {
+    "hidden_size": ("encoder", "patch_embed.proj.weight", 0),
+    "num_channels": ("encoder", "patch_embed.proj.weight", 1),
+    "patch_size": ("encoder", "patch_embed.proj.weight", 2),
+    "intermediate_size": ("encoder", "blocks.0.mlp.fc1.weight", 0),
+    "decoder_hidden_size": ("decoder", "mask_token", 2),
+    "decoder_intermediate_size": ("decoder", "blocks.0.mlp.fc1.weight", 0),
+}
+"""What a configuration says that tensors say too: (part, tensor, axis)."""
+
+
+def _check_values(label: str, config: dict[str, Any]) -> None:
+    """Refuse values of the wrong kind here, by name, before anything is built from them."""
+    whole, sizes = (*COUNTS, *SHAPES, "mask_patch_size"), ("image_size", "patch_size")
+    expected = {name: ("a whole number above 0", _positive) for name in whole} | {
+        name: ("a whole number above 0, or two", _is_size) for name in sizes
+    }
+    expected["layer_norm_eps"] = ("a number above 0", lambda value: _positive(value, float))
+    expected["mask_ratio"] = ("a number from 0 to 1", lambda v: v == 0 or (_positive(v, float) and v < 1))
+    expected["norm_pix_loss"] = ("true or false", lambda value: value in (0, 1))
+    expected["probekit"] = ("an object", lambda value: isinstance(value, dict))
+    for name, (kind, good) in expected.items():
+        if name in config and not good(config[name]):
+            raise CheckpointError(
+                f"{label}: {name} in config.json is {config[name]!r}; expected {kind}. Correct it, or fetch it again."
+            )
+
+
+def _check_shapes(label: str, config: dict[str, Any], reading: Reading) -> None:
+    """Refuse a configuration that contradicts the weights beside it."""
+    wrong = []
+    for name, (part, key, axis) in SHAPES.items():
+        tensor = (reading.encoder if part == "encoder" else reading.decoder).get(key)
+        if name not in config or tensor is None or tensor.ndim <= axis:
+            continue
+        told = config[name] if isinstance(config[name], list | tuple) else [config[name]]
+        if any(value != tensor.shape[axis] for value in told):
+            wrong.append(f"{name} is {config[name]}, the weights have {tensor.shape[axis]}")
+    for name, tensors in (("num_hidden_layers", reading.encoder), ("decoder_num_hidden_layers", reading.decoder)):
+        depth = depth_of(tensors)
+        if config.get(name, depth) < depth:  # fewer in the weights: the keys that are missing will be named
+            wrong.append(f"{name} is {config[name]}, the weights have {depth}")
+    if wrong:
+        raise CheckpointError(
+            f"{label}: config.json contradicts the weights: {'; '.join(wrong)}. One of the two files is of another "
+            "model: fetch both again."
+        )
 
 
 def _refuse_other_models(found: Found, config: dict[str, Any]) -> None:
