@@ -108,6 +108,12 @@ class Settled:
     mlp: str | None = None
 
 
+def side(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
+    """The size of a tensor along an axis; 0 if there is no such tensor or axis: placing it will say what is wrong."""
+    tensor = tensors.get(name)
+    return 0 if tensor is None or not -tensor.ndim <= axis < tensor.ndim else int(tensor.shape[axis])
+
+
 def depth_of(names: Iterable[str], prefix: str = "blocks.") -> int:
     """Number of blocks that the names mention: the highest index + 1."""
     pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
@@ -149,20 +155,25 @@ def square(patches: int) -> int | None:
     return side if side * side == patches and side else None
 
 
+def projection(tensors: Mapping[str, Tensor], label: str) -> tuple[int, int]:
+    """(width, side of a patch) of the patch projection; CheckpointError if it is none of square colour patches."""
+    shape = tuple(tensors["patch_embed.proj.weight"].shape)
+    if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or 0 in shape:
+        raise CheckpointError(
+            f"{label}: the patch projection has the shape {shape}; expected (width, 3, patch, patch), square patches "
+            "of colour images."
+        )
+    return shape[0], shape[2]
+
+
 def encoder_spec(tensors: Mapping[str, Tensor], settled: Settled, num_heads: int, label: str) -> EncoderSpec:
     """Read an encoder's architecture off tensors with timm's names.
 
     Raises:
         CheckpointError: no patch projection or blocks, or position embeddings that fit no grid.
     """
-    kernel = tensors["patch_embed.proj.weight"]
-    if kernel.ndim != 4 or kernel.shape[1] != 3 or kernel.shape[2] != kernel.shape[3]:
-        raise CheckpointError(
-            f"{label}: the patch projection has the shape {tuple(kernel.shape)}; expected (width, 3, patch, patch), "
-            "square patches of colour images."
-        )
-    width, patch = kernel.shape[0], kernel.shape[2]
-    registers = tensors["reg_token"].shape[1] if "reg_token" in tensors else 0
+    width, patch = projection(tensors, label)
+    registers = side(tensors, "reg_token", 1)
     class_token = "cls_token" in tensors
     prefix = registers + class_token
     image_size, covers = _grid(tensors.get("pos_embed"), prefix, patch, settled.image_size, label)
@@ -194,11 +205,10 @@ def _mlp(tensors: Mapping[str, Tensor], settled: Settled) -> tuple[str, int]:
     """Kind and hidden width of the MLPs. A packed SwiGLU has one projection that is twice as wide as what it
     returns."""
     if "blocks.0.mlp.fc1_g.weight" in tensors:
-        return "swiglu", tensors["blocks.0.mlp.fc1_g.weight"].shape[0]
-    first, second = tensors.get("blocks.0.mlp.fc1.weight"), tensors.get("blocks.0.mlp.fc2.weight")
-    hidden = 0 if first is None else first.shape[0]
-    packed = second is not None and hidden == 2 * second.shape[1]
-    return settled.mlp or ("swiglu_packed" if packed else "mlp"), hidden
+        return "swiglu", side(tensors, "blocks.0.mlp.fc1_g.weight", 0) or 1
+    hidden, returned = side(tensors, "blocks.0.mlp.fc1.weight", 0), side(tensors, "blocks.0.mlp.fc2.weight", 1)
+    packed = returned > 0 and hidden == 2 * returned
+    return settled.mlp or ("swiglu_packed" if packed else "mlp"), hidden or 1
 
 
 def _grid(
@@ -234,7 +244,6 @@ def decoder_module(
     tensors: Mapping[str, Tensor], settled: Settled, num_heads: int, encoder: VisionTransformer
 ) -> Decoder:
     """The decoder, on `meta`, that tensors with our names are of; its shapes are compared by the caller."""
-    first = tensors.get("blocks.0.mlp.fc1.weight")
     return Decoder(
         encoder_width=encoder.embed_dim,
         width=decoder_width(tensors),
@@ -243,7 +252,7 @@ def decoder_module(
         vit_patch_size=encoder.patch_embed.patch_size[0],
         grid=encoder.patch_embed.grid_size,
         num_prefix_tokens=encoder.num_prefix_tokens,
-        mlp_hidden=None if first is None else first.shape[0],
+        mlp_hidden=side(tensors, "blocks.0.mlp.fc1.weight", 0) or None,
         layer_norm_eps=settled.decoder_layer_norm_eps or epsilon(encoder),
         qkv_bias=settled.qkv_bias if settled.qkv_bias is not None else in_any_block(tensors, "attn.qkv.bias"),
         device="meta",
@@ -252,13 +261,5 @@ def decoder_module(
 
 def decoder_width(tensors: Mapping[str, Tensor]) -> int:
     """The decoder's width, from whichever tensor tells it; 0 if none does."""
-    for name, axis in (
-        ("mask_token", -1),
-        ("norm.weight", 0),
-        ("pos_embed", -1),
-        ("embed.weight", 0),
-        ("pred.weight", 1),
-    ):
-        if name in tensors and tensors[name].ndim > axis:
-            return int(tensors[name].shape[axis])
-    return 0
+    places = (("mask_token", -1), ("norm.weight", 0), ("pos_embed", -1), ("embed.weight", 0), ("pred.weight", 1))
+    return next((width for name, axis in places if (width := side(tensors, name, axis))), 0)

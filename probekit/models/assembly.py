@@ -126,7 +126,7 @@ def _encoder(
         missing += [reading.spell(f"encoder.norm.{kind}") for kind in ("weight", "bias")]
     if missing:
         raise _missing(label, missing, "encoder", len(tensors))
-    width = len(tensors["patch_embed.proj.weight"])
+    width, _ = architecture.projection(tensors, label)
     heads = _heads(width, depth, settled.num_heads, "encoder", label, notes, warnings)
     module = architecture.encoder_spec(tensors, settled, heads, label).build()
     _place(module, tensors, "encoder", label, reading.spell)
@@ -192,14 +192,14 @@ def _place(module: nn.Module, tensors: Mapping[str, Tensor], part: str, label: s
             "mixes two models, or an argument to load (image_size) does not fit it."
         )
     strange = [
-        f"{spell(f'{part}.{name}')} ({tensors[name].dtype})"
+        f"{spell(f'{part}.{name}')} ({tensors[name].dtype}, {tensors[name].layout})"
         for name in expected
-        if not tensors[name].is_floating_point()
+        if not tensors[name].is_floating_point() or tensors[name].layout != torch.strided
     ]
     if strange:
         raise CheckpointError(
-            f"{label}: weights that are no floating-point numbers: {', '.join(strange[:4])}. Quantised files are not "
-            "read: load the original."
+            f"{label}: weights that are no dense floating-point numbers: {', '.join(strange[:4])}. Quantised and "
+            "sparse files are not read: load the original."
         )
     module.load_state_dict(
         {name: tensors[name].detach().to(torch.float32) for name in expected}, strict=True, assign=True

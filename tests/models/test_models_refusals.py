@@ -23,6 +23,7 @@ from probekit.models.architecture import Settled
 from probekit.models.assembly import assemble
 from probekit.models.files import Found
 from probekit.models.formats import read
+from probekit.models.writing import transformers_tensors
 
 HEADS = {"num_heads": 4, "decoder_num_heads": 2}
 
@@ -253,7 +254,6 @@ def test_shapes_that_contradict_each_other(refused, weights) -> None:
         ({"num_attention_heads": "4"}, r"num_attention_heads in config.json is '4'; expected a whole number above 0"),
         ({"image_size": "large"}, r"image_size in config.json is 'large'; expected a whole number above 0, or two"),
         ({"layer_norm_eps": "1e-6"}, r"layer_norm_eps in config.json is '1e-6'; expected a number above 0"),
-        ({"mask_ratio": 75}, r"mask_ratio in config.json is 75; expected a number from 0 to 1"),
         ({"norm_pix_loss": "no"}, r"norm_pix_loss in config.json is 'no'; expected true or false"),
         ({"probekit": 3}, r"probekit in config.json is 3; expected an object"),
         ({"probekit": {"mean": [0.5], "std": [1]}}, r"mean \[0.5\] and deviation \[1\]; expected three numbers"),
@@ -310,9 +310,37 @@ def test_heads_that_do_not_divide(refused, weights) -> None:
     assert "5 heads do not divide the encoder's width of 64. Give another num_heads=" in refused(weights, num_heads=5)
 
 
+STRANGE = {
+    "no axis": torch.tensor(1.0),
+    "empty": torch.zeros(0),
+    "one axis": torch.zeros(5),
+    "whole numbers": torch.zeros(64, dtype=torch.int64),
+    "five axes": torch.zeros(1, 1, 1, 1, 1),
+    "sparse": torch.eye(64).to_sparse(),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+@pytest.mark.parametrize("naming", ["MAE", "transformers"])
+def test_no_tensor_of_a_strange_kind_is_taken(weights, tiny, tmp_path, kind, naming) -> None:
+    """Every tensor in turn, replaced: always the one error, never a model."""
+    good = weights if naming == "MAE" else {n: t.clone() for n, t in transformers_tensors(tiny).items()}
+    for name in good:
+        with pytest.raises(CheckpointError):
+            assemble(read(Found("a file", "a", good | {name: STRANGE[kind]})), Settled(**HEADS), "a file")
+
+
+def test_parts_that_another_forward_needs(tiny) -> None:
+    """A name inside a layer that is not known changes what the layer computes: it is no left-over."""
+    theirs = transformers_tensors(tiny)
+    theirs |= {"vit.encoder.layer.1.layer_scale1.lambda1": torch.ones(64)}
+    with pytest.raises(CheckpointError, match=r"another family: vit.encoder.layer.1.layer_scale1.lambda1"):
+        read(Found("a file", "a", theirs))
+
+
 def test_quantised_weights(refused, weights) -> None:
     weights["norm.weight"] = torch.ones(64, dtype=torch.int8)
-    assert "norm.weight (torch.int8)" in refused(weights, **HEADS)
+    assert "norm.weight (torch.int8, torch.strided)" in refused(weights, **HEADS)
 
 
 def test_nan_is_warned_of(weights, tmp_path) -> None:

@@ -277,6 +277,16 @@ def test_what_we_write_transformers_reads_to_the_same_numbers(tiny, images, hidd
         assert getattr(again.card, name) == getattr(checkpoint.card, name), name
 
 
+@pytest.mark.parametrize("ratio", [75, -0.1, "high"])
+def test_a_mask_ratio_that_is_none_is_not_recorded(tiny, tmp_path, ratio) -> None:
+    folder = load(tiny).save(tmp_path / "saved")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"mask_ratio": ratio}))
+    checkpoint = load(folder)
+    assert checkpoint.card.mask_ratio is None
+    assert any(repr(ratio) in warning and "no ratio" in warning for warning in checkpoint.verdict.warnings)
+
+
 def test_it_survives_a_round_trip_through_transformers(tiny, images, hidden, tmp_path) -> None:
     checkpoint = load(tiny)
     checkpoint.card.patch_size = 16

@@ -99,18 +99,18 @@ def take_mask_token(
         name = f"{place}mask_token"
         if name not in tensors or name not in left_over:
             continue
-        width, encoder_width = tensors[name].shape[-1], 0 if first is None else first.shape[-1]
+        width, encoder_width = (0 if t is None or not t.ndim else t.shape[-1] for t in (tensors[name], first))
         if decoder or (encoder_width and width != encoder_width):
             decoder["mask_token"] = tensors[name]
             left_over.remove(name)
         return
 
 
-def refuse_other_arithmetic(left_over: Iterable[str], prefix: str, label: str) -> None:
+def refuse_other_arithmetic(
+    left_over: Iterable[str], prefix: str, label: str, meant: re.Pattern[str] = OTHER_ARITHMETIC
+) -> None:
     """Raise if a left-over name under the encoder's prefix means another forward than a plain ViT's."""
-    strange = [
-        name for name in left_over if name.startswith(prefix) and OTHER_ARITHMETIC.match(name.removeprefix(prefix))
-    ]
+    strange = [name for name in left_over if name.startswith(prefix) and meant.match(name.removeprefix(prefix))]
     if strange:
         raise CheckpointError(
             f"{label}: a vision transformer of another family: {', '.join(strange[:4])} ({len(strange)} such names) "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from probekit.models.architecture import Settled
+from probekit.models.architecture import Settled, side
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
 
@@ -38,7 +38,7 @@ def read(found: Found) -> Reading:
     reading.settled = Settled(layer_norm_eps=1e-6, qkv_bias=True)
     note = "layer-norm epsilon 1e-6: what lightly builds; the file does not store it."
     if _is_solo_learn(found, decoder):
-        heads = SOLO_LEARN_HEADS.get(encoder[_names.PROJECTION].shape[0])
+        heads = SOLO_LEARN_HEADS.get(side(encoder, _names.PROJECTION, 0))
         reading.settled = Settled(layer_norm_eps=1e-6, decoder_layer_norm_eps=1e-5, qkv_bias=True, num_heads=heads)
         note = "layer-norm epsilon 1e-6 in the encoder, 1e-5 in the decoder: what solo-learn builds; not in the file."
         if heads is not None:

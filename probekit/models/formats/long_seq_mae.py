@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from probekit.errors import CheckpointError
+from probekit.models.architecture import side
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names, mae
 
@@ -30,7 +31,7 @@ def read(found: Found) -> Reading:
     if reading.missing:
         reading.notes.append("Keys have no bias in this variant: it is zero, which is what its code adds.")
     unit = found.args.get("mask_downsampling")
-    patch = int(found.tensors[_names.PROJECTION].shape[-1])
+    patch = side(found.tensors, _names.PROJECTION, -1)
     reading.facts["patch_size"] = unit * patch if isinstance(unit, int) else None
     return reading
 

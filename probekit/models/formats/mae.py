@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from probekit.models.architecture import Settled
+from probekit.models.architecture import Settled, side
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
 
@@ -31,7 +31,7 @@ def read(found: Found) -> Reading:
     notes = ["layer-norm epsilon 1e-6: what all of MAE's presets use; the file does not store it."]
     settled = Settled(layer_norm_eps=1e-6, qkv_bias=True)
     reading = Reading(NAME, encoder, decoder, left_over, settled=settled, notes=notes, spell=spell)
-    reading.facts = facts(found, int(found.tensors[_names.PROJECTION].shape[-1]))
+    reading.facts = facts(found, side(found.tensors, _names.PROJECTION, -1))
     return reading
 
 

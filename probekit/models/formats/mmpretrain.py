@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from probekit.models.architecture import Settled
+from probekit.models.architecture import Settled, side
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
 
@@ -76,7 +76,7 @@ def read(found: Found) -> Reading:
     strange = [name for name in reading.left_over if name.startswith((f"{at}layers.", f"{at}rel_pos"))]
     _names.refuse_other_arithmetic([name.replace(f"{at}layers.", "blocks.") for name in strange], "", found.label)
     reading.notes.append("layer-norm epsilon 1e-6: what its MAE configurations use; the file does not store it.")
-    reading.facts = facts(found, int(reading.encoder[_names.PROJECTION].shape[-1]))
+    reading.facts = facts(found, side(reading.encoder, _names.PROJECTION, -1))
     return reading
 
 

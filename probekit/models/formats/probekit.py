@@ -13,7 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from probekit.errors import CheckpointError
-from probekit.models.architecture import EncoderSpec, Settled
+from probekit.models.architecture import EncoderSpec, Settled, side
 from probekit.models.card import RECORDED
 from probekit.models.files import Found
 from probekit.models.formats import Reading
@@ -58,9 +58,7 @@ def read(found: Found) -> Reading:
             (reading.encoder if part == "encoder" else reading.decoder)[rest] = tensor
         else:
             reading.left_over.append(name)
-    patch = (
-        int(reading.encoder["patch_embed.proj.weight"].shape[-1]) if "patch_embed.proj.weight" in reading.encoder else 0
-    )
+    patch = side(reading.encoder, "patch_embed.proj.weight", -1)
     size = (told["grid"][0] * patch, told["grid"][1] * patch) if told else None
     reading.settled = Settled(
         num_heads=told.get("num_heads"),

@@ -7,6 +7,7 @@ ones are MAE's. The arithmetic is timm's: exact GELU, epsilon 1e-6.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from torch import Tensor
 
@@ -27,6 +28,8 @@ LAYER = {
     "mlp.0": "mlp.fc1", "mlp.3": "mlp.fc2", "mlp.linear_1": "mlp.fc1", "mlp.linear_2": "mlp.fc2",
 }  # fmt: skip
 """Inside a layer; the MLP's names changed between torchvision 0.12 and 0.13."""
+LAYERS = re.compile(r".*layers\.encoder_layer_\d|.*conv_proj\.")
+"""Left-over names that mean another forward."""
 
 
 def matches(found: Found) -> bool:
@@ -35,6 +38,13 @@ def matches(found: Found) -> bool:
 
 def _at(found: Found) -> str | None:
     return _names.prefix_of(found.tensors, PROJECTION)
+
+
+def _behind(names: Iterable[str], encoder: str) -> str | None:
+    """The decoder's prefix: of any name that is not the encoder's and could be a decoder's."""
+    pattern = r"((?:.+\.)?)(?:decoder_\w+|prediction_head|pos_embedding|layers\.encoder_layer_\d+|ln)(?:\.|$)"
+    matches = (re.match(pattern, name) for name in names if not name.startswith(encoder))
+    return min((match[1] for match in matches if match), key=len, default=None)
 
 
 def canonical(name: str, top: dict[str, str], layers: str) -> str | None:
@@ -60,7 +70,7 @@ def spell(name: str, at: str, behind: str) -> str:
 
 def read(found: Found) -> Reading:
     at = _at(found) or ""
-    behind = _names.prefix_of(found.tensors, "decoder_embed.weight")
+    behind = _behind(found.tensors, f"{at}encoder.")
     encoder: dict[str, Tensor] = {}
     decoder: dict[str, Tensor] = {}
     left_over = []
@@ -79,6 +89,7 @@ def read(found: Found) -> Reading:
     _names.take_mask_token(
         found.tensors, decoder, left_over, (behind or "", "", at), next(iter(encoder.values()), None)
     )
+    _names.refuse_other_arithmetic(left_over, "", found.label, LAYERS)
     notes = ["layer-norm epsilon 1e-6: what torchvision and lightly build; the file does not store it."]
     reading = Reading(
         NAME, encoder, decoder, left_over, settled=Settled(layer_norm_eps=1e-6, qkv_bias=True), notes=notes

@@ -18,7 +18,7 @@ from probekit.errors import CheckpointError
 from probekit.models.architecture import Settled, depth_of
 from probekit.models.card import RECORDED
 from probekit.models.files import Found
-from probekit.models.formats import Reading
+from probekit.models.formats import Reading, _names
 
 NAME = "transformers ViTMAE"
 RANK = 20
@@ -42,6 +42,7 @@ EMBEDDINGS = {
     "layernorm.bias": "norm.bias",
 }
 ENCODER_LAYER = re.compile(r"(?:encoder\.layer|layers)\.(\d+)\.(.+)$")
+LAYERS = re.compile(r"(?:vit\.)?(?:encoder\.layer|layers)\.\d|decoder\.(?:decoder_layers|decoder_encoder\.layer)\.\d")
 DECODER_LAYER = re.compile(r"(?:decoder_layers|decoder_encoder\.layer)\.(\d+)\.(.+)$")
 MODULES = {
     "attention.attention.query": "q", "attention.attention.key": "k", "attention.attention.value": "v",
@@ -82,14 +83,20 @@ def canonical(name: str) -> tuple[str, str] | None:
     return None if known is None else ("encoder", known)
 
 
-def fuse(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """q, k, v of every layer into `attn.qkv`; what lacks a partner keeps its name, and is then found missing or left
-    over."""
+def fuse(tensors: dict[str, Tensor], label: str) -> dict[str, Tensor]:
+    """q, k, v of every layer into `attn.qkv`; what lacks a partner keeps its name, and is then found missing."""
     fused = dict(tensors)
     for name in tensors:
         if match := re.match(r"(blocks\.\d+\.)q\.(weight|bias)$", name):
             parts = [f"{match[1]}{part}.{match[2]}" for part in "qkv"]
             if all(part in tensors for part in parts):
+                kinds = {(tuple(tensors[part].shape), tensors[part].dtype, tensors[part].layout) for part in parts}
+                if len(kinds) > 1 or not tensors[name].ndim or tensors[name].layout != torch.strided:
+                    raise CheckpointError(
+                        f"{label}: queries, keys and values of block {name.split('.')[1]} contradict each other: "
+                        f"their {match[2]} are {', '.join(str(tuple(tensors[part].shape)) for part in parts)} of "
+                        f"{', '.join(str(tensors[part].dtype) for part in parts)}. The file mixes two models."
+                    )
                 fused[f"{match[1]}attn.qkv.{match[2]}"] = torch.cat([fused.pop(part) for part in parts])
     return fused
 
@@ -119,7 +126,8 @@ def read(found: Found) -> Reading:
             reading.left_over.append(name)
         else:
             (reading.encoder if place[0] == "encoder" else reading.decoder)[place[1]] = tensor
-    reading.encoder, reading.decoder = fuse(reading.encoder), fuse(reading.decoder)
+    _names.refuse_other_arithmetic(reading.left_over, "", found.label, LAYERS)
+    reading.encoder, reading.decoder = fuse(reading.encoder, found.label), fuse(reading.decoder, found.label)
     _check_shapes(found.label, config, reading)
     told = DEFAULTS | config if config else {}
     reading.settled = Settled(
@@ -138,6 +146,10 @@ def read(found: Found) -> Reading:
             "config.json."
         )
     reading.facts = facts(found, told)
+    ratio = reading.facts.get("mask_ratio")
+    if ratio is not None and not (ratio == 0 or (_positive(ratio, float) and ratio < 1)):
+        reading.warnings.append(f"mask_ratio is {ratio!r}, which is no ratio from 0 to 1: taken as not recorded.")
+        reading.facts["mask_ratio"] = None
     reading.antialias = bool((told.get("probekit") or {}).get("antialias", False))
     return reading
 
@@ -195,7 +207,6 @@ def _check_values(label: str, config: dict[str, Any]) -> None:
         name: ("a whole number above 0, or two", _is_size) for name in sizes
     }
     expected["layer_norm_eps"] = ("a number above 0", lambda value: _positive(value, float))
-    expected["mask_ratio"] = ("a number from 0 to 1", lambda v: v == 0 or (_positive(v, float) and v < 1))
     expected["norm_pix_loss"] = ("true or false", lambda value: value in (0, 1))
     expected["probekit"] = ("an object", lambda value: isinstance(value, dict))
     for name, (kind, good) in expected.items():
