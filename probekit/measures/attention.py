@@ -8,7 +8,8 @@ queries I(q; k) = H(mean over q of p(k|q)) - mean over q of H(p(k|q)).
 
 Default protocol: patch queries and patch keys only (prefix tokens such as [CLS] dropped), rows renormalised to sum 1.
 `renormalised=False` takes the rows as the softmax left them, as other code does: a smaller number, since
-attention to prefix tokens counts as none.
+attention to prefix tokens counts as none. A query that attends to prefix tokens alone is left out of renormalised
+statistics; a head whose queries all do so has none (NaN).
 
 Sources: attention distance, Dosovitskiy et al. (2021), figure 7; NMI, Park et al., "What do self-supervised vision
 transformers learn?" (2023); rollout, Abnar & Zuidema (2020).
@@ -16,7 +17,6 @@ transformers learn?" (2023); rollout, Abnar & Zuidema (2020).
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -99,7 +99,7 @@ def block_statistics(
     """Distance, entropy and NMI, each (maps,), of maps (maps, tokens, tokens); `weights` (patches, tokens) are
     distances with zeros for the prefix."""
     rows = maps[:, num_prefix:].float()
-    patches = rows.shape[1]
+    patches = torch.tensor(float(rows.shape[1]), dtype=torch.float64, device=maps.device)
     kept = rows[..., num_prefix:]
     sums = kept.sum(dim=-1)
     far = torch.einsum("mqk,qk->mq", rows, weights)
@@ -107,34 +107,37 @@ def block_statistics(
     logs = kept.clamp(min=torch.finfo(torch.float32).tiny).log_()
     surprise = torch.einsum("mqk,mqk->mq", kept, logs)
     if renormalised:
-        scale = 1 / sums
+        # A query whose whole attention went to prefix tokens (half precision underflows) has no row to renormalise.
+        empty = sums == 0
+        scale = torch.where(empty, 0.0, 1 / sums)
         far = far * scale
-        entropy = torch.log(sums) - surprise * scale
+        entropy = torch.where(empty, 0.0, torch.log(sums) - surprise * scale)
+        patches = patches - empty.sum(dim=-1)
     else:
         scale = torch.ones_like(sums)
         entropy = -surprise
-    marginal = torch.bmm(scale[:, None], kept)[:, 0].double() / patches
-    entropy_mean = entropy.double().mean(dim=1)
+    marginal = torch.bmm(scale[:, None], kept)[:, 0].double() / patches[..., None]
+    entropy_mean = entropy.double().sum(dim=1) / patches
     return (
-        far.double().mean(dim=1),
+        far.double().sum(dim=1) / patches,
         entropy_mean,
         mutual_information(marginal, entropy_mean, sums, patches, renormalised),
     )
 
 
-def mutual_information(marginal: Tensor, entropy: Tensor, sums: Tensor, patches: int, renormalised: bool) -> Tensor:
+def mutual_information(marginal: Tensor, entropy: Tensor, sums: Tensor, patches: Tensor, renormalised: bool) -> Tensor:
     """NMI = I(q; k) / sqrt(H(q) H(k)) with p(q) uniform, (maps,).
 
     Args:
         marginal: (maps, patches), mean over queries of the rows.
         entropy: (maps,), mean entropy of the rows.
         sums: (maps, patches), sums of the rows before renormalisation.
-        patches: their number.
+        patches: number of queries that count, (maps,) or one for all.
         renormalised: rows sum to one. Otherwise the joint a_qk / patches is scaled to sum to one first.
     """
     if renormalised:
         joint_mass = torch.ones_like(entropy)
-        queries = torch.full_like(entropy, math.log(patches))
+        queries = torch.log(patches).expand_as(entropy)
         conditional = entropy
     else:
         # p(q) ∝ s_q; H(q, k) = log Z - Σ a log a / Z with Z = Σ s; H(k|q) = H(q, k) - H(q)
@@ -147,7 +150,7 @@ def mutual_information(marginal: Tensor, entropy: Tensor, sums: Tensor, patches:
     keys = torch.special.entr(marginal / joint_mass[:, None]).sum(dim=1)
     information = (keys - conditional).clamp(min=0)
     scale = torch.sqrt(queries * keys)
-    return torch.where(scale > 0, information / scale, torch.zeros_like(scale))
+    return torch.where(scale == 0, 0.0, information / scale)
 
 
 class Rollout:

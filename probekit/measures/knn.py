@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from probekit.errors import ProbeError
-from probekit.measures.linear import Floats, Ints, Rows, checked, checked_labels, chunks
+from probekit.measures.linear import Floats, Ints, Rows, checked, checked_labels, chunks, same_dims
 
 KS = (10, 20, 100, 200)
 TEMPERATURE = 0.07
@@ -76,11 +76,9 @@ def knn(
         device: where to compute.
     """
     n, dims = checked(train, "training features")
-    _, other = checked(test, "test features")
-    if dims != other:
-        raise ProbeError(
-            f"Training features have {dims} dims, test features {other}: they must come from the same layer."
-        )
+    same_dims(test, dims, "test features")
+    if not temperature > 0:
+        raise ProbeError(f"temperature={temperature}: expected a number above 0, such as {TEMPERATURE}.")
     where = torch.device(device)
     labels = torch.from_numpy(checked_labels(train_labels, n, classes)).to(where)
     used = usable_ks(ks, n)

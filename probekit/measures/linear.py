@@ -55,6 +55,23 @@ def checked(features: Rows, name: str = "features") -> tuple[int, int]:
     return features.shape[0], features.shape[1]
 
 
+def same_dims(features: Rows, dims: int, name: str) -> None:
+    """A `ProbeError` unless `features` is (n, dims), as the training features are."""
+    _, other = checked(features, name)
+    if dims != other:
+        raise ProbeError(f"Training features have {dims} dims, {name} {other}: they must come from the same layer.")
+
+
+def refuse_nan(rows: NDArray[Any], start: int) -> None:
+    """A `ProbeError` naming the first row that is not finite; `start` is the number of the first of these rows."""
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        bad = start + int(np.flatnonzero(~finite)[0])
+        raise ProbeError(
+            f"Features hold NaN or infinity, first in row {bad}: the model's output is not a number there."
+        )
+
+
 def checked_labels(labels: Any, n: int, classes: int, name: str = "labels") -> Ints:
     """Labels as int64 (n,) in 0..classes-1, of two classes at least, or a `ProbeError`."""
     array = np.asarray(labels)
@@ -82,11 +99,7 @@ class Standardiser:
         n, dims = checked(features)
         total = np.zeros(dims)
         for start, rows in chunks(features, np.float64):
-            if not np.isfinite(rows).all():
-                bad = start + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-                raise ProbeError(
-                    f"Features hold NaN or infinity, first in row {bad}: the model's output is not a number there."
-                )
+            refuse_nan(rows, start)
             total += rows.sum(axis=0)
         mean = total / n
         squares = np.zeros(dims)
@@ -97,6 +110,14 @@ class Standardiser:
     def __call__(self, rows: NDArray[Any]) -> Floats:
         """Standardised rows, float64."""
         return np.asarray((rows - self.mean) / self.scale)
+
+    def chunks(self, features: Rows, name: str = "features") -> Iterator[tuple[int, Floats]]:
+        """(first row, standardised rows) of other features than those it was fitted on; NaN or infinity is an
+        error."""
+        same_dims(features, len(self.mean), name)
+        for start, rows in chunks(features, np.float64):
+            refuse_nan(rows, start)
+            yield start, self(rows)
 
 
 @dataclass(frozen=True)
@@ -117,19 +138,18 @@ class Linear:
 
     def logits(self, features: Rows, which: int = 0) -> Floats:
         """Scores of one head: (n, classes)."""
-        checked(features)
-        parts = [
-            self.standardise(rows) @ self.weights[which] + self.bias[which] for _, rows in chunks(features, np.float64)
-        ]
+        parts = [rows @ self.weights[which] + self.bias[which] for _, rows in self.standardise.chunks(features)]
         return np.concatenate(parts)
 
     def correct(self, features: Rows, labels: Ints) -> Bools:
         """Whether each head is right about each row: (settings, n)."""
         settings, dims, classes = self.weights.shape
+        if labels.shape != (features.shape[0],):
+            raise ProbeError(f"labels of shape {labels.shape} for {features.shape[0]} images: expected one for each.")
         table = self.weights.transpose(1, 0, 2).reshape(dims, -1)
         parts = []
-        for start, rows in chunks(features, np.float64):
-            scores = (self.standardise(rows) @ table).reshape(len(rows), settings, classes) + self.bias
+        for start, rows in self.standardise.chunks(features):
+            scores = (rows @ table).reshape(len(rows), settings, classes) + self.bias
             parts.append(scores.argmax(axis=-1) == labels[start : start + len(rows), None])
         return np.concatenate(parts).T
 
@@ -147,8 +167,10 @@ def topk_correct(logits: NDArray[np.floating], labels: Ints, k: int = 1) -> Bool
     """Whether the label is among the k highest scores, (n,); ties go to the lower class.
 
     Raises:
-        ProbeError: fewer than k + 1 classes, where every guess would be right.
+        ProbeError: fewer than k + 1 classes, where every guess would be right; NaN.
     """
+    if np.isnan(logits).any():
+        raise ProbeError("Scores hold NaN: no class is the likeliest.")
     if logits.shape[1] <= k:
         raise ProbeError(f"Top-{k} among {logits.shape[1]} classes is always right: it needs more than {k} classes.")
     own = np.take_along_axis(logits, labels[:, None], axis=1)

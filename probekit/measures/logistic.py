@@ -12,7 +12,8 @@ Where features are many and classes separate, plain L-BFGS needs hundreds of ste
 Features are read in row chunks; float32 products are summed in float64. They are kept in memory only if they fit in
 `MEMORY_BYTES`, else read again in each step.
 
-The objective is scikit-learn's, divided by C n: mean cross-entropy + |weights|² / (2 C n), the bias free.
+The objective is scikit-learn's, divided by C n: mean cross-entropy + |weights|² / (2 C n), the bias free. Two classes
+have two weight vectors like any other number; scikit-learn then fits their difference alone, so its C is twice ours.
 Optimiser: Nocedal, "Updating quasi-Newton matrices with limited storage", Math. Comp. 35, 1980.
 """
 

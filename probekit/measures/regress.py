@@ -48,6 +48,12 @@ def checked_targets(targets: ArrayLike, n: int) -> Floats:
     return array
 
 
+def checked_penalties(penalties: Sequence[float]) -> None:
+    """A `ProbeError` unless there are some, all above 0."""
+    if len(penalties) == 0 or not min(penalties) > 0:
+        raise ProbeError(f"penalties={tuple(penalties)}: expected one or more numbers above 0.")
+
+
 @dataclass(frozen=True)
 class Path:
     """Solutions for all penalties: weights(penalty) = basis @ (projection / (values + penalty))."""
@@ -90,7 +96,7 @@ class Ridge:
 
     def predict(self, features: Rows) -> Floats:
         """(n, targets)."""
-        parts = [self.standardise(rows) @ self.weights for _, rows in chunks(features, np.float64)]
+        parts = [rows @ self.weights for _, rows in self.standardise.chunks(features)]
         return np.concatenate(parts) + self.target_mean
 
 
@@ -98,10 +104,9 @@ def moments(features: Rows, standardise: Standardiser, targets: Floats) -> tuple
     """Covariance of standardised features (d, d), and with centred targets (d, targets)."""
     n, dims = checked(features)
     gram, cross = np.zeros((dims, dims)), np.zeros((dims, targets.shape[1]))
-    for start, rows in chunks(features, np.float64):
-        table = standardise(rows)
+    for start, table in standardise.chunks(features):
         gram += table.T @ table
-        cross += table.T @ targets[start : start + len(rows)]
+        cross += table.T @ targets[start : start + len(table)]
     return gram / n, cross / n
 
 
@@ -125,27 +130,26 @@ def ridge(
     """
     wanted = checked_targets(targets, checked(train)[0])
     val_wanted = checked_targets(val_targets, checked(val, "validation features")[0])
+    checked_penalties(penalties)
     standardise, mean = Standardiser.of(train), wanted.mean(axis=0)
     path = Path.of(*moments(train, standardise, wanted - mean), np.zeros(train.shape[1]), mean)
     errors = np.zeros((len(penalties), wanted.shape[1]))
-    for start, rows in chunks(val, np.float64):
-        errors += path.errors(standardise(rows), val_wanted[start : start + len(rows)], penalties)
+    for start, rows in standardise.chunks(val, "validation features"):
+        errors += path.errors(rows, val_wanted[start : start + len(rows)], penalties)
     chosen = np.asarray(penalties)[errors.argmin(axis=0)]
     return Ridge(standardise, path.weights(chosen), mean, chosen)
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """Gaussian kernel against landmarks (m, d) of standardised features."""
+    """Gaussian kernel against landmarks (m, d), on standardised features."""
 
-    standardise: Standardiser
     landmarks: Floats
     width: float
 
     def __call__(self, rows: NDArray[np.floating]) -> Floats:
-        """exp(-distance² / (2 width²)), (n, m), of features as they come."""
-        table = self.standardise(rows)
-        squared = (table**2).sum(axis=1)[:, None] + (self.landmarks**2).sum(axis=1) - 2 * table @ self.landmarks.T
+        """exp(-distance² / (2 width²)), (n, m), of standardised rows (n, d)."""
+        squared = (rows**2).sum(axis=1)[:, None] + (self.landmarks**2).sum(axis=1) - 2 * rows @ self.landmarks.T
         return np.asarray(np.exp(np.maximum(squared, 0) / (-2 * self.width**2)))
 
 
@@ -157,6 +161,7 @@ class KernelRidge:
     `penalty` and `width` hold what was chosen for each target.
     """
 
+    standardise: Standardiser
     kernels: tuple[Kernel, ...]
     weights: tuple[Floats, ...]
     offset: Floats
@@ -167,7 +172,7 @@ class KernelRidge:
         """(n, targets)."""
         pairs = list(zip(self.kernels, self.weights, strict=True))
         parts = [
-            sum((kernel(rows) @ w for kernel, w in pairs), self.offset) for _, rows in chunks(features, np.float64)
+            sum((kernel(rows) @ w for kernel, w in pairs), self.offset) for _, rows in self.standardise.chunks(features)
         ]
         return np.concatenate(parts)
 
@@ -181,15 +186,15 @@ def pick_landmarks(features: Rows, count: int, seed: int) -> Floats:
     )
 
 
-def kernel_path(kernel: Kernel, features: Rows, targets: Floats) -> tuple[Path, Floats]:
+def kernel_path(kernel: Kernel, features: Rows, standardise: Standardiser, targets: Floats) -> tuple[Path, Floats]:
     """Ridge path in the kernel's own features `kernel @ whitener`, and the whitener (m, rank)."""
-    values, vectors = linalg.eigh(kernel(kernel.landmarks * kernel.standardise.scale + kernel.standardise.mean))
+    values, vectors = linalg.eigh(kernel(kernel.landmarks))
     kept = values > FLOOR * values[-1]
     whitener = vectors[:, kept] / np.sqrt(values[kept])
     n, rank = len(targets), whitener.shape[1]
     total, gram, cross = np.zeros(rank), np.zeros((rank, rank)), np.zeros((rank, targets.shape[1]))
     mean = targets.mean(axis=0)
-    for start, rows in chunks(features, np.float64):
+    for start, rows in standardise.chunks(features):
         table = kernel(rows) @ whitener
         total += table.sum(axis=0)
         gram += table.T @ table
@@ -219,6 +224,7 @@ def kernel_ridge(
     """
     wanted = checked_targets(targets, checked(train)[0])
     val_wanted = checked_targets(val_targets, checked(val, "validation features")[0])
+    checked_penalties(penalties)
     standardise = Standardiser.of(train)
     marks = standardise(pick_landmarks(train, landmarks, seed))
     middle = float(np.median(pdist(marks))) if len(marks) > 1 else 0.0
@@ -226,10 +232,10 @@ def kernel_ridge(
         raise ProbeError(
             "Features are constant: most images have the same ones, so there is no distance to set a width by."
         )
-    kernels = [Kernel(standardise, marks, middle * scale) for scale in scales]
-    paths = [kernel_path(kernel, train, wanted) for kernel in kernels]
+    kernels = [Kernel(marks, middle * scale) for scale in scales]
+    paths = [kernel_path(kernel, train, standardise, wanted) for kernel in kernels]
     errors = np.zeros((len(scales), len(penalties), wanted.shape[1]))
-    for start, rows in chunks(val, np.float64):
+    for start, rows in standardise.chunks(val, "validation features"):
         for i, (kernel, (path, whitener)) in enumerate(zip(kernels, paths, strict=True)):
             errors[i] += path.errors(kernel(rows) @ whitener, val_wanted[start : start + len(rows)], penalties)
     best = errors.reshape(-1, wanted.shape[1]).argmin(axis=0)
@@ -239,7 +245,8 @@ def kernel_ridge(
         own = path.weights(penalty) * (which == i)
         weights.append(whitener @ own)
         offset = offset - path.centre @ own
-    return KernelRidge(tuple(kernels), tuple(weights), offset, penalty, np.asarray([k.width for k in kernels])[which])
+    width = np.asarray([kernel.width for kernel in kernels])[which]
+    return KernelRidge(standardise, tuple(kernels), tuple(weights), offset, penalty, width)
 
 
 def deviations(targets: Floats, predicted: Floats) -> tuple[Floats, Floats]:

@@ -120,6 +120,8 @@ def ratio_interval(
     above, below = np.broadcast_arrays(
         np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     )
+    if above.ndim == 0 or above.size == 0:
+        raise ProbeError(f"Values of shape {above.shape}, expected (..., images): there is nothing to resample.")
     shape, n = above.shape[:-1], above.shape[-1]
     valid = ~(np.isnan(above) | np.isnan(below))
     columns = np.concatenate([np.where(valid, x, 0.0).reshape(-1, n) for x in (above, below)])

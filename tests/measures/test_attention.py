@@ -90,6 +90,24 @@ def test_half_precision_and_rows_with_zeros_are_finite() -> None:
     assert all(bool(torch.isfinite(x).all()) for x in found)
 
 
+def test_queries_that_attend_to_prefix_tokens_alone_are_left_out() -> None:
+    attention = maps(1, 2)
+    attention[0, 0, PREFIX + 4] = torch.eye(14)[0]
+    attention[0, 1, PREFIX:] = torch.eye(14)[0]
+    distances = measure.patch_distances(GRID, PATCH)
+    found = measure.statistics(attention, distances, num_prefix=PREFIX)
+    kept = [q for q in range(12) if q != 4]
+    rows = attention[0, 0, PREFIX:, PREFIX:].double().numpy()[kept]
+    rows = rows / rows.sum(axis=1, keepdims=True)
+    entropy = -(rows * np.log(rows)).sum(axis=1).mean()
+    marginal = rows.mean(axis=0)
+    information = -(marginal * np.log(marginal)).sum() - entropy
+    nmi = information / math.sqrt(math.log(11) * -(marginal * np.log(marginal)).sum())
+    expected = [(rows * distances.numpy()[kept]).sum(axis=1).mean(), entropy, nmi]
+    np.testing.assert_allclose([float(x[0, 0]) for x in found], expected, rtol=2e-5)
+    assert all(bool(torch.isnan(x[0, 1])) for x in found)
+
+
 def test_rollout_is_the_product_of_mixed_layers() -> None:
     layers = [maps(seed=s) for s in range(3)]
     rolled = measure.Rollout()

@@ -41,6 +41,15 @@ def test_every_penalty_reaches_scikit_learns_optimum(dims: int, n: int) -> None:
         assert found == pytest.approx(objective(peer, table, labels, strength), rel=1e-4)
 
 
+def test_two_classes_are_scikit_learns_at_twice_the_strength() -> None:
+    """Two weight vectors that differ by w have half of |w|² between them, so their penalty on w is half as strong."""
+    features, labels = data(300, 5, classes=2)
+    path = logistic.fit_logistic(features, labels, classes=2, strengths=[0.01, 1.0], tolerance=1e-11)
+    for which, strength in enumerate(path.settings):
+        peer = LogisticRegression(C=2 * strength, tol=1e-8, max_iter=20000).fit(path.standardise(features), labels)
+        np.testing.assert_allclose(np.diff(path.weights[which], axis=1)[:, 0], peer.coef_[0], rtol=2e-3, atol=2e-4)
+
+
 def test_objective_is_that_of_the_returned_weights() -> None:
     features, labels = data()
     path = logistic.fit_logistic(features, labels, classes=CLASSES, strengths=[1.0, 0.01])
@@ -178,6 +187,23 @@ def test_slope_of_cross_entropy_is_autograds() -> None:
     np.testing.assert_allclose(found.numpy(), logits.grad.numpy(), atol=1e-7)
 
 
+@pytest.mark.parametrize("strengths", [logistic.STRENGTHS])
+def test_awkward_features_reach_the_optimum_too(strengths: tuple[float, ...]) -> None:
+    """Constant and repeated columns, a class without images, one with nearly all, half precision."""
+    features, labels = data(150, 6)
+    wide = np.concatenate([features, features, np.full((150, 1), 1e4), np.zeros((150, 1))], axis=1).astype(np.float16)
+    skewed = np.where(np.arange(150) < 140, 0, labels)
+    for given in (np.where(labels == 2, 1, labels), skewed):
+        path = logistic.fit_logistic(wide, given, classes=CLASSES, strengths=strengths)
+        assert path.converged.all()
+        table = path.standardise(wide.astype(np.float64))
+        for strength, found in zip(path.settings, path.objective, strict=True):
+            peer = LogisticRegression(C=strength, tol=1e-9, max_iter=20000).fit(table, given)
+            if len(peer.classes_) > 2:
+                places = np.searchsorted(peer.classes_, given)
+                assert found == pytest.approx(objective(peer, table, places, strength), rel=1e-4)
+
+
 def test_topk_and_ties() -> None:
     logits = np.array([[3.0, 2, 1, 0], [0, 0, 0, 0], [1, 2, 3, 4]])
     labels = np.array([1, 1, 0])
@@ -221,5 +247,16 @@ def test_bad_input_is_named() -> None:
         fit(features, labels + 1, classes=CLASSES)
     with pytest.raises(ProbeError, match="above 0"):
         fit(features, labels, classes=CLASSES, strengths=[0.0])
+    probe = classify.linear_probe
+    with pytest.raises(ProbeError, match="first in row 3"):
+        probe(features, labels, broken, labels, features, classes=CLASSES)
+    with pytest.raises(ProbeError, match="first in row 3"):
+        probe(features, labels, features, labels, broken, classes=CLASSES)
+    with pytest.raises(ProbeError, match="12 dims, features 5: they must come from the same layer"):
+        probe(features, labels, features[:, :5], labels, features, classes=CLASSES)
+    with pytest.raises(ProbeError, match=r"labels of shape \(3,\) for 400 images"):
+        probe(features, labels, features, labels[:3], features, classes=CLASSES)
+    with pytest.raises(ProbeError, match="Scores hold NaN"):
+        linear.topk_correct(np.full((2, 3), np.nan), np.array([0, 1]))
     with pytest.raises(ProbeError, match="Did you mean 'mae-lars-90'"):
         classify.linear_probe(features, labels, features, labels, features, classes=CLASSES, preset="mae-lars")

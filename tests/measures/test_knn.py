@@ -58,5 +58,7 @@ def test_bad_input_is_named() -> None:
         knn(np.full_like(TRAIN, np.nan), LABELS, TEST, classes=5)
     with pytest.raises(ProbeError, match="above 0"):
         knn(TRAIN, LABELS, TEST, classes=5, ks=[0])
+    with pytest.raises(ProbeError, match="temperature=0"):
+        knn(TRAIN, LABELS, TEST, classes=5, temperature=0)
     with pytest.raises(ProbeError, match="of one class"):
         knn(TRAIN, np.zeros_like(LABELS), TEST, classes=5)

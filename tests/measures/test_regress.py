@@ -119,6 +119,13 @@ def test_bad_input_is_named() -> None:
         regress.ridge(x, y[:5], x, y)
     with pytest.raises(ProbeError, match="Targets hold NaN"):
         regress.ridge(x, np.full_like(y, np.nan), x, y)
+    for fit in (regress.ridge, regress.kernel_ridge):
+        with pytest.raises(ProbeError, match="above 0"):
+            fit(x, y, x, y, penalties=[0.0])
+        with pytest.raises(ProbeError, match="8 dims, validation features 3"):
+            fit(x, y, x[:, :3], y)
+        with pytest.raises(ProbeError, match="NaN or infinity, first in row 0"):
+            fit(x, y, x, y).predict(x * np.nan)
     with pytest.raises(ProbeError, match="Features are constant"):
         regress.kernel_ridge(np.ones_like(x), y, x, y)
     with pytest.raises(ProbeError, match="must be equal"):

@@ -164,6 +164,8 @@ def test_corrections() -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(ProbeError, match="two or more to resample"):
         resample.mean_interval([1.0])
+    with pytest.raises(ProbeError, match="nothing to resample"):
+        resample.mean_interval([])
     with pytest.raises(ProbeError, match="each must have its own index"):
         resample.mean_interval([1.0, 2.0], order=[3, 3])
     with pytest.raises(ProbeError, match="groups of shape"):
