@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from probekit.data.base import ImageSet
-from probekit.data.folder import Listing, existing_folder, file_set
+from probekit.data.folder import existing_folder, file_set
 from probekit.data.imagenet import test_listing
 from probekit.errors import DataError, did_you_mean
 
@@ -72,7 +72,7 @@ def open_split(
     textures = np.array([_texture(path, spec) for path in found.paths])
     shapes = np.array([CLASSES.index(found.classes[label]) for label in found.labels])
     kept = np.flatnonzero(textures != shapes)
-    conflicts = Listing(list(CLASSES), [found.paths[index] for index in kept], shapes[kept])
+    conflicts = found._replace(classes=list(CLASSES), paths=[found.paths[index] for index in kept], labels=shapes[kept])
     result = file_set(root, conflicts, split, "test set as given", spec, count, seed, on_unreadable, "cue-conflict")
     result.shape_labels = result.labels
     result.texture_labels = np.array([_texture(path, spec) for path in result.paths], dtype=np.int64)

@@ -17,12 +17,35 @@ from PIL import Image, UnidentifiedImageError
 from probekit.errors import DataError
 
 EXTENSIONS = frozenset(
-    [".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jp2", ".pbm"]
+    [
+        ".jpg",
+        ".jpeg",
+        ".jfif",
+        ".png",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".avif",
+        ".jp2",
+    ]
 )
 """File name endings (lower case) that are taken for images."""
 
-_REASONS = (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises on broken files."""
+BROKEN = (
+    OSError,
+    UnidentifiedImageError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    Image.DecompressionBombError,
+)
+"""What Pillow and its decoders raise on broken files."""
 
 
 def rgb(image: Image.Image, name: str = "image") -> Image.Image:
@@ -59,8 +82,15 @@ def open_rgb(file: str | Path | IO[bytes], name: str = "") -> Image.Image:
             return rgb(image, name)
     except DataError:
         raise
-    except _REASONS as error:
-        raise DataError(
-            f"Cannot read the image {name}: {error}. Replace or remove it, or leave unreadable images out "
-            "with on_unreadable='skip'."
-        ) from error
+    except UnidentifiedImageError as error:
+        raise unreadable(name, "it is no picture of a known format") from error
+    except BROKEN as error:
+        raise unreadable(name, error) from error
+
+
+def unreadable(name: str, error: Exception | str) -> DataError:
+    """The error for an image that cannot be read."""
+    return DataError(
+        f"Cannot read the image {name}: {error}. Replace or remove it, or leave unreadable images out "
+        "with on_unreadable='skip'."
+    )

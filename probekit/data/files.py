@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,6 @@ from probekit import cache, progress
 from probekit.data.base import ImageSet
 from probekit.data.decode import open_rgb
 from probekit.errors import DataError
-
-POLICIES = ("stop", "skip")
 
 
 class FileSet(ImageSet):
@@ -67,8 +64,7 @@ def digests(root: Path, paths: Sequence[str]) -> list[str]:
     known: dict[str, list[Any]] = {}
     if store.exists():
         known = json.loads(store.read_text())
-    stats = [(root / path).stat() for path in paths]
-    marks = [[stat.st_size, stat.st_mtime_ns] for stat in stats]
+    marks = [_mark(root / path) for path in paths]
     missing = [path for path, mark in zip(paths, marks, strict=True) if path not in known or known[path][:2] != mark]
     if missing:
         read = dict(zip(missing, _read_digests(root, missing), strict=True))
@@ -78,6 +74,15 @@ def digests(root: Path, paths: Sequence[str]) -> list[str]:
         with cache.written_whole(store) as part:
             part.write_text(json.dumps(known))
     return [known[path][2] for path in paths]
+
+
+def _mark(path: Path) -> list[int]:
+    """What tells that a file was changed: its size and its time."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise DataError(f"The image {path} was there when the set was opened, but is not any more: {error}.") from error
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _read_digests(root: Path, paths: Sequence[str]) -> list[str]:
@@ -91,32 +96,3 @@ def _read_digests(root: Path, paths: Sequence[str]) -> list[str]:
             found.append(value)
             advance()
     return found
-
-
-def check_policy(on_unreadable: str) -> str:
-    """`on_unreadable` itself if it is one of the policies."""
-    if on_unreadable not in POLICIES:
-        raise DataError(f"on_unreadable={on_unreadable!r}: it is 'stop' or 'skip'.")
-    return on_unreadable
-
-
-def readable(names: Sequence[str], read: Callable[[int], Any], spec: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """For `on_unreadable="skip"`: decode everything once; indices that can be read, and the names of those that cannot.
-
-    What is left out is told in one warning, with the count; so that the labels of a set always fit its images, this
-    happens when a set is opened and not while it is being read.
-    """
-    good, bad = [], []
-    with progress.bar(f"{spec}: looking for unreadable images", len(names)) as advance:
-        for index, name in enumerate(names):
-            try:
-                read(index)
-            except DataError:
-                bad.append(name)
-            else:
-                good.append(index)
-            advance(note=f"{len(bad)} unreadable" if bad else "")
-    if bad:
-        shown = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
-        warnings.warn(f"{spec}: left out {len(bad)} of {len(names)} images that cannot be read: {shown}", stacklevel=2)
-    return np.array(good, dtype=np.int64), tuple(bad)

@@ -15,17 +15,20 @@ import numpy as np
 
 from probekit.data.base import ImageSet
 from probekit.data.decode import EXTENSIONS, open_rgb
-from probekit.data.files import FileSet, check_policy, readable
-from probekit.data.splits import ALIASES, Part, choose, pick
+from probekit.data.files import FileSet
+from probekit.data.splits import ALIASES, Part, pick
+from probekit.data.unreadable import chosen_images
 from probekit.errors import DataError
 
 
 class Listing(NamedTuple):
-    """Images found below a folder: class names, relative paths (sorted by class, then path), labels (n,)."""
+    """Images found below a folder: class names, relative paths (sorted by class, then path), labels (n,), and how many
+    files were passed over that are no images by their names, or lie in no class folder."""
 
     classes: list[str]
     paths: list[str]
     labels: np.ndarray
+    others: int = 0
 
 
 def open_split(
@@ -79,13 +82,18 @@ def file_set(
 
     `border` pixels are cut off at each side of every image.
     """
-    classes, paths, labels = listing
-    left_out: tuple[str, ...] = ()
-    if check_policy(on_unreadable) == "skip":
-        names = [str(root / path) for path in paths]
-        kept, left_out = readable(names, lambda index: open_rgb(root / paths[index]), spec)
-        paths, labels = [paths[index] for index in kept], labels[kept]
-    chosen = choose(paths, labels, count, seed)
+    classes, paths, labels, others = listing
+    chosen, left_out = chosen_images(
+        Part(paths, labels),
+        np.arange(len(paths)),
+        classes,
+        count=count,
+        seed=seed,
+        spec=spec,
+        on_unreadable=on_unreadable,
+        read=lambda index: open_rgb(root / paths[index]),
+        name=lambda index: str(root / paths[index]),
+    )
     result = FileSet(
         root,
         [paths[index] for index in chosen],
@@ -98,15 +106,17 @@ def file_set(
         origin="decoded",
         facts={"source": "imagefolder", "split_rule": rule},
         licence="as the folder's",
-        description=f"{len(chosen)} images in {len(classes)} classes; splits: {rule}",
+        description=f"{len(chosen)} images in {len(classes)} classes; splits: {rule}"
+        + (f"; {others} other files (no images by their names, or in no class folder) are left out" if others else ""),
     )
     result.unreadable = left_out
     return result
 
 
-def split_listing(root: Path, split: str, spec: str) -> tuple[Listing, str]:
-    """The images of one split, and how they came to be that split."""
-    given = split_folders(root, spec)
+def split_listing(root: Path, split: str, spec: str, *, unlabelled: tuple[str, ...] = ()) -> tuple[Listing, str]:
+    """The images of one split, and how they came to be that split. Folders named in `unlabelled` may hold bare images:
+    they are left out."""
+    given = split_folders(root, spec, unlabelled=unlabelled)
     if given:
         listings = {key: listing(folder, spec, prefix=f"{folder.name}/") for key, folder in given.items()}
         _check_classes(listings, given, spec)
@@ -116,11 +126,12 @@ def split_listing(root: Path, split: str, spec: str) -> tuple[Listing, str]:
     parts = {key: Part(each.paths, each.labels) for key, each in listings.items()}
     choice = pick(split, parts, classes, spec)
     part = parts[choice.part]
-    chosen = Listing(classes, [part.names[index] for index in choice.indices], part.labels[choice.indices])
+    paths = [part.names[index] for index in choice.indices]
+    chosen = Listing(classes, paths, part.labels[choice.indices], listings[choice.part].others)
     return chosen, choice.rule
 
 
-def split_folders(root: Path, spec: str) -> dict[str, Path]:
+def split_folders(root: Path, spec: str, *, unlabelled: tuple[str, ...] = ()) -> dict[str, Path]:
     """Split name -> folder, for those that `root` has; empty if it has none."""
     found: dict[str, Path] = {}
     folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
@@ -131,7 +142,17 @@ def split_folders(root: Path, spec: str) -> dict[str, Path]:
                 raise DataError(f"{spec}: both {found[split].name} and {entry.name} in {root} are the {split} split.")
             found[split] = entry
     if found:
-        strays = [entry.name for entry in folders if entry not in found.values() and _image_below(entry)]
+        strays = [
+            entry.name
+            for entry in folders
+            if entry not in found.values() and entry.name not in unlabelled and _image_below(entry)
+        ]
+        flat = [name for name in strays if name.lower() in ALIASES]
+        if flat:
+            raise DataError(
+                f"{spec}: the images in {root / flat[0]} lie in no folder of their class, so they have no label. "
+                "Sort them into one folder per class, or move the folder away."
+            )
         if strays:
             raise DataError(
                 f"{spec}: {root} has split folders ({', '.join(path.name for path in found.values())}) and beside them "
@@ -150,8 +171,10 @@ def listing(root: Path, spec: str, *, prefix: str = "") -> Listing:
     paths: list[str] = []
     labels: list[int] = []
     empty = []
+    others = sum(1 for entry in root.iterdir() if entry.is_file() and not entry.name.startswith("."))
     for label, name in enumerate(classes):
-        inside = images_below(root / name)
+        inside, passed_over = images_below(root / name)
+        others += passed_over
         paths += [f"{prefix}{name}/{path}" for path in inside]
         labels += [label] * len(inside)
         if not inside:
@@ -163,17 +186,28 @@ def listing(root: Path, spec: str, *, prefix: str = "") -> Listing:
             f"{spec}: {len(empty)} of {len(classes)} classes in {root} have no image: {', '.join(empty[:5])}. "
             "Remove those folders or fill them."
         )
-    return Listing(classes, paths, np.array(labels, dtype=np.int64))
+    return Listing(classes, paths, np.array(labels, dtype=np.int64), others)
 
 
-def images_below(folder: Path) -> list[str]:
-    """Relative POSIX paths of the images at any depth, sorted; hidden files and folders are left out."""
-    found = []
+def images_below(folder: Path) -> tuple[list[str], int]:
+    """Relative POSIX paths of the images at any depth, sorted, and the number of other files; nothing that is hidden.
+
+    Links to folders are followed, but no folder is entered twice: a link to a folder above would show its images again
+    and again, under new names.
+    """
+    found, others, entered = [], 0, set()
     for directory, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = os.stat(directory)
+        if (here.st_dev, here.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((here.st_dev, here.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = Path(directory).relative_to(folder)
-        found += [(inside / name).as_posix() for name in files if _is_image(name)]
-    return sorted(found)
+        images = [name for name in files if _is_image(name)]
+        found += [(inside / name).as_posix() for name in images]
+        others += sum(1 for name in files if not name.startswith(".")) - len(images)
+    return sorted(found), others
 
 
 def _is_image(name: str) -> bool:

@@ -15,31 +15,30 @@ import numpy as np
 
 from probekit import cache, progress
 from probekit.data.base import ImageSet
-from probekit.data.decode import open_rgb
-from probekit.data.splits import ALIASES, Part, check_no_gaps, choose, pick
+from probekit.data.decode import open_rgb, unreadable
+from probekit.data.splits import ALIASES, Part, check_no_gaps, pick
+from probekit.data.unreadable import chosen_images
 from probekit.errors import DataError, did_you_mean
 
 
 class HubSet(ImageSet):
     """Rows of a `datasets.Dataset` whose images are still encoded."""
 
-    def __init__(self, rows: Any, column: str, positions: np.ndarray, **description: Any) -> None:
+    def __init__(self, rows: Any, part: str, column: str, positions: np.ndarray, **description: Any) -> None:
         super().__init__(**description)
         self.rows = rows
+        self.part = part
         self.column = column
         self.positions = positions
 
     def _encoded(self, index: int) -> bytes:
-        cell = self.rows[int(self.positions[index])][self.column]
-        if cell is None:
-            raise DataError(f"{self.image_name(index)} has no image.")
-        return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+        return encoded(self.rows[int(self.positions[index])][self.column], self.image_name(index))
 
     def read(self, index: int) -> np.ndarray:
         return np.asarray(open_rgb(io.BytesIO(self._encoded(index)), self.image_name(index)))
 
     def image_name(self, index: int) -> str:
-        return f"{self.spec}[{self.positions[index]}]"
+        return f"{self.spec} {self.part}[{self.positions[index]}]"
 
     def content(self) -> str:
         digests = []
@@ -50,47 +49,91 @@ class HubSet(ImageSet):
         return cache.key(images=digests)
 
 
-def open_split(argument: str, split: str, *, spec: str, count: int | None = None, seed: int = 0) -> ImageSet:
+def encoded(cell: Any, name: str) -> bytes:
+    """The file that a cell of an image column (not decoded) holds or points to."""
+    if cell is None:
+        raise DataError(f"{name} has no image.")
+    if cell["bytes"] is not None:
+        return bytes(cell["bytes"])
+    try:
+        return Path(cell["path"]).read_bytes()
+    except OSError as error:
+        raise unreadable(name, error) from error
+
+
+def open_split(
+    argument: str,
+    split: str,
+    *,
+    spec: str,
+    count: int | None = None,
+    seed: int = 0,
+    on_unreadable: str = "stop",
+) -> ImageSet:
     """Open a data set of the hub or on disk."""
-    name, wanted = _name_and_split(argument)
-    tables = _tables(name, spec)
-    if wanted:
-        if wanted not in tables:
-            raise DataError(f"{spec}: there is no split {wanted!r}. {did_you_mean(wanted, tables)}")
-        tables = {"all": tables[wanted]}
-    else:
-        tables = {ALIASES[key.lower()]: table for key, table in tables.items() if key.lower() in ALIASES} or tables
-    if len(tables) == 1:
-        ((key, table),) = tables.items()
-        tables = {key if key in ("train", "val", "test") else "all": table}
+    name, tables, unused = _given(argument, spec)
     first = next(iter(tables.values()))
     image, label = _columns(first, spec)
-    classes = _classes(tables, label, spec)
-    labels = {key: np.asarray(table[label], dtype=np.int64) for key, table in tables.items()}
+    labels = {key: _labels(table, label, f"{spec}, {key}") for key, table in tables.items()}
+    bare = [key for key, array in labels.items() if len(array) and (array < 0).all()]
+    if len(bare) < len(labels):  # the test split of a challenge, which is of no use here
+        labels, tables = ({k: v for k, v in each.items() if k not in bare} for each in (labels, tables))
+        unused += [f"{key} (no labels)" for key in bare]
+    classes = _classes(tables, label, labels, spec)
     for key, array in labels.items():
-        if array.min() < 0:
-            raise DataError(f"{spec}: the split {key} has images without a label (label {array.min()}).")
+        if (array < 0).any():
+            raise DataError(f"{spec}, {key}: {(array < 0).sum()} of {len(array)} images have no label (label -1).")
         check_no_gaps(array, classes, spec if key == "all" else f"{spec}, {key}")
     parts = {key: Part([f"{key}[{i}]" for i in range(len(array))], array) for key, array in labels.items()}
     choice = pick(split, parts, classes, spec)
-    mine = labels[choice.part][choice.indices]
-    chosen = choose([parts[choice.part].names[index] for index in choice.indices], mine, count, seed)
     from datasets import Image as ImageFeature
 
-    return HubSet(
-        tables[choice.part].cast_column(image, ImageFeature(decode=False)),
+    rows = tables[choice.part].cast_column(image, ImageFeature(decode=False))
+    chosen, left_out = chosen_images(
+        parts[choice.part],
+        choice.indices,
+        classes,
+        count=count,
+        seed=seed,
+        spec=spec,
+        on_unreadable=on_unreadable,
+        read=lambda index: open_rgb(io.BytesIO(encoded(rows[index][image], f"{spec}[{index}]"))),
+        name=lambda index: f"{spec} {choice.part}[{index}]",
+    )
+    result = HubSet(
+        rows,
+        choice.part,
         image,
-        choice.indices[chosen],
+        chosen,
         name=Path(name).name,
         spec=spec,
         split=split,
         classes=classes,
-        labels=mine[chosen],
+        labels=labels[choice.part][chosen],
         origin="decoded",
         facts={"source": "hf", "split_rule": choice.rule},
         licence=first.info.license or "as the data set's card says",
-        description=f"{len(chosen)} images in {len(classes)} classes; splits: {choice.rule}",
+        description=f"{len(chosen)} images in {len(classes)} classes; splits: {choice.rule}"
+        + (f"; left out: {', '.join(unused)}" if unused else ""),
     )
+    result.unreadable = left_out
+    return result
+
+
+def _given(argument: str, spec: str) -> tuple[str, dict[str, Any], list[str]]:
+    """The data set's name, its tables by split ("all": without splits), and names of the splits that are left out."""
+    name, wanted = _name_and_split(argument)
+    found = _tables(name, spec)
+    if wanted:
+        if wanted not in found:
+            raise DataError(f"{spec}: there is no split {wanted!r}. {did_you_mean(wanted, found)}")
+        return name, {"all": found[wanted]}, []
+    tables = {ALIASES[key.lower()]: table for key, table in found.items() if key.lower() in ALIASES} or found
+    unused = sorted(key for key in found if not any(found[key] is table for table in tables.values()))
+    if len(tables) == 1:
+        ((key, table),) = tables.items()
+        tables = {key if key in ("train", "val", "test") else "all": table}
+    return name, tables, unused
 
 
 def _name_and_split(argument: str) -> tuple[str, str]:
@@ -130,7 +173,19 @@ def _columns(table: Any, spec: str) -> tuple[str, str]:
     return images[0], "label" if "label" in labels else labels[0]
 
 
-def _classes(tables: dict[str, Any], label: str, spec: str) -> list[str]:
+def _labels(table: Any, column: str, name: str) -> np.ndarray:
+    """The labels of a table, int64; -1 where there is none."""
+    cells = [-1 if cell is None else cell for cell in table[column]]
+    wrong = next((cell for cell in cells if not isinstance(cell, int)), None)
+    if wrong is not None:
+        raise DataError(
+            f"{name}: the column {column!r} holds {wrong!r}; whole numbers are expected. "
+            f"Texts become classes by class_encode_column({column!r})."
+        )
+    return np.array(cells, dtype=np.int64)
+
+
+def _classes(tables: dict[str, Any], label: str, labels: dict[str, np.ndarray], spec: str) -> list[str]:
     from datasets import ClassLabel
 
     named = {key: table.features[label] for key, table in tables.items()}
@@ -142,4 +197,4 @@ def _classes(tables: dict[str, Any], label: str, spec: str) -> list[str]:
                 differing = sorted(set(lists[other]) ^ set(lists[first]))
                 raise DataError(f"{spec}: the splits {first} and {other} have different classes: {differing[:5]}.")
         return list(lists[first])
-    return [str(number) for number in range(1 + max(max(table[label]) for table in tables.values()))]
+    return [str(number) for number in range(1 + max(int(array.max()) for array in labels.values()))]

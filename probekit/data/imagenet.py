@@ -23,7 +23,7 @@ import numpy as np
 
 from probekit.data.base import ImageSet
 from probekit.data.folder import Listing, existing_folder, file_set, listing, split_folders, split_listing
-from probekit.errors import DataError, did_you_mean
+from probekit.errors import DataError
 
 SUBSETS = {"imagenet-r": "imagenet_r_synsets.txt", "imagenet-a": "imagenet_a_synsets.txt"}
 
@@ -60,7 +60,7 @@ def open_split(
     variant = spec.partition(":")[0]
     root = existing_folder(argument, spec)
     if variant == "imagenet":
-        found, rule = split_listing(root, split, spec)
+        found, rule = split_listing(root, split, spec, unlabelled=("test",))
     else:
         found, rule = test_listing(root, split, spec), "test set as given"
     numbered = variant == "imagenet-v2"
@@ -73,6 +73,8 @@ def open_split(
         )
     result = file_set(root, found, split, rule, spec, count, seed, on_unreadable, variant)
     result.class_indices = indices
+    if variant == "imagenet" and rule != "test as given" and (root / "test").is_dir():
+        result.description += "; the images in test have no labels and are left out"
     result.licence = "for research, as the data set's terms say"
     return result
 
@@ -99,10 +101,20 @@ def _by_synset(found: Listing, variant: str, spec: str) -> tuple[Listing, np.nda
     known = synsets(SUBSETS[variant]) if variant in SUBSETS else synsets()
     for name in found.classes:
         if name not in known:
-            raise DataError(f"{spec}: the folder {name!r} is no class of {variant}. {did_you_mean(name, known)}")
+            raise DataError(f"{spec}: the folder {name!r} is no class of {variant}. {_hint(name, variant)}")
     place = {synset: index for index, synset in enumerate(synsets())}
     indices = np.array([place[name] for name in found.classes], dtype=np.int64)
     return found._replace(classes=[named(name) for name in found.classes]), indices
+
+
+def _hint(name: str, variant: str) -> str:
+    if name in synsets():
+        return (
+            f"It is one of ImageNet-1k, but not of the {len(synsets(SUBSETS[variant]))} of {variant}: another variant?"
+        )
+    return (
+        "Folders named by WordNet id, such as n01440764, are expected directly in the folder given, or in its splits."
+    )
 
 
 def _by_number(found: Listing, spec: str) -> tuple[Listing, np.ndarray]:
@@ -118,4 +130,4 @@ def _by_number(found: Listing, spec: str) -> tuple[Listing, np.ndarray]:
     labels = rank[found.labels]
     sorted_by_label = np.argsort(labels, kind="stable")
     paths = [found.paths[index] for index in sorted_by_label]
-    return Listing(classes, paths, labels[sorted_by_label]), numbers[order]
+    return found._replace(classes=classes, paths=paths, labels=labels[sorted_by_label]), numbers[order]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from probekit.data.base import ImageSet
-from probekit.data.folder import Listing, existing_folder, file_set, listing
+from probekit.data.folder import existing_folder, file_set, listing
 from probekit.data.imagenet import test_listing
 from probekit.errors import DataError
 
@@ -51,10 +51,10 @@ def open_split(
         raise DataError(f"{spec}: no folder of {root / 'images'} is a class that the mapping files know.")
     place = {old: new for new, old in enumerate(kept)}
     images = [index for index, label in enumerate(found.labels) if int(label) in place]
-    overlap = Listing(
-        [found.classes[index] for index in kept],
-        [found.paths[index] for index in images],
-        np.array([place[int(found.labels[index])] for index in images], dtype=np.int64),
+    overlap = found._replace(
+        classes=[found.classes[index] for index in kept],
+        paths=[found.paths[index] for index in images],
+        labels=np.array([place[int(found.labels[index])] for index in images], dtype=np.int64),
     )
     result = file_set(root, overlap, split, "test set as given", spec, count, seed, on_unreadable, "objectnet", BORDER)
     result.class_members = tuple(members[name] for name in overlap.classes)

@@ -92,6 +92,12 @@ class QuadtreeSettings:
             )
         if not self.contrast > 0:
             raise DataError(f"quadtree: contrast={self.contrast}; a number above 0 is expected.")
+        if not 0 < self.slope <= 1:
+            raise DataError(f"quadtree: slope={self.slope}; a number above 0 and up to 1 is expected.")
+        if not self.spread >= 0:
+            raise DataError(f"quadtree: spread={self.spread}; a number of at least 0 is expected.")
+        if self.world < 0:
+            raise DataError(f"quadtree: world={self.world}; a seed of at least 0 is expected.")
         self.noise_scales()
 
     @property
@@ -121,7 +127,7 @@ class QuadtreeSettings:
             numbers = [float(text) for text in texts]
         except ValueError:
             numbers = []
-        if not 1 <= len(numbers) <= self.height or min(numbers) <= 0:
+        if not 1 <= len(numbers) <= self.height or not all(0 < number < np.inf for number in numbers):
             raise DataError(
                 f"quadtree: noise={self.noise!r}; a number above 0 is expected, or up to {self.height} of them with "
                 f"commas, for the heights 0 to {self.height - 1}."

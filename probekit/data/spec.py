@@ -8,10 +8,13 @@ is already in memory: an `ImageSet`, a pair of NumPy arrays, or any torch `Datas
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
 
 from probekit.data.base import ImageSet, check_count, check_split
 from probekit.errors import DataError, did_you_mean
@@ -90,7 +93,8 @@ def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int 
     if not isinstance(spec, str | Path):
         from probekit.data.arrays import from_memory
 
-        return from_memory(spec, split, count=count, seed=seed, **options)
+        given = checked({"count": count, "seed": seed, **options}, from_memory, "data in memory")
+        return from_memory(spec, split, **given)
     name, argument, written = parse(str(spec))
     if name not in SOURCES:
         raise DataError(_unknown(str(spec), name))
@@ -101,24 +105,44 @@ def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int 
         argument = str(Path(argument).expanduser()) if argument else ""
         if not argument:
             raise DataError(f"{spec!r} does not say where the data is: write {name}:{_PLACES.get(name, 'DIR')}.")
-    return _opener(name, str(spec), chosen)(argument, split, spec=str(spec), **chosen)
+    opener: Callable[..., ImageSet] = import_module(SOURCES[name]).open_split
+    return opener(argument, split, spec=str(spec), **checked(chosen, opener, f"{str(spec)!r}: {name}"))
 
 
 _PLACES = {"hf": "NAME", "torchvision": "NAME:DIR", "webdataset": "PATTERN"}
 
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "none"}
 
-def _opener(name: str, spec: str, options: dict[str, Any]) -> Callable[..., ImageSet]:
-    """The source's `open_split`, once it is sure that it takes these options."""
-    function: Callable[..., ImageSet] = import_module(SOURCES[name]).open_split
+
+def checked(options: dict[str, Any], function: Callable[..., ImageSet], source: str) -> dict[str, Any]:
+    """Options as `function` takes them, by the annotations of its keyword-only parameters."""
     parameters = inspect.signature(function).parameters
     known = [key for key, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY and key != "spec"]
-    for key in options:
+    hints = get_type_hints(function)
+    out = {}
+    for key, value in options.items():
         if key not in known:
-            raise DataError(f"{spec!r}: {name} has no option {key!r}. {did_you_mean(key, known)}")
-    return function
+            raise DataError(f"{source} has no option {key!r}. {did_you_mean(key, known)}")
+        kinds = set(get_args(hints[key]) or (hints[key],))
+        out[key] = _as_one_of(kinds, value, f"{source}: {key}={value!r}") if kinds <= set(_KINDS) else value
+    check_count(out.get("count"))
+    return out
+
+
+def _as_one_of(kinds: set[type], value: Any, written: str) -> Any:
+    """`value` as one of the kinds that an option takes; NumPy's numbers count as Python's."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if type(value) in kinds and not (isinstance(value, float) and not math.isfinite(value)):
+        return value
+    if type(value) is int and float in kinds:
+        return float(value) if str not in kinds else value
+    if type(value) in (int, float) and kinds & {int, float} == set() and str in kinds:
+        return str(value)  # a name such as 2024
+    expected = " or ".join(text for kind, text in _KINDS.items() if kind in kinds)
+    raise DataError(f"{written}; {expected} is expected.")
 
 
 def _unknown(spec: str, name: str) -> str:
-    if Path(spec).is_dir():
+    if spec and Path(spec).is_dir():
         return f"{spec!r} is a folder, not a spec. Did you mean 'imagefolder:{spec}'?"
     return f"Unknown image set {spec!r}. {did_you_mean(name, SOURCES, limit=20)}"

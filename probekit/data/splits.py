@@ -73,6 +73,8 @@ def _share(split: str, part: Part, shares: dict[str, float], classes: Sequence[s
 
 def check_no_gaps(labels: np.ndarray, classes: Sequence[str], spec: str) -> None:
     """Refuse classes without an image: what is fitted on them or averaged over them would mean nothing."""
+    if len(labels) and labels.min() < 0:
+        raise DataError(f"{spec}: {(labels < 0).sum()} labels are negative, such as {labels.min()}; they count from 0.")
     counts = np.bincount(labels, minlength=len(classes))
     empty = [classes[index] for index in np.flatnonzero(counts == 0)]
     if empty:

@@ -306,6 +306,7 @@ class Views(_Augmented):
         image_set, preprocess, scale, flip: as in `TrainingStream`.
         count: views per image.
         seed: of the views.
+        keys: whole numbers >= 0, one per image, that its views are drawn by; None = by its index.
     """
 
     def __init__(
@@ -317,18 +318,22 @@ class Views(_Augmented):
         seed: int = 0,
         scale: tuple[float, float] = (0.2, 1.0),
         flip: bool = True,
+        keys: np.ndarray | None = None,
     ) -> None:
         super().__init__(image_set, preprocess, scale, flip, True)
         if count < 1:
             raise DataError(f"{count} views per image were asked for; at least 1 is needed.")
         self.count = count
         self.seed = seed
+        self.keys = keys
 
     def batch(self, indices: np.ndarray) -> torch.Tensor:
-        """float32 (len(indices), count, 3, height, width); an image's views depend on its index and the seed alone."""
+        """float32 (len(indices), count, 3, height, width); an image's views depend on its index (its key, where
+        there are keys) and the seed alone."""
         import torch
 
-        positions = (np.asarray(indices)[:, None] * self.count + np.arange(self.count)).reshape(-1)
+        drawn_by = np.asarray(indices if self.keys is None else self.keys[indices])
+        positions = (drawn_by[:, None] * self.count + np.arange(self.count)).reshape(-1)
         randoms = uniforms(positions, 4 * ATTEMPTS + 1, "views", self.seed)
         repeated = np.repeat(np.asarray(indices), self.count)
         if self.packed:

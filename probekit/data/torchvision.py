@@ -14,17 +14,26 @@ from probekit.data.arrays import open_given
 from probekit.data.base import ImageSet
 from probekit.errors import DataError, did_you_mean
 
-SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
+SPLIT_NAMES = {"train": ("train", "trainval", "train-standard"), "val": ("val", "valid"), "test": ("test",)}
+"""What the classes call their splits; of several names the first that exists is taken."""
 
 
 def open_split(
-    argument: str, split: str, *, spec: str, count: int | None = None, seed: int = 0, download: bool = False
+    argument: str,
+    split: str,
+    *,
+    spec: str,
+    count: int | None = None,
+    seed: int = 0,
+    download: bool = False,
+    on_unreadable: str = "stop",
 ) -> ImageSet:
     """Open a torchvision data set.
 
     Args:
         argument: `NAME:DIR`, e.g. "CIFAR10:/data/cifar".
         download: let torchvision fetch it into DIR.
+        on_unreadable: "stop" or "skip" (see `probekit.data.unreadable`).
     """
     from torchvision import datasets
 
@@ -34,11 +43,13 @@ def open_split(
     if name not in datasets.__all__:
         raise DataError(f"{spec}: torchvision has no data set {name!r}. {did_you_mean(name, datasets.__all__)}")
     given = _splits(getattr(datasets, name), root, download, spec)
-    return open_given(given, split, spec=spec, name=name.lower(), count=count, seed=seed)
+    return open_given(given, split, spec=spec, name=name.lower(), count=count, seed=seed, on_unreadable=on_unreadable)
 
 
 def _splits(dataset: type, root: str, download: bool, spec: str) -> dict[str, Any]:
     parameters = inspect.signature(dataset).parameters
+    if "root" not in parameters:
+        raise DataError(f"{spec}: {dataset.__name__} is no data set that lies in a folder.")
     options = {"download": True} if download and "download" in parameters else {}
     if "train" in parameters:
         return {key: _make(dataset, root, spec, train=key == "train", **options) for key in ("train", "test")}
@@ -52,6 +63,9 @@ def _splits(dataset: type, root: str, download: bool, spec: str) -> dict[str, An
             except _NoSuchSplit:
                 continue
             break
+    if not given:
+        known = ", ".join(name for names in SPLIT_NAMES.values() for name in names)
+        raise DataError(f"{spec}: {dataset.__name__} has other splits than the usual ones ({known}).")
     return given
 
 
@@ -66,10 +80,13 @@ def _make(dataset: type, root: str, spec: str, **options: Any) -> Any:
         if "split" in options and "split" in str(error):
             raise _NoSuchSplit from error
         raise DataError(f"{spec}: torchvision cannot open it: {error}") from error
+    except ImportError as error:
+        raise DataError(f"{spec}: {dataset.__name__} needs a package that is not installed: {error}") from error
     except (RuntimeError, OSError) as error:
+        fetch = ", or add ?download=true to the spec" if "download" in inspect.signature(dataset).parameters else ""
         raise DataError(
-            f"{spec}: torchvision cannot open {dataset.__name__} in {root}: {error} Check the folder, or add "
-            "?download=true to the spec."
+            f"{spec}: torchvision cannot open {dataset.__name__} in {root}: {str(error).rstrip('. ')}. "
+            f"Check the folder{fetch}."
         ) from error
     except TypeError as error:
         raise DataError(f"{spec}: {dataset.__name__} is no data set of labelled images: {error}") from error

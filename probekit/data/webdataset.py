@@ -1,9 +1,10 @@
 """`webdataset:PATTERN`: tar shards in webdataset's layout, read at random where they lie.
 
-PATTERN is a folder, a file, or a path with `*` or `{000..012}`. The files `KEY.jpg` (or .png, ...) and `KEY.cls` (a
-number as text; or `KEY.json` with "label") of a shard make up a sample. Shards whose names start with train, val or
-test are those splits; else all samples are divided by a hash of shard and key. A text `classes.txt` beside the shards,
-one name per line, names the classes. Shards must not be compressed: their members are read by offset.
+PATTERN is a folder, a file, or a path with `*`, `{000..012}` or `{train,val}`. The files `KEY.jpg` (or .png, ...) and
+`KEY.cls` (a number as text; or `KEY.json` with "label") of a shard make up a sample. Shards that have the word train,
+val or test in their name, or are in a folder of that name, are those splits; else all samples are divided by a hash of
+shard and key. A text `classes.txt` beside the shards, one name per line, names the classes. Shards must not be
+compressed: their members are read by offset.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import numpy as np
 
 from probekit import cache, progress
 from probekit.data.base import ImageSet
-from probekit.data.decode import EXTENSIONS, open_rgb
-from probekit.data.splits import ALIASES, Part, check_no_gaps, choose, pick
+from probekit.data.decode import EXTENSIONS, open_rgb, unreadable
+from probekit.data.splits import ALIASES, Part, check_no_gaps, pick
+from probekit.data.unreadable import chosen_images
 from probekit.errors import DataError
 
 
@@ -45,10 +47,7 @@ class ShardSet(ImageSet):
         self.samples = samples
 
     def _encoded(self, index: int) -> bytes:
-        sample = self.samples[index]
-        with open(sample.shard, "rb") as file:
-            file.seek(sample.offset)
-            return file.read(sample.size)
+        return encoded(self.samples[index])
 
     def read(self, index: int) -> np.ndarray:
         return np.asarray(open_rgb(io.BytesIO(self._encoded(index)), self.image_name(index)))
@@ -65,7 +64,25 @@ class ShardSet(ImageSet):
         return cache.key(images=digests)
 
 
-def open_split(argument: str, split: str, *, spec: str, count: int | None = None, seed: int = 0) -> ImageSet:
+def encoded(sample: Sample) -> bytes:
+    """The file of an image."""
+    try:
+        with open(sample.shard, "rb") as file:
+            file.seek(sample.offset)
+            return file.read(sample.size)
+    except OSError as error:
+        raise unreadable(f"{sample.shard}/{sample.key}", error) from error
+
+
+def open_split(
+    argument: str,
+    split: str,
+    *,
+    spec: str,
+    count: int | None = None,
+    seed: int = 0,
+    on_unreadable: str = "stop",
+) -> ImageSet:
     """Open shards."""
     shards = shard_paths(argument, spec)
     grouped: dict[str, list[str]] = {}
@@ -74,7 +91,7 @@ def open_split(argument: str, split: str, *, spec: str, count: int | None = None
     if "all" in grouped and len(grouped) > 1:
         raise DataError(
             f"{spec}: {len(grouped['all'])} shards, such as {Path(grouped['all'][0]).name}, do not say which split "
-            "they are, beside others that do (names starting with train, val or test). Name them all, or none."
+            "they are, beside others that do (by the words train, val or test). Name them all, or none."
         )
     with progress.bar(f"{spec}: reading shards", len(shards), "shards") as advance:
         samples = {
@@ -87,10 +104,20 @@ def open_split(argument: str, split: str, *, spec: str, count: int | None = None
         check_no_gaps(labels, classes, spec if key == "all" else f"{spec}, {key}")
         parts[key] = Part([f"{Path(each.shard).name}/{each.key}" for each in group], labels)
     choice = pick(split, parts, classes, spec)
-    names = [parts[choice.part].names[index] for index in choice.indices]
-    chosen = choice.indices[choose(names, parts[choice.part].labels[choice.indices], count, seed)]
-    return ShardSet(
-        [samples[choice.part][index] for index in chosen],
+    given = samples[choice.part]
+    chosen, left_out = chosen_images(
+        parts[choice.part],
+        choice.indices,
+        classes,
+        count=count,
+        seed=seed,
+        spec=spec,
+        on_unreadable=on_unreadable,
+        read=lambda index: open_rgb(io.BytesIO(encoded(given[index])), given[index].key),
+        name=lambda index: f"{given[index].shard}/{given[index].key}",
+    )
+    result = ShardSet(
+        [given[index] for index in chosen],
         name=re.sub(r"[-_.]?[{*].*", "", Path(argument).name) or "webdataset",
         spec=spec,
         split=split,
@@ -101,27 +128,48 @@ def open_split(argument: str, split: str, *, spec: str, count: int | None = None
         licence="as the shards'",
         description=f"{len(chosen)} images in {len(classes)} classes; splits: {choice.rule}",
     )
+    result.unreadable = left_out
+    return result
 
 
 def shard_paths(pattern: str, spec: str) -> list[str]:
-    """The shards that a folder, file, wildcard or `{first..last}` range means, in order."""
-    span = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
-    if span:
-        numbers = range(int(span[1]), int(span[2]) + 1)
-        paths = [pattern[: span.start()] + f"{n:0{len(span[1])}d}" + pattern[span.end() :] for n in numbers]
-    elif Path(pattern).is_dir():
-        paths = sorted(str(path) for path in Path(pattern).glob("*.tar"))
+    """The shards that a folder (with folders of splits in it), file, wildcard or braces mean, in order."""
+    if Path(pattern).is_dir():
+        inside = Path(pattern).glob("*.tar"), *(folder.glob("*.tar") for folder in _split_folders(Path(pattern)))
+        paths = sorted(str(path) for group in inside for path in group)
     else:
-        paths = sorted(glob(pattern))
+        paths = [path for each in expanded(pattern) for path in sorted(glob(each)) or [each]]
     missing = [path for path in paths if not Path(path).is_file()]
     if missing or not paths:
         raise DataError(f"{spec}: there is no shard {missing[0] if missing else pattern}. Names end in .tar.")
     return paths
 
 
+def _split_folders(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir() and path.name.lower() in ALIASES]
+
+
+def expanded(pattern: str) -> list[str]:
+    """What braces mean, as in a shell: `{000..012}` counts (both ends included), `{train,val}` lists; they may nest."""
+    inner = re.search(r"\{([^{}]*)\}", pattern)
+    if not inner:
+        return [pattern]
+    span = re.fullmatch(r"(\d+)\.\.(\d+)", inner[1])
+    if span:
+        first, last = int(span[1]), int(span[2])
+        step = 1 if last >= first else -1
+        choices = [f"{number:0{len(span[1])}d}" for number in range(first, last + step, step)]
+    else:
+        choices = inner[1].split(",")
+    found = [path for each in choices for path in expanded(pattern[: inner.start()] + each + pattern[inner.end() :])]
+    return list(dict.fromkeys(found))
+
+
 def _split_of(shard: str) -> str:
-    word = re.match(r"[a-z]+", Path(shard).name.lower())
-    return ALIASES.get(word[0], "all") if word else "all"
+    """The split that a word of a shard's name says, or else its folder's name."""
+    words = re.findall(r"[a-z]+", Path(shard).name.lower())
+    said = [ALIASES[word] for word in words if word in ALIASES]
+    return said[0] if said else ALIASES.get(Path(shard).parent.name.lower(), "all")
 
 
 def _samples(shard: str, spec: str, advance: Any) -> Iterator[Sample]:
@@ -133,10 +181,11 @@ def _samples(shard: str, spec: str, advance: Any) -> Iterator[Sample]:
             for member in tar:
                 folder, _, base = member.name.rpartition("/")
                 stem, _, ending = base.partition(".")
+                ending = ending.rpartition(".")[2].lower()
                 key = f"{folder}/{stem}" if folder else stem
                 if not member.isfile() or not stem:
                     continue
-                if f".{ending.lower()}" in EXTENSIONS:
+                if f".{ending}" in EXTENSIONS:
                     if key in images:
                         raise DataError(f"{spec}: {shard} has two images with the key {key!r}.")
                     images[key] = (member.offset_data, member.size)
@@ -158,9 +207,12 @@ def _samples(shard: str, spec: str, advance: Any) -> Iterator[Sample]:
 
 def _label(data: bytes, ending: str, name: str) -> int:
     try:
-        return int(data) if ending == "cls" else int(json.loads(data)["label"])
+        label = int(data) if ending == "cls" else json.loads(data)["label"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f'{name} holds no label: a whole number is expected, or JSON with "label".') from error
+    if type(label) is not int or label < 0:
+        raise DataError(f"{name} holds the label {label!r}; a whole number from 0 upwards is expected.")
+    return label
 
 
 def _classes(folder: Path, largest: int) -> list[str]:

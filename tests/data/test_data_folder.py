@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -185,6 +188,25 @@ def test_a_kill_while_digests_are_written_leaves_the_old_ones(
     assert load(f"imagefolder:{root}", "train").fingerprint == whole
 
 
+def test_the_cache_survives_being_killed_in_the_middle_of_a_write(
+    make_folder: Callable[..., Path], own_cache: Path
+) -> None:
+    root = make_folder({"a": 6, "b": 6})
+    whole = load(f"imagefolder:{root}", "train").fingerprint
+    stored = {path: path.read_bytes() for path in own_cache.rglob("*.json")}
+    os.utime(root / paths(f"imagefolder:{root}", "train")[0], ns=(time.time_ns(), time.time_ns()))
+    code = (
+        "import os, signal, sys; from pathlib import Path; from probekit.data import load\n"
+        "def killed(path, text):\n"
+        "    path.open('w').write(text[:9]); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Path.write_text = killed; load('imagefolder:' + sys.argv[1], 'train').fingerprint"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(root)], check=False, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert {path: path.read_bytes() for path in stored} == stored
+    assert load(f"imagefolder:{root}", "train").fingerprint == whole
+
+
 def test_nothing_is_written_outside_the_cache(
     make_folder: Callable[..., Path], own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +290,61 @@ def test_two_folders_for_one_split_and_folders_beside_them(make_folder: Callable
     other = make_folder({"more": 5}, name="other")
     with pytest.raises(DataError, match=r"beside them folders with images \(more\), which would be ignored"):
         load(f"imagefolder:{other}")
+
+
+def test_bare_images_where_folders_of_classes_are_expected(make_folder: Callable[..., Path]) -> None:
+    root = make_folder({"cat": 5, "dog": 5}, below="train")
+    (root / "val").mkdir()
+    Image.new("RGB", (9, 9)).save(root / "val" / "1.png")
+    with pytest.raises(DataError, match=r"the images in .*val lie in no folder of their class, so they have no label"):
+        load(f"imagefolder:{root}")
+
+
+def test_what_is_no_image_is_passed_over_and_told(make_folder: Callable[..., Path]) -> None:
+    root = make_folder({"cat": 10, "dog": 10})
+    assert "left out" not in load(f"imagefolder:{root}").description
+    (root / "cat" / "notes.txt").write_text("not an image")
+    (root / "cat" / ".hidden.png").write_text("hidden")
+    (root / ".cache").mkdir()
+    (root / "dog" / ".thumbnails").mkdir()
+    Image.new("RGB", (9, 9)).save(root / "dog" / ".thumbnails" / "1.png")
+    Image.new("RGB", (9, 9)).save(root / "overview.png")
+    image_set = load(f"imagefolder:{root}", "train")
+    assert "2 other files (no images by their names, or in no class folder) are left out" in image_set.description
+    assert image_set.classes == ("cat", "dog")
+    assert len(image_set) == 12
+
+
+def test_names_and_depths(make_folder: Callable[..., Path]) -> None:
+    root = make_folder({"cat": 3, "dog": 3}, below="test")
+    for place in ("a.JPG", "deep/er/b.Jpeg", "with space.png", "c.d.e.TIFF", "\u00fc.png"):
+        path = root / "test" / "cat" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9)).save(path)
+    os.rename(root / "test" / "dog" / "000.png", os.fsencode(root / "test" / "dog") + b"/\xff.png")
+    image_set = load(f"imagefolder:{root}")
+    assert np.bincount(image_set.labels).tolist() == [8, 3]
+    assert image_set.fingerprint
+    assert sum(len(batch["label"]) for batch in image_set.batches(4, Preprocess(8, 8))) == 11
+
+
+def test_links_are_followed_but_never_twice(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    root = make_folder({"cat": 6, "dog": 6}, below="test")
+    elsewhere = make_folder({"more": 2}, name="elsewhere")
+    (root / "test" / "cat" / "linked").symlink_to(elsewhere / "more")
+    (root / "test" / "cat" / "linked" / "back").symlink_to(root / "test" / "cat")
+    (root / "test" / "dog" / "up").symlink_to(root / "test" / "dog")
+    assert np.bincount(load(f"imagefolder:{root}").labels).tolist() == [8, 6]
+
+
+def test_a_file_that_goes_away(make_folder: Callable[..., Path]) -> None:
+    root = make_folder({"cat": 5, "dog": 5})
+    image_set = load(f"imagefolder:{root}")
+    (root / image_set.paths[0]).unlink()  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"was there when the set was opened, but is not any more"):
+        image_set.fingerprint  # noqa: B018
+    with pytest.raises(DataError, match="Cannot read the image"):
+        image_set[0]
 
 
 def test_a_class_too_small_to_divide(make_folder: Callable[..., Path]) -> None:

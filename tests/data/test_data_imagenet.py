@@ -53,6 +53,24 @@ def test_imagenet_reports_its_validation_folder(tmp_path: Path) -> None:
         load(f"imagenet:{tmp_path}")
 
 
+def test_imagenet_as_it_is_often_laid_out(tmp_path: Path) -> None:
+    chosen = [synsets()[index] for index in (7, 2)]
+    fill(tmp_path / "train", chosen, count=20)
+    fill(tmp_path / "val", chosen, count=3)
+    (tmp_path / "test").mkdir()
+    Image.new("RGB", (6, 6)).save(tmp_path / "test" / "ILSVRC2012_test_00000001.JPEG")
+    (tmp_path / "meta.bin").write_bytes(b"")
+    image_set = load(f"imagenet:{tmp_path}")
+    assert all(path.startswith("val/") for path in image_set.paths)  # type: ignore[attr-defined]
+    assert "the images in test have no labels and are left out" in image_set.description
+    for folder in (tmp_path / "val").iterdir():
+        for path in folder.iterdir():
+            path.rename(tmp_path / "val" / f"{folder.name}-{path.name}")
+        folder.rmdir()
+    with pytest.raises(DataError, match=r"the images in .*val lie in no folder of their class"):
+        load(f"imagenet:{tmp_path}")
+
+
 def test_the_numbered_folders_of_v2_are_sorted_as_numbers(tmp_path: Path) -> None:
     image_set = load(f"imagenet-v2:{fill(tmp_path, map(str, range(1000)))}")
     assert image_set.class_indices.tolist() == list(range(1000))

@@ -122,7 +122,9 @@ def test_the_same_bytes_in_another_process() -> None:
 
 
 def test_leaving_a_loop_early_ends_the_thread_and_the_processes() -> None:
+    import multiprocessing
     import threading
+    import time
 
     image_set = load("photos", count=64)
     threads = threading.active_count()
@@ -130,7 +132,11 @@ def test_leaving_a_loop_early_ends_the_thread_and_the_processes() -> None:
         iterator = image_set.batches(2, Preprocess(16, 16), workers=workers)
         next(iterator)
         iterator.close()
+    until = time.monotonic() + 20  # a queue's own thread ends a moment after the queue
+    while (threading.active_count() > threads or multiprocessing.active_children()) and time.monotonic() < until:
+        time.sleep(0.02)
     assert threading.active_count() <= threads
+    assert not multiprocessing.active_children()
 
 
 def test_specs() -> None:
@@ -147,6 +153,8 @@ def test_options_of_the_call_win() -> None:
     assert load("shapes?size=16&count=8", size=20)[0].shape == (20, 20, 3)
     assert len(load("shapes?count=8")) == 8
     assert len(load("shapes?count=8", count=5)) == 5
+    numpys = load("quadtree?height=2", count=np.int64(3), spread=np.float32(2))
+    assert numpys.fingerprint == load("quadtree?height=2&spread=2.0", count=3).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -161,7 +169,16 @@ def test_options_of_the_call_win() -> None:
         ("imagefolder", "does not say where the data is: write imagefolder:DIR"),
         ("torchvision", "write torchvision:NAME:DIR"),
         ("shapes?size=4", "size=4; images of at least 16 pixels are drawn"),
-        ("photos?size=big", "size='big'; a whole number of at least 8 pixels"),
+        ("photos?size=4", "size=4; a whole number of at least 8 pixels"),
+        ("photos?size=big", "photos: size='big'; a whole number is expected"),
+        ("shapes?size=true", "shapes: size=True; a whole number is expected"),
+        ("quadtree?count=many", "count='many'; a whole number or none is expected"),
+        ("quadtree?count=1.5", "count=1.5; a whole number or none is expected"),
+        ("quadtree?count=-5", "count=-5 images were asked for; it must be at least 1"),
+        ("shapes?seed=x", "seed='x'; a whole number is expected"),
+        ("quadtree?tied=3", "tied=3; true or false is expected"),
+        ("quadtree?contrast=inf", "contrast=inf; a number is expected"),
+        ("", "Unknown image set ''. Known: cue-conflict"),
         ("photos?crop=900", "the pictures are smaller"),
     ],
 )

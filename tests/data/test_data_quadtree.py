@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -146,6 +148,8 @@ def test_the_default_set() -> None:
     assert isinstance(image_set, Quadtree)
     assert image_set.settings == QuadtreeSettings()
     assert image_set[0].shape == (32, 32, 3)
+    pixels = hashlib.sha256(image_set.images.tobytes()).hexdigest()  # what checkpoints were trained on, on any machine
+    assert pixels == "d1538cb5df4db7b637b570fb1d8ac0644c5d8b786e36743b0e0b5e679b61dee8"
     assert (image_set.height, image_set.patch_size) == (4, 4)
     cost = rounding_cost(image_set, limit=BLOCK)
     assert max(cost["exact_error"].values()) < 1e-4
@@ -164,7 +168,12 @@ def test_the_default_set() -> None:
         ({"noise": "1,2,3,4,5"}, "noise='1,2,3,4,5'; a number above 0 is expected, or up to 4 of them with commas"),
         ({"noise": "loud"}, "noise='loud'; a number above 0"),
         ({"noise": 0}, "noise=0; a number above 0"),
-        ({"contrast": 0}, "contrast=0; a number above 0"),
+        ({"contrast": 0}, "contrast=0.0; a number above 0"),
+        ({"noise": "1,nan"}, "noise='1,nan'; a number above 0"),
+        ({"slope": 0}, "slope=0.0; a number above 0 and up to 1"),
+        ({"slope": 1.5}, "slope=1.5; a number above 0 and up to 1"),
+        ({"spread": -1}, "spread=-1.0; a number of at least 0"),
+        ({"world": -1}, "world=-1; a seed of at least 0"),
     ],
 )
 def test_settings_that_are_refused(options: dict, message: str) -> None:

@@ -82,6 +82,26 @@ def test_given_splits() -> None:
     check_splits([load(given, split) for split in SPLITS], [15, 3, 12])  # 10 % of 6 per class, rounded
 
 
+def test_splits_by_other_names_and_labels_in_a_column() -> None:
+    given = {"train": (PIXELS[:18], LABELS[:18, None]), "Validation": (PIXELS[18:], LABELS[18:])}
+    check_splits([load(given, split) for split in SPLITS], [15, 3, 12])
+
+
+def test_a_dict_of_image_sets() -> None:
+    sets = {split: load("shapes", split, count=4) for split in ("train", "test")}
+    assert load(sets, "train") is sets["train"]
+    with pytest.raises(DataError, match="There is no ImageSet for the val split; there is train, test"):
+        load(sets, "val")
+
+
+def test_where_data_lies_does_not_change_its_splits(tmp_path: Path) -> None:
+    names = [tmp_path / "one.npz", tmp_path / "two.npz"]
+    for name in names:
+        np.savez(name, images=PIXELS, labels=LABELS)
+    first, second = (load(f"numpy:{name}", "val") for name in names)
+    assert first.fingerprint == second.fingerprint == load((PIXELS, LABELS), "val").fingerprint
+
+
 def test_what_pairs_are_refused() -> None:
     cases: list[tuple[Any, str]] = [
         ((PIXELS / 255, LABELS), r"images are float64; 8-bit pixels \(uint8, 0 to 255\) are expected"),
@@ -89,12 +109,19 @@ def test_what_pairs_are_refused() -> None:
         ((PIXELS, LABELS[:7]), r"30 images but labels of shape \(7,\); one label per image"),
         ((PIXELS, LABELS - 1), "labels are int64 from -1; whole numbers from 0 upwards"),
         ((PIXELS, LABELS * 2), "2 of 5 classes have no image: 1, 3"),
-        ({"training": (PIXELS, LABELS)}, r"Splits are train, val, test, not \['training'\]"),
+        ({"training": (PIXELS, LABELS)}, r"Splits are train, val, test, not 'training'. Did you mean 'train'"),
         (3.5, "float is no image set: a spec"),
+        ({}, "an empty dict was given"),
+        ({"val": (PIXELS, LABELS), "validation": (PIXELS, LABELS)}, "The val split is given twice"),
+        ((PIXELS[:0], LABELS[:0]), "arrays has no images"),
+        ((PIXELS, LABELS + 0.5), "labels are float64 from 0.5; whole numbers"),
+        ((PIXELS, np.array(list("abc"))[LABELS]), r"labels are <U1 such as .*names of classes go into `classes`"),
     ]
     for thing, message in cases:
         with pytest.raises(DataError, match=message):
             load(thing)
+    with pytest.raises(DataError, match=r"data in memory has no option 'nmae'. Did you mean 'name'"):
+        load((PIXELS, LABELS), nmae="mine")
     with pytest.raises(DataError, match=r"the label 2 has no name among 2 classes"):
         load((PIXELS, LABELS), classes=["a", "b"])
 
@@ -123,6 +150,25 @@ def test_what_data_sets_are_refused() -> None:
     image_set = load(normalised)
     with pytest.raises(DataError, match=r"holds fractional numbers from .* Leave Normalize out of its transforms"):
         image_set[0]
+
+    images = [Image.fromarray(image) for image in PIXELS]
+    cases: dict[str, Any] = {
+        r"Items\[0\] has the label None; a whole number": [None] * 30,
+        r"Items\[0\] has the label 'cat'; a whole number": ["cat"] * 30,
+        r"Items\[1\] has the label 1.5; a whole number": [1, 1.5] * 15,
+        r"Items\[0\] has the label tensor": torch.eye(3)[LABELS],
+    }
+    for message, labels in cases.items():
+        with pytest.raises(DataError, match=message):
+            load(Items(images, labels))
+    with pytest.raises(DataError, match=r"list has no images"):
+        load([])
+    with pytest.raises(DataError, match=r"list\[0\] is dict; a pair \(image, label\) is expected .*save_to_disk"):
+        load([{"image": images[0], "label": 0}])
+    named, other = Items(images), Items(images)
+    named.classes, other.classes = ["a", "b", "c"], ["a", "c", "b"]  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"the splits train and test have different classes: the same, in another"):
+        load({"train": named, "test": other})
 
     class Endless(IterableDataset):
         def __iter__(self) -> Iterator[int]:
@@ -158,9 +204,16 @@ def test_numpy_files_that_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "half.npz", images=PIXELS)
     with pytest.raises(DataError, match=r"has images but no labels"):
         load(f"numpy:{tmp_path / 'half.npz'}")
-    (tmp_path / "broken.npz").write_bytes(b"PK nothing")
-    with pytest.raises(DataError, match=r"cannot read"):
-        load(f"numpy:{tmp_path / 'broken.npz'}")
+    np.savez(tmp_path / "whole.npz", images=PIXELS, labels=LABELS)
+    whole = (tmp_path / "whole.npz").read_bytes()
+    flipped = whole[:500] + bytes([whole[500] ^ 255]) + whole[501:]
+    for data in (b"PK nothing", b"nothing", b"", whole[: len(whole) // 2], flipped):
+        (tmp_path / "broken.npz").write_bytes(data)
+        with pytest.raises(DataError, match=r"cannot read .*broken.npz"):
+            load(f"numpy:{tmp_path / 'broken.npz'}")
+    np.save(tmp_path / "one.npy", PIXELS)
+    with pytest.raises(DataError, match=r"one.npy is one array; images and labels are expected"):
+        load(f"numpy:{tmp_path / 'one.npy'}")
 
 
 # ---------------------------------------------------------------- torchvision
@@ -236,6 +289,19 @@ def test_hub_data_on_disk(tmp_path: Path) -> None:
     assert sum(map(len, part)) == 21
 
 
+def test_hub_splits_without_labels_are_left_out_and_told(tmp_path: Path) -> None:
+    import datasets
+
+    bare = hub_rows(slice(0, 5)).map(lambda _: {"label": -1})
+    splits = {"train": hub_rows(slice(0, 21)), "validation": hub_rows(slice(21, 30)), "test": bare, "extra": bare}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "challenge")
+    image_set = load(f"hf:{tmp_path / 'challenge'}")
+    assert len(image_set) == 9
+    assert image_set.description.endswith("left out: extra, test (no labels)")
+    with pytest.raises(DataError, match=r"all: 5 of 5 images have no label"):
+        load(f"hf:{tmp_path / 'challenge'}:test")
+
+
 def test_hub_data_that_is_refused(tmp_path: Path) -> None:
     import datasets
 
@@ -245,6 +311,10 @@ def test_hub_data_that_is_refused(tmp_path: Path) -> None:
     datasets.DatasetDict({"train": hub_rows()}).save_to_disk(tmp_path / "train")
     with pytest.raises(DataError, match=r"there is no split 'tarin'. Did you mean 'train'"):
         load(f"hf:{tmp_path / 'train'}:tarin")
+    texts = hub_rows().cast_column("label", datasets.Value("string"))
+    texts.save_to_disk(tmp_path / "labels")
+    with pytest.raises(DataError, match=r"the column 'label' holds '0'; whole .*class_encode_column\('label'\)"):
+        load(f"hf:{tmp_path / 'labels'}")
     (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match=r"cannot open the data set"):
         load(f"hf:{tmp_path / 'nothing'}")
@@ -253,14 +323,15 @@ def test_hub_data_that_is_refused(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- tar shards
 
 
-def write_shard(path: Path, indices: range, *, label: str = "cls", image: bool = True) -> None:
+def write_shard(path: Path, indices: range, *, label: str = "cls", image: bool = True, text: str = "") -> None:
     with tarfile.open(path, "w") as tar:
         for index in indices:
             buffer = io.BytesIO()
             Image.fromarray(PIXELS[index]).save(buffer, "PNG")
-            text = str(LABELS[index]) if label == "cls" else json.dumps({"label": int(LABELS[index])})
+            number = int(LABELS[index])
+            written = text or (str(number) if label == "cls" else json.dumps({"label": number}))
             members = {"png": buffer.getvalue()} if image else {}
-            for ending, data in {**members, label: text.encode()}.items():
+            for ending, data in {**members, label: written.encode()}.items():
                 if ending:
                     member = tarfile.TarInfo(f"part/{index:04d}.{ending}")
                     member.size = len(data)
@@ -277,6 +348,23 @@ def test_shards(tmp_path: Path) -> None:
     assert image_set.classes == ("ant", "bee", "cow")
     assert image_set.name == "set"
     assert "/part/00" in image_set.image_name(0)
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (["train-000", "train-001", "val-000"], "{train-{000..001},val-000}.tar"),
+        (["train-7", "train-9", "val-0"], "{train-{7,9},val-*}.tar"),
+        (["imagenet1k-train-00", "imagenet1k-train-01", "imagenet1k-validation-00"], ""),
+        (["train/00", "train/01", "val/00"], ""),
+        (["train/00", "train/01", "val/00"], "*/*.tar"),
+    ],
+)
+def test_ways_to_name_shards(names: list[str], pattern: str, tmp_path: Path) -> None:
+    for name, part in zip(names, (range(9), range(9, 18), range(18, 30)), strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_shard(tmp_path / f"{name}.tar", part)
+    check_splits([load(f"webdataset:{tmp_path / pattern}", split) for split in SPLITS], [15, 3, 12])
 
 
 def test_shards_by_split(tmp_path: Path) -> None:
@@ -305,6 +393,10 @@ def test_shards_that_are_refused(tmp_path: Path) -> None:
     for name in ("cut", "text"):
         with pytest.raises(DataError, match=f"cannot read .*{name}.tar.* Shards are tar files without compression"):
             load(f"webdataset:{tmp_path / name}.tar")
+    for number, text in enumerate(('{"label": 1.5}', '{"label": -1}', '{"label": "cat"}', '{"class": 1}', "[1]")):
+        write_shard(tmp_path / f"odd{number}.tar", range(6), label="json", text=text)
+        with pytest.raises(DataError, match=r"0000.json holds (no label|the label .*; a whole number from 0 upwards)"):
+            load(f"webdataset:{tmp_path / f'odd{number}.tar'}")
     write_shard(tmp_path / "gap.tar", range(0, 30, 3))
     with tarfile.open(tmp_path / "gap.tar", "a") as tar:
         member = tarfile.TarInfo("part/0000.cls")
