@@ -247,7 +247,7 @@ def _block(n: int, units: Grid, count: int, generator: torch.Generator) -> torch
             rows, columns = np.nonzero(~block)
             block[rows[:left], columns[:left]] = True
             left -= min(left, rows.size)
-    return torch.from_numpy(hidden.reshape(n, -1))
+    return torch.from_numpy(hidden.reshape(n, units[0] * units[1]))
 
 
 def _structure(n: int, units: Grid, count: int, generator: torch.Generator) -> torch.Tensor:
@@ -270,7 +270,7 @@ def _structure(n: int, units: Grid, count: int, generator: torch.Generator) -> t
                 left -= child.size
                 if not left:
                     break
-    return torch.from_numpy(hidden.reshape(n, -1))
+    return torch.from_numpy(hidden.reshape(n, units[0] * units[1]))
 
 
 def _quadrants(part: NDArray[np.bool_], rng: np.random.Generator) -> list[NDArray[np.bool_]]:

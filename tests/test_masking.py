@@ -74,6 +74,24 @@ def test_masks_depend_on_the_generator_only(strategy: str) -> None:
     assert len({tuple(row.tolist()) for row in first}) > 1
 
 
+@pytest.mark.parametrize("strategy", sorted(masking.STRATEGIES))
+def test_no_masks_are_no_rows(strategy: str) -> None:
+    hidden, ratio = masking.sample_hidden(
+        0, (4, 4), mask_ratio=0.5, patch_size=1, vit_patch_size=1, strategy=strategy, generator=seeded()
+    )
+    assert (hidden.shape, ratio) == ((0, 16), 0.5)
+
+
+def test_every_subset_is_as_likely() -> None:
+    hidden, _ = masking.sample_hidden(
+        20_000, (2, 3), mask_ratio=0.5, patch_size=4, vit_patch_size=4, generator=seeded(1)
+    )
+    counts = torch.bincount((hidden * 2 ** torch.arange(6)).sum(1), minlength=64)
+    assert (counts > 0).sum() == math.comb(6, 3)
+    found = counts[counts > 0].double()
+    assert ((found - 1000).square() / 1000).sum() < 43.8  # chi-square, 19 degrees of freedom: p = 0.001
+
+
 @pytest.mark.parametrize("strategy", ["random", "structure"])
 def test_every_unit_is_as_likely(strategy: str) -> None:
     hidden, ratio = masking.sample_hidden(

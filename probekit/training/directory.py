@@ -54,6 +54,24 @@ class RunDirectory:
         Raises:
             TrainingError: the directory holds a run of other settings, or something that is no run.
         """
+        before = self.verify(record)
+        if before is None:
+            write_text(
+                self.path / "settings.json", json.dumps({"settings": record, "conditions": conditions}, indent=1)
+            )
+            return []
+        return [
+            f"{key} was {before.get(key)!r} and is {value!r}"
+            for key, value in conditions.items()
+            if before.get(key) != value
+        ]
+
+    def verify(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        """The conditions of the run that is here; None where a new run can begin. Writes nothing.
+
+        Raises:
+            TrainingError: the directory holds a run of other settings, or something that is no run.
+        """
         file = self.path / "settings.json"
         if not file.is_file():
             if self.path.is_dir() and any(entry.name[0] != "." for entry in self.path.iterdir()):
@@ -61,26 +79,20 @@ class RunDirectory:
                     f"{self.path} is not empty and holds no settings.json, so it is no training run. "
                     "Name a new directory."
                 )
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps({"settings": record, "conditions": conditions}, indent=1))
-            return []
+            return None
         try:
             found = json.loads(file.read_text())
-            before, conditions_before = found["settings"], found["conditions"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            before, conditions = found["settings"], dict(found["conditions"])
+            differing = [key for key in sorted({*record, *before}) if record.get(key) != before.get(key)]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TrainingError(f"{file} is no record of a training run ({error}). Name a new directory.") from error
-        differing = [key for key in sorted({*record, *before}) if record.get(key) != before.get(key)]
         if differing:
             listed = "; ".join(f"{key}: {before.get(key)!r} there, {record.get(key)!r} now" for key in differing)
             raise TrainingError(
                 f"{self.path} holds a run with other settings ({listed}). Repeat those settings to continue that run, "
                 "or name another directory."
             )
-        return [
-            f"{key} was {conditions_before.get(key)!r} and is {value!r}"
-            for key, value in conditions.items()
-            if conditions_before.get(key) != value
-        ]
+        return conditions
 
     @property
     def finished(self) -> dict[str, Any] | None:
@@ -161,14 +173,19 @@ class RunDirectory:
 
         Raises:
             BusyError: another process trains in this directory.
+            TrainingError: the directory cannot be made or written to.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout as error:
             raise BusyError(
                 f"Another process is training in {self.path}. Wait for it, or name another directory."
+            ) from error
+        except OSError as error:
+            raise TrainingError(
+                f"{self.path} cannot be used as a run's directory ({error}). Name a directory that can be written to."
             ) from error
         try:
             yield
@@ -194,11 +211,16 @@ def disk(target: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as RuntimeError
-        free = shutil.disk_usage(target.parent).free
+        free = shutil.disk_usage(nearest(target)).free
         raise TrainingError(
             f"{target} cannot be written ({error}; {free / 1e6:,.0f} MB free there). The last good state is kept: make "
             "room, then give the same command to go on from it."
         ) from error
+
+
+def nearest(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(above for above in (path, *path.absolute().parents) if above.exists())
 
 
 def write_whole(target: Path, write: Callable[[Path], Any]) -> None:

@@ -13,11 +13,16 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+
 from probekit import data as image_sets
 from probekit.data import ImageSet
 from probekit.errors import TrainingError, did_you_mean
 from probekit.training.directory import BusyError, RunDirectory
 from probekit.training.run import prepared, train
+
+CONDUCT = {"device", "threads", "workers", "save_every", "log_every", "tracker"}
+"""Arguments of `train` that the weights do not depend on."""
 
 AXES = ("seed", "mask_ratio", "patch_size")
 
@@ -33,7 +38,7 @@ class Cell:
     @property
     def name(self) -> str:
         """The cell's directory, e.g. `r0.75-p8-s0`."""
-        return f"r{self.mask_ratio:g}-p{self.patch_size}-s{self.seed}"
+        return f"r{self.mask_ratio:.15g}-p{self.patch_size}-s{self.seed}"
 
 
 def cells(
@@ -76,12 +81,15 @@ def train_grid(
     Raises:
         TrainingError, MaskError: for any cell that cannot be trained, before the first one is.
     """
-    image_set = image_sets.load(data, "train") if isinstance(data, str) else data
+    image_set = image_sets.load(data, "train")
     wanted = list(dict.fromkeys(grid))
-    running = {"device", "threads", "workers", "save_every", "log_every", "tracker"}
-    settings = {key: value for key, value in options.items() if key not in running}
+    if not wanted:
+        raise TrainingError("The grid has no cell: give at least one mask ratio, patch size and seed.")
+    settings = {key: value for key, value in options.items() if key not in CONDUCT}
+    accelerator = Accelerator(cpu=options.get("device") == "cpu")
     for cell in wanted:
-        prepared(image_set, preset, **vars(cell), images=images, **settings)
+        chosen = prepared(image_set, accelerator, preset, **vars(cell), images=images, **settings)
+        RunDirectory(Path(output) / cell.name).verify(chosen.record())
     done = {}
     for cell in wanted:
         path = Path(output) / cell.name

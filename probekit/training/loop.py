@@ -54,7 +54,7 @@ class Run:
         self.settings = settings = with_precision(settings, accelerator.device)
         self.accelerator, self.directory, self.device = accelerator, directory, accelerator.device
         self.image_set = image_set
-        self.share = _share(settings, accelerator.num_processes)
+        self.share = share_of(settings, accelerator.num_processes)
         self.model = create_model(settings).to(self.device).train()
         groups = objective.parameter_groups(self.model, settings.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, fused=True)
@@ -73,7 +73,7 @@ class Run:
             workers=workers,
         )
         self.step = 0
-        self.pending: list[Tensor] = []
+        self.pending: list[tuple[int, Tensor]] = []
         self.sum, self.count = 0.0, 0
         self.seconds = 0.0
 
@@ -86,6 +86,9 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = self.gradients(images)
+        self.pending.append((self.step + 1, loss))
+        if self.device.type == "cpu":  # before the update, so that a loss that is not finite leaves the weights good
+            self.look_at_losses()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -147,13 +150,11 @@ class Run:
         with progress.bar(f"{self.directory.path.name}: training", settings.steps * settings.batch_size) as advance:
             advance(self.step * settings.batch_size)
             for images in self.stream.iterate(self.step, settings.steps):
-                loss = self.train_step(images.to(self.device, non_blocking=True))
-                self.pending.append(loss)
+                self.train_step(images.to(self.device, non_blocking=True))
                 self.seconds = before + time.monotonic() - started
                 last = self.step == settings.steps
-                if self.device.type == "cpu" or last or self.step % log_every == 0:
-                    self.look_at_losses()
                 if last or self.step % log_every == 0:
+                    self.look_at_losses()
                     now = time.monotonic()
                     line = self.log_line((self.step - logged_step) * settings.batch_size / (now - logged))
                     logged, logged_step = now, self.step
@@ -184,24 +185,30 @@ class Run:
         """Add the steps' losses, summed over processes, to the running mean; stop where one is not finite."""
         if not self.pending:
             return
-        losses = torch.stack(self.pending)
+        steps, found = zip(*self.pending, strict=True)
+        self.pending.clear()
+        losses = torch.stack(found)
         if self.accelerator.num_processes > 1:
             losses = self.accelerator.reduce(losses, reduction="sum")
-        values = losses.double().tolist()
-        first = self.step - len(values)
-        for offset, value in enumerate(values):
+        for step, value in zip(steps, losses.double().tolist(), strict=True):
             if not math.isfinite(value):
-                raise self.broken(f"The loss became {value} at step {first + offset + 1} of {self.settings.steps}.")
+                raise self.broken(f"The loss became {value} at step {step} of {self.settings.steps}.", step)
             self.sum, self.count = self.sum + value, self.count + 1
-        self.pending.clear()
 
-    def broken(self, what: str) -> TrainingError:
+    def broken(self, what: str, step: int) -> TrainingError:
+        """The error that ends a run at a bad step; the state before that step is saved first, if it is still there."""
+        if self.step < step and self.finite():
+            self.write_state()
         state, _ = self.directory.load_state(torch.device("cpu"))
         kept = f"The last good state, after step {state['step']}, is kept" if state else "No state had been saved yet"
         return TrainingError(
             f"{what} {kept} in {self.directory.path}. Lower base_lr ({self.settings.base_lr}) or lengthen warmup "
             f"({self.settings.warmup}), in a new directory; in float16, try bfloat16 or float32."
         )
+
+    def finite(self) -> bool:
+        """Whether every weight is."""
+        return all(torch.isfinite(norm) for norm in torch._foreach_norm(list(self.model.parameters())))
 
     def log_line(self, speed: float) -> dict[str, Any]:
         """Write and return a line: the mean loss since the last one, the rate of the last step, images per second."""
@@ -224,8 +231,14 @@ class Run:
     def save_state(self) -> None:
         """Everything that a later process needs; refused while a weight is not finite."""
         self.look_at_losses()
-        if not all(torch.isfinite(norm) for norm in torch._foreach_norm(list(self.model.parameters()))):
-            raise self.broken(f"A weight is no longer finite after step {self.step} of {self.settings.steps}.")
+        if not self.finite():
+            raise self.broken(
+                f"A weight is no longer finite after step {self.step} of {self.settings.steps}.", self.step
+            )
+        self.write_state()
+
+    def write_state(self) -> None:
+        """Write the state as it is now; the main process does."""
         if self.accelerator.is_main_process:
             self.directory.save_state(
                 self.step,
@@ -293,8 +306,12 @@ def preprocess(settings: Settings) -> Preprocess:
     return Preprocess(*settings.image_size, settings.mean, settings.std)
 
 
-def _share(settings: Settings, processes: int) -> int:
-    """Images of a batch that one process sees."""
+def share_of(settings: Settings, processes: int) -> int:
+    """Images of a batch that one process sees.
+
+    Raises:
+        TrainingError: the batch does not divide into processes and micro-batches.
+    """
     parts = processes * settings.accumulate
     if settings.batch_size % parts:
         raise TrainingError(

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import is_tensorboard_available, is_wandb_available
 
 from probekit import data as image_sets
 from probekit import models, schema
 from probekit.data import ImageSet
 from probekit.errors import TrainingError, did_you_mean
 from probekit.training.directory import RunDirectory
-from probekit.training.loop import Run, interruptible, warn
+from probekit.training.loop import Run, interruptible, share_of, warn
 from probekit.training.settings import Settings, resolve, with_precision
+from probekit.training.values import as_declared
 
 if TYPE_CHECKING:
     from probekit.models import Checkpoint
 
-TRACKERS = ("tensorboard", "wandb")
+TRACKERS = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
 
 
 def train(
@@ -48,7 +50,8 @@ def train(
     `torchrun` the batch is shared among the processes.
 
     Args:
-        data: a spec as `probekit.data.load` takes it, whose train split is used, or an image set.
+        data: what `probekit.data.load` takes, whose train split is used: a spec, (images, labels), a torch data set,
+            or an image set as it is.
         mask_ratio: share of mask units hidden, in (0, 1).
         patch_size: side of the mask unit in pixels; a multiple of the ViT patch.
         output: the run's directory.
@@ -71,21 +74,20 @@ def train(
             is not finite or a disk that is full. The last good state stays.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once a state was saved.
     """
-    if tracker is not None and tracker not in TRACKERS:
-        raise TrainingError(f"No tracker is called {tracker!r}. {did_you_mean(tracker, TRACKERS)}")
-    if device not in ("auto", "cpu"):
-        raise TrainingError(
-            f"device={device!r}: expected 'auto' or 'cpu'; choose among GPUs with CUDA_VISIBLE_DEVICES."
-        )
-    image_set = image_sets.load(data, "train") if isinstance(data, str) else data
+    check_conduct(output, device, threads, workers, save_every, log_every, tracker)
+    image_set = image_sets.load(data, "train")
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=tracker, project_dir=str(output))
     chosen = prepared(
-        image_set, preset, mask_ratio=mask_ratio, patch_size=patch_size, images=images, seed=seed, **settings
+        image_set,
+        accelerator,
+        preset,
+        mask_ratio=mask_ratio,
+        patch_size=patch_size,
+        images=images,
+        seed=seed,
+        **settings,
     )
     directory = RunDirectory(output)
-    accelerator = Accelerator(
-        cpu=device == "cpu", mixed_precision="no", log_with=tracker, project_dir=str(directory.path)
-    )
-    chosen = with_precision(chosen, accelerator.device)
     with using_threads(threads), exclusive(directory, accelerator):
         notes = open_run(directory, chosen, accelerator)
         if directory.finished is None:
@@ -96,34 +98,57 @@ def train(
     return models.load(directory.path, device="cpu" if device == "cpu" else "auto")
 
 
+def check_conduct(
+    output: Any, device: Any, threads: Any, workers: Any, save_every: Any, log_every: Any, tracker: Any
+) -> None:
+    """Raise for impossible arguments among those that the weights do not depend on."""
+    if not isinstance(output, str | os.PathLike) or not os.fspath(output):
+        raise TrainingError(f"output={output!r}: expected the path of the run's directory.")
+    if device not in ("auto", "cpu"):
+        raise TrainingError(
+            f"device={device!r}: expected 'auto' or 'cpu'; choose among GPUs with CUDA_VISIBLE_DEVICES."
+        )
+    least = {"threads": (threads, int, 1), "workers": (workers, int, 0), "log_every": (log_every, int, 1)}
+    for name, (value, kind, low) in (least | {"save_every": (save_every, float, 0)}).items():
+        if value is not None and not as_declared(name, value, kind) >= low:
+            raise TrainingError(f"{name}={value}: expected at least {low}.")
+    if tracker is None:
+        return
+    if tracker not in TRACKERS:
+        raise TrainingError(f"No tracker is called {tracker!r}. {did_you_mean(str(tracker), TRACKERS)}")
+    if not TRACKERS[tracker]():
+        raise TrainingError(f"tracker={tracker!r}: the package is not installed. Run: pip install {tracker}")
+
+
 def prepared(
-    image_set: ImageSet, preset: str, *, mask_ratio: float, patch_size: int, seed: int, **settings: Any
+    image_set: ImageSet,
+    accelerator: Accelerator,
+    preset: str,
+    *,
+    mask_ratio: float,
+    patch_size: int,
+    seed: int,
+    **settings: Any,
 ) -> Settings:
-    """Checked settings of a run on an image set.
+    """Checked settings of a run on an image set, with these processes and this device.
 
     Raises:
         TrainingError: among others, an image set with fewer images than one batch.
     """
-    for name, value in (("mask_ratio", mask_ratio), ("patch_size", patch_size), ("seed", seed)):
-        if isinstance(value, Sequence | set | tuple):
+    known = {"mask_ratio": mask_ratio, "patch_size": patch_size, "seed": seed}
+    for name, value in known.items():
+        if isinstance(value, Iterable) and not isinstance(value, str) and getattr(value, "ndim", 1):
             raise TrainingError(f"{name}={value!r}: one run has one value. `probekit.training.train_grid` takes lists.")
     if settings.get("augment") is None:
         settings["augment"] = image_set.height is None  # a crop would change the latents that are known
-    chosen = resolve(
-        preset,
-        settings,
-        data=image_set.spec,
-        data_fingerprint=image_set.fingerprint,
-        mask_ratio=float(mask_ratio),
-        patch_size=int(patch_size),
-        seed=int(seed),
-    )
+    chosen = resolve(preset, settings, data=image_set.spec, data_fingerprint=image_set.fingerprint, **known)
+    share_of(chosen, accelerator.num_processes)
     if not image_set.endless and len(image_set) < chosen.batch_size:
         raise TrainingError(
             f"{image_set.spec} has {len(image_set)} training images, fewer than one batch (batch_size="
             f"{chosen.batch_size}). Use a smaller batch_size, or more images."
         )
-    return chosen
+    return with_precision(chosen, accelerator.device)
 
 
 def open_run(directory: RunDirectory, settings: Settings, accelerator: Accelerator) -> list[str]:

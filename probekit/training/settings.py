@@ -9,8 +9,9 @@ is not recorded.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_type_hints
 
 import torch
 
@@ -18,6 +19,7 @@ from probekit import masking
 from probekit.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from probekit.data.randomness import words
 from probekit.errors import MaskError, TrainingError, did_you_mean
+from probekit.training.values import as_declared
 
 IMAGENET_IMAGES = 1_281_167
 
@@ -46,6 +48,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Model sizes. `base` and `large` are MAE's ViT-B/16 and ViT-L/16 with its 8-block decoder of width 512 and its batch;
 `tiny` is what ships with probekit. Every entry can be overridden by an argument of the same name."""
 
+COUNTS = (
+    "images", "batch_size", "accumulate", "width", "depth", "num_heads",
+    "decoder_width", "decoder_depth", "decoder_num_heads",
+)  # fmt: skip
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -135,19 +141,17 @@ def resolve(preset: str, overrides: dict[str, Any], **known: Any) -> Settings:
         overrides: any field of `Settings`; None means "as the preset has it".
         known: the fields that a preset does not give.
     """
-    if preset not in PRESETS:
-        raise TrainingError(f"No preset is called {preset!r}. {did_you_mean(preset, PRESETS)}")
-    names = {field.name for field in fields(Settings)}
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise TrainingError(f"No preset is called {preset!r}. {did_you_mean(str(preset), PRESETS)}")
+    kinds = get_type_hints(Settings)
     for name in overrides:
-        if name not in names:
-            raise TrainingError(f"train() has no setting {name!r}. {did_you_mean(name, names)}")
-    values = PRESETS[preset] | {name: value for name, value in overrides.items() if value is not None} | known
-    size = values["image_size"]
-    values["image_size"] = (int(size), int(size)) if isinstance(size, int) else tuple(int(side) for side in size)
-    for name in ("betas", "mean", "std", "snapshots"):
-        if name in values:
-            values[name] = tuple(float(value) for value in values[name])
-    settings = Settings(preset=preset, **values)
+        if name not in kinds:
+            raise TrainingError(f"train() has no setting {name!r}. {did_you_mean(name, kinds)}")
+    given = {name: value for name, value in overrides.items() if value is not None}
+    values = PRESETS[preset] | given | known | {"preset": preset}
+    if not isinstance(values["image_size"], tuple | list):
+        values["image_size"] = (values["image_size"],) * 2
+    settings = Settings(**{name: as_declared(name, value, kinds[name]) for name, value in values.items()})
     check(settings)
     return settings
 
@@ -161,12 +165,12 @@ def check(settings: Settings) -> None:
     """
     height, width = settings.image_size
     patch = settings.vit_patch_size
-    if patch < 1 or height % patch or width % patch:
+    if patch < 1 or min(height, width) < patch or height % patch or width % patch:
         raise TrainingError(
             f"Images of {height} x {width} pixels are no whole number of ViT patches of {patch} x {patch}. Expected a "
             "`vit_patch_size` that divides both sides, or another `image_size`."
         )
-    for name in ("images", "batch_size", "accumulate", "depth", "decoder_depth", "num_heads", "decoder_num_heads"):
+    for name in COUNTS:
         if getattr(settings, name) < 1:
             raise TrainingError(f"{name}={getattr(settings, name)}: expected at least 1.")
     for side in ("", "decoder_"):
@@ -181,13 +185,32 @@ def check(settings: Settings) -> None:
             f"images={settings.images} is less than one batch (batch_size={settings.batch_size}). Train on more "
             "images, or with a smaller batch_size."
         )
-    if not 0 <= settings.warmup < 1:
-        raise TrainingError(f"warmup={settings.warmup}: expected a share of training in [0, 1).")
-    if any(not 0 < share < 1 for share in settings.snapshots):
-        raise TrainingError(f"snapshots={settings.snapshots}: expected shares of training between 0 and 1.")
+    if settings.batch_size % settings.accumulate:
+        raise TrainingError(
+            f"batch_size={settings.batch_size} does not divide into accumulate={settings.accumulate} equal parts. "
+            f"Expected a multiple of {settings.accumulate}."
+        )
     if settings.precision not in PRECISIONS:
         raise TrainingError(f"precision={settings.precision!r}. {did_you_mean(settings.precision, PRECISIONS)}")
+    check_recipe(settings)
     check_masks(settings)
+
+
+def check_recipe(settings: Settings) -> None:
+    """Raise for numbers of the optimizer, the schedule and the pixels that are out of their range, NaN included."""
+    expected = {
+        "base_lr": ("a finite number above 0", 0 < settings.base_lr < math.inf),
+        "weight_decay": ("a finite number, 0 or more", 0 <= settings.weight_decay < math.inf),
+        "betas": ("numbers in [0, 1)", all(0 <= beta < 1 for beta in settings.betas)),
+        "warmup": ("a share of training in [0, 1)", 0 <= settings.warmup < 1),
+        "snapshots": ("shares of training between 0 and 1", all(0 < share < 1 for share in settings.snapshots)),
+        "mean": ("finite numbers", all(map(math.isfinite, settings.mean))),
+        "std": ("finite numbers above 0", all(0 < deviation < math.inf for deviation in settings.std)),
+        "seed": ("a number from 0 to 2^63 - 1", 0 <= settings.seed < 2**63),
+    }
+    for name, (what, holds) in expected.items():
+        if not holds:
+            raise TrainingError(f"{name}={getattr(settings, name)}: expected {what}.")
 
 
 def check_masks(settings: Settings) -> None:

@@ -56,6 +56,22 @@ def test_an_impossible_cell_fails_before_the_first_is_trained(
     assert not (tmp_path / "runs").exists()
 
 
+def test_what_lies_in_the_way_fails_before_the_first_is_trained(
+    images: ArraySet, options: Options, tmp_path: Path
+) -> None:
+    fixed = grid_options(options, tmp_path)
+    train_grid(images, [Cell(0.75, 4)], **(fixed | {"base_lr": 0.1}))
+    with pytest.raises(TrainingError, match="a run with other settings"):
+        train_grid(images, cells([0.5, 0.75], [4]), **fixed)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["r0.75-p4-s0"]
+    with pytest.raises(TrainingError, match="no cell"):
+        train_grid(images, [], **fixed)
+
+
+def test_cells_of_near_ratios_have_names_of_their_own() -> None:
+    assert len({cell.name for cell in cells([1 / 3, 0.333333], [4])}) == 2
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for index, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -20,6 +21,7 @@ import probekit
 from probekit.data import ArraySet
 from probekit.errors import MaskError, TrainingError
 from probekit.training import directory as directories
+from probekit.training import run as runs
 from probekit.training.directory import RunDirectory
 from probekit.training.loop import Run
 
@@ -185,8 +187,9 @@ def test_another_number_of_threads_is_said(images: ArraySet, options: Options, m
         probekit.train(images, **options(threads=2))
 
 
+@pytest.mark.parametrize("save_every", [0.0, 1e9])
 def test_nan_stops_with_the_step_and_the_last_good_state(
-    images: ArraySet, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    save_every: float, images: ArraySet, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_step = Run.train_step
 
@@ -195,7 +198,7 @@ def test_nan_stops_with_the_step_and_the_last_good_state(
 
     monkeypatch.setattr(Run, "train_step", poisoned)
     with pytest.raises(TrainingError, match=r"nan at step 7 of 10\. The last good state, after step 6, is kept"):
-        probekit.train(images, **options(save_every=0.0))
+        probekit.train(images, **options(save_every=save_every))
     state = torch.load(tmp_path / "run/state/step-000000006.pt", weights_only=True)
     assert all(value.isfinite().all() for value in state["model"].values())
 
@@ -251,6 +254,26 @@ def test_a_full_disk_keeps_the_last_state(
         ({"snapshots": (1.0,)}, TrainingError, "between 0 and 1"),
         ({"boundary": False, "mask_ratio": 0.1}, MaskError, "leaves nothing to learn from"),
         ({"mask_ratio": [0.5, 0.75]}, TrainingError, "train_grid"),
+        ({"mask_ratio": "0.5"}, TrainingError, "mask_ratio='0.5': expected a number"),
+        ({"mask_ratio": float("nan")}, MaskError, "between 0 and 1"),
+        ({"patch_size": 4.5}, TrainingError, "patch_size=4.5: expected a whole number"),
+        ({"image_size": "16"}, TrainingError, "image_size='16': expected a whole number"),
+        ({"image_size": (16, 16, 3)}, TrainingError, "expected 2 numbers"),
+        ({"image_size": 0}, TrainingError, "no whole number of ViT patches"),
+        ({"batch_size": True}, TrainingError, "expected a whole number"),
+        ({"boundary": "no"}, TrainingError, "boundary='no': expected True or False"),
+        ({"seed": 1.5}, TrainingError, "seed=1.5: expected a whole number"),
+        ({"seed": -1}, TrainingError, "from 0 to"),
+        ({"base_lr": float("nan")}, TrainingError, "base_lr=nan: expected a finite number above 0"),
+        ({"weight_decay": -1}, TrainingError, "0 or more"),
+        ({"betas": (0.9, 1.0)}, TrainingError, r"numbers in \[0, 1\)"),
+        ({"std": (0, 1, 1)}, TrainingError, "above 0"),
+        ({"width": 0}, TrainingError, "width=0: expected at least 1"),
+        ({"threads": 0}, TrainingError, "threads=0: expected at least 1"),
+        ({"log_every": 0}, TrainingError, "log_every=0: expected at least 1"),
+        ({"save_every": float("nan")}, TrainingError, "save_every=nan"),
+        ({"output": ""}, TrainingError, "expected the path"),
+        ({"preset": None}, TrainingError, "Known: base, large, small, tiny"),
     ],
 )
 def test_what_cannot_work_fails_before_the_first_step(
@@ -258,7 +281,27 @@ def test_what_cannot_work_fails_before_the_first_step(
 ) -> None:
     with pytest.raises(error, match=message):
         probekit.train(images, **options(**({"images": 80} | changes)))
-    assert not (tmp_path / "run/log.jsonl").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_said(images: ArraySet, options: Options, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="cannot be used as a run's directory"):
+        probekit.train(images, **options(output=tmp_path / "file/run"))
+
+
+def test_a_tracker_that_is_not_installed_is_said(
+    images: ArraySet, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(runs.TRACKERS, "wandb", lambda: False)
+    with pytest.raises(TrainingError, match="pip install wandb"):
+        probekit.train(images, **options(tracker="wandb"))
+
+
+def test_arrays_are_trained_on(options: Options) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    checkpoint = probekit.train((pixels, np.arange(40) % 2), **options(images=np.int64(16), batch_size=8.0))
+    assert checkpoint.card.images_seen == 16
 
 
 def test_tensorboard(images: ArraySet, options: Options, tmp_path: Path) -> None:

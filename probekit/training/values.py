@@ -1,0 +1,71 @@
+"""Settings as they are written -> the types that they are declared with, or an error that names the setting.
+
+Numbers arrive from Python, from NumPy and from the command line: 64, 64.0 and `numpy.int64(64)` are the same batch
+size, while 64.5, "64" and True are mistakes that would otherwise surface hours later, or never.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any, get_args, get_origin
+
+from probekit.errors import TrainingError
+
+
+def as_declared(name: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`: int, float, bool, str, or a tuple of one of these.
+
+    Raises:
+        TrainingError: it is of another kind; the message names the setting, what came and what was expected.
+    """
+    if get_origin(kind) is tuple:
+        return _several(name, value, get_args(kind))
+    found = _READERS[kind][0](value)
+    if found is None:
+        raise TrainingError(f"{name}={value!r}: expected {_READERS[kind][1]}.")
+    return found
+
+
+def _several(name: str, value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    length = None if kinds[-1] is Ellipsis else len(kinds)
+    listed = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else None
+    if listed is None or length not in (None, len(listed)):
+        raise TrainingError(f"{name}={value!r}: expected {'a list of' if length is None else length} numbers.")
+    return tuple(as_declared(name, item, kinds[0]) for item in listed)
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str | bytes | bool):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _truth(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+_READERS: dict[Any, tuple[Any, str]] = {
+    int: (_whole, "a whole number"),
+    float: (_number, "a number"),
+    bool: (_truth, "True or False"),
+    str: (_text, "a text"),
+}
