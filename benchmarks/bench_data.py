@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,23 +23,24 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from probekit.data import Preprocess, TrainingStream, load
+from probekit.data import SPLITS, Preprocess, TrainingStream, load
 from probekit.data.photos import pictures
 from probekit.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 BATCH = 64
 
 
-def make_folder(root: Path, count: int, height: int, width: int) -> Path:
-    """JPEG files cut out of the photographs that ship, in the layout val/class/file."""
+def make_folder(root: Path, count: int, height: int, width: int, *, split: str = "test", jitter: int = 0) -> Path:
+    """JPEG files cut out of the photographs that ship, in the layout split/class/file; sides vary by up to `jitter`."""
     rng = np.random.default_rng(0)
     sources = [picture for picture in pictures().values() if min(picture.shape[:2]) >= 300]
     for index in range(count):
         picture = Image.fromarray(sources[index % len(sources)])
         side = int(rng.integers(150, 300))
         left, top = (int(rng.integers(0, length - side + 1)) for length in picture.size)
-        crop = picture.resize((width, height), box=(left, top, left + side, top + side))
-        target = root / "test" / f"class{index % 4}" / f"{index:05d}.jpg"
+        more = rng.integers(0, jitter + 1, 2)
+        crop = picture.resize((width + more[0], height + more[1]), box=(left, top, left + side, top + side))
+        target = root / split / f"class{index % 4}" / f"{index:05d}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
         crop.save(target, quality=90)
     return root
@@ -58,15 +60,17 @@ def probekit_batches(root: Path, size: int, workers: int) -> Iterator[torch.Tens
         yield batch["image"]
 
 
-def seconds(batches: Callable[[], Iterator[torch.Tensor]]) -> float:
+Batches = Callable[[], Iterator[torch.Tensor]]
+
+
+def seconds(batches: Batches) -> float:
     start = time.perf_counter()
     for batch in batches():
         batch.mean()  # as a caller would, read it
     return time.perf_counter() - start
 
 
-def compare(root: Path, size: int, workers: int, repeats: int, count: int) -> str:
-    ours, theirs = (lambda: probekit_batches(root, size, workers)), (lambda: torchvision_batches(root, size, workers))
+def compare(ours: Batches, theirs: Batches, repeats: int, count: int) -> str:
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
     ratio = statistics.median(their / our for our, their in pairs)
     speed = statistics.median(count / our for our, _ in pairs)
@@ -82,7 +86,30 @@ def folders(workers: list[int], repeats: int) -> None:
             same = size == 32 or all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in sides)
             assert same, "the two sides do not compute the same images"
             for number in workers:
-                print(f"imagefolder, {name}, {number} processes: {compare(root, size, number, repeats, count)}")
+                pair = partial(probekit_batches, root, size, number), partial(torchvision_batches, root, size, number)
+                print(f"imagefolder, {name}, {number} processes: {compare(*pair, repeats, count)}")
+
+
+def training(workers: list[int], repeats: int, count: int = 256, size: int = 224) -> None:
+    """Random resized crops and flips of files of different sizes: batches without end on both sides."""
+    crop = transforms.RandomResizedCrop(size, (0.2, 1.0), interpolation=transforms.InterpolationMode.BICUBIC)
+    steps = [crop, transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+    normalised = transforms.Compose([*steps, transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+    with tempfile.TemporaryDirectory() as scratch:
+        for split in SPLITS:
+            root = make_folder(Path(scratch), count, 375, 500, split=split, jitter=40)
+        image_set, folder = load(f"imagefolder:{root}", "train"), datasets.ImageFolder(str(root / "train"), normalised)
+        for number in workers:
+
+            def ours(number: int = number) -> Iterator[torch.Tensor]:
+                stream = TrainingStream(image_set, BATCH, Preprocess(size, size), workers=number)
+                return stream.iterate(0, count // BATCH)
+
+            def theirs(number: int = number) -> Iterator[torch.Tensor]:
+                return (images for images, _ in DataLoader(folder, BATCH, shuffle=True, num_workers=number))
+
+            speed = compare(ours, theirs, repeats, count)
+            print(f"imagefolder, augmented training batches of photographs, {number} processes: {speed}")
 
 
 def generated(repeats: int) -> None:
@@ -114,6 +141,7 @@ def main() -> None:
     options = parser.parse_args()
     generated(options.repeats)
     folders(options.workers, options.repeats)
+    training(options.workers, options.repeats)
 
 
 if __name__ == "__main__":
