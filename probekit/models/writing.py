@@ -15,7 +15,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 from timm.layers import RmsNorm, SwiGLU
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from probekit.cache import written_whole
@@ -185,8 +185,9 @@ def own_config(model: MaskedAutoencoder, card: Card) -> dict[str, Any]:
 def spec_of(encoder: VisionTransformer) -> EncoderSpec:
     """The specification of an encoder that exists; CheckpointError if one of its parts has no name here."""
     block = encoder.blocks[0]
+    if type(block) is not Block:
+        raise _no_name(type(block).__name__)
     norm, mlp = block.norm1, block.mlp
-    first = mlp.fc1_g if isinstance(mlp, SwiGLU) else mlp.fc1
     kinds = {"Mlp": "mlp", "GluMlp": "swiglu_packed", "SwiGLU": "swiglu"}
     activations = {
         "GELU": "gelu",
@@ -196,13 +197,10 @@ def spec_of(encoder: VisionTransformer) -> EncoderSpec:
         "GELUTanh": "gelu_tanh",
         "ReLU": "relu",
     }
-    kind, activation = type(mlp).__name__, type(mlp.act).__name__
-    if kind not in kinds or activation not in activations or type(block).__name__ != "Block":
-        raise CheckpointError(
-            f"An encoder of {type(block).__name__} with {kind} and {activation} cannot be saved. Expected Block, with "
-            f"one of {', '.join(MLPS)} and one of {', '.join(sorted(set(activations.values())))}. Save its state_dict "
-            "with torch.save."
-        )
+    kind, activation = type(mlp).__name__, type(getattr(mlp, "act", None)).__name__
+    if kind not in kinds or activation not in activations:
+        raise _no_name(f"{type(block).__name__} with {kind} and {activation}")
+    first = mlp.fc1_g if isinstance(mlp, SwiGLU) else mlp.fc1
     return EncoderSpec(
         image_size=tuple(encoder.patch_embed.img_size),
         vit_patch_size=encoder.patch_embed.patch_size[0],
@@ -225,6 +223,13 @@ def spec_of(encoder: VisionTransformer) -> EncoderSpec:
         final_norm=not (isinstance(encoder.norm, nn.Identity) and isinstance(encoder.fc_norm, nn.Identity)),
         fc_norm=not isinstance(encoder.fc_norm, nn.Identity),
         global_pool=encoder.global_pool,
+    )
+
+
+def _no_name(blocks: str) -> CheckpointError:
+    return CheckpointError(
+        f"An encoder of {blocks} cannot be saved. Expected timm's Block with one of {', '.join(MLPS)}. Save its "
+        "state_dict with torch.save, and load it as a module of its class."
     )
 
 

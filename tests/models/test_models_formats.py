@@ -511,6 +511,62 @@ def test_timm_files_and_directories(random_weights, images, tmp_path) -> None:
     assert checkpoint.verdict.warnings == ()
 
 
+def timm_directory(folder, name: str, model, arguments: dict):
+    """What timm's `save_for_hf` writes."""
+    folder.mkdir()
+    save_file({n: t.contiguous() for n, t in model.state_dict().items()}, folder / "model.safetensors")
+    config = {"architecture": name, "num_classes": 0, "model_args": arguments, "pretrained_cfg": model.pretrained_cfg}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vit_tiny_patch16_224", {"global_pool": "avg"}),
+        ("vit_small_patch14_reg4_dinov2", {}),
+        ("vit_base_patch32_clip_quickgelu_224", {}),
+        ("vit_base_patch16_siglip_224", {}),
+        ("vit_medium_patch16_reg4_gap_256", {}),
+        ("vit_base_patch16_rpn_224", {}),
+    ],
+)
+def test_the_architecture_that_a_directory_names_is_built(name, options, random_weights, tmp_path) -> None:
+    """Names of tensors are shared by families whose arithmetic differs; timm's configuration tells them apart."""
+    arguments = options | {"depth": 1, "img_size": 32, "patch_size": 16, "embed_dim": 96, "num_heads": 6}
+    reference = random_weights(timm.create_model(name, num_classes=0, **arguments))
+    image = torch.randn(1, 3, 32, 32)
+    checkpoint = load(timm_directory(tmp_path / "timm", name, reference, arguments))
+    assert checkpoint.verdict.format == "timm directory"
+    assert checkpoint.card.architecture["num_heads"] == 6
+    assert checkpoint.verdict.warnings == ()
+    tokens = checkpoint.model.encode(image)
+    torch.testing.assert_close(tokens, reference.forward_features(image), rtol=1e-5, atol=TOLERANCE)
+    expected = reference.forward_head(reference.forward_features(image), pre_logits=True)
+    torch.testing.assert_close(checkpoint.model.pool(tokens, "native"), expected, rtol=0, atol=TOLERANCE)
+
+
+def test_eva_is_refused_from_a_directory_and_from_a_file(random_weights, tmp_path) -> None:
+    """Its rotary positions leave no tensor behind; its names are those of a ViT without key biases."""
+    arguments = {"depth": 1, "img_size": 28}
+    reference = random_weights(timm.create_model("eva02_tiny_patch14_224", num_classes=0, **arguments))
+    folder = timm_directory(tmp_path / "eva", "eva02_tiny_patch14_224", reference, arguments)
+    with pytest.raises(CheckpointError, match="eva02_tiny_patch14_224 is a Eva; expected a VisionTransformer"):
+        load(folder)
+    with pytest.raises(CheckpointError, match=r"have no place in it: .*q_bias"):
+        load((folder / "model.safetensors").rename(tmp_path / "eva.safetensors"))
+
+
+def test_a_bare_clip_has_torchs_epsilon_and_a_warning(random_weights, images, tmp_path) -> None:
+    arguments = {"depth": 2, "img_size": 32, "patch_size": 8, "embed_dim": 96, "num_heads": 6, "num_classes": 0}
+    reference = random_weights(timm.create_model("vit_base_patch32_clip_224", **arguments))
+    checkpoint = load(written(tmp_path / "clip.pth", reference.state_dict()), num_heads=6)
+    torch.testing.assert_close(
+        checkpoint.model.encode(images), reference.forward_features(images), rtol=0, atol=TOLERANCE
+    )
+    assert any("quick GELU" in warning for warning in checkpoint.verdict.warnings)
+
+
 def test_timm_modules(random_weights, images) -> None:
     reference = random_weights(timm.create_model("test_vit", img_size=32, patch_size=8, num_classes=4))
     checkpoint = load(reference)

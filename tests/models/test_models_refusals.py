@@ -165,7 +165,9 @@ def test_a_pickled_module_is_refused_with_the_way_out(refused) -> None:
 def test_other_families(refused, weights) -> None:
     assert "look like a ResNet" in refused({"layer1.0.conv1.weight": torch.zeros(2, 2), "fc.weight": torch.zeros(2, 2)})
     assert "another family" in refused({"a.weight": torch.zeros(2)})
-    assert "Expected one of the formats probekit, transformers ViTMAE" in refused({"a.weight": torch.zeros(2)})
+    assert "Expected one of the formats probekit, timm directory, transformers ViTMAE" in refused(
+        {"a.weight": torch.zeros(2)}
+    )
     beit = weights | {"blocks.0.attn.relative_position_bias_table": torch.zeros(9, 4)}
     assert "blocks.0.attn.relative_position_bias_table. The architecture that the other keys describe" in refused(beit)
     rotary = weights | {"rope.periods": torch.zeros(4)}
@@ -491,6 +493,10 @@ def test_what_neither_can_hold(random_weights, tmp_path) -> None:
     checkpoint = load(random_weights(timm.models.VisionTransformer(**arguments, block_fn=block)))
     with pytest.raises(CheckpointError, match=r"ResPostBlock .*cannot be saved"):
         checkpoint.save(tmp_path / "ours", format="probekit")
+    parallel = timm.models.vision_transformer.ParallelScalingBlock
+    for format in ("transformers", "probekit"):
+        with pytest.raises(CheckpointError, match=r"ParallelScalingBlock cannot be saved"):
+            load(timm.models.VisionTransformer(**arguments, block_fn=parallel)).save(tmp_path / "ours", format=format)
     pooled = load(
         random_weights(
             timm.models.VisionTransformer(**arguments, reg_tokens=1, global_pool="avg", pool_include_prefix=True)

@@ -16,9 +16,14 @@ def matches(found: Found) -> bool:
         return False
     if "mask_downsampling" in found.args or "decoder_downsample.weight" in found.tensors:
         return True
-    return any(name.endswith(".attn.q_bias") for name in found.tensors) and not any(
-        "relative_position" in n for n in found.tensors
-    )
+    split = any(name.endswith(".attn.q_bias") for name in found.tensors)
+    return split and not any("relative_position" in name for name in found.tensors) and _plain_mlp(found)
+
+
+def _plain_mlp(found: Found) -> bool:
+    """EVA's ViTs have no key bias either, but gated MLPs, and rotary positions that leave no tensor."""
+    hidden = side(found.tensors, "blocks.0.mlp.fc1.weight", 0)
+    return hidden > 0 and hidden == side(found.tensors, "blocks.0.mlp.fc2.weight", 1)
 
 
 def read(found: Found) -> Reading:

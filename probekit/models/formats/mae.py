@@ -20,10 +20,16 @@ CROP = 224 / 256
 def matches(found: Found) -> bool:
     if _names.PROJECTION not in found.tensors:
         return False
-    decoder = _names.decoder_prefix(found.tensors) is not None
-    return (
-        decoder or "mask_ratio" in found.args or "fc_norm.weight" in found.tensors or _names.is_sin_cos(found.tensors)
-    )
+    if _names.decoder_prefix(found.tensors) is not None or "mask_ratio" in found.args:
+        return True
+    return _is_fine_tuned(found) or _names.is_sin_cos(found.tensors)
+
+
+def _is_fine_tuned(found: Found) -> bool:
+    """`fc_norm` beside a [CLS] token, and nothing that MAE's ViTs lack: timm's averaging ViTs have no [CLS]."""
+    names = found.tensors.keys()
+    others = {"reg_token", "blocks.0.ls1.gamma", "blocks.0.attn.q_bias"}
+    return {"fc_norm.weight", "cls_token"} <= names and not names & others
 
 
 def read(found: Found) -> Reading:

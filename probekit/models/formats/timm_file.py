@@ -1,45 +1,36 @@
-"""timm: a file of `VisionTransformer` weights, or a directory with timm's `config.json`, which names the architecture.
+"""timm: a bare file of `VisionTransformer` weights, read by its shapes.
 
-With a `config.json` the model is the one that timm builds from it. A bare file is read by its shapes; its epsilon and
-activation are then timm's defaults, which a few families (CLIP's quick GELU) do not have.
+Its epsilon and activation are then timm's defaults. A norm before the blocks means CLIP's family, which has torch's
+epsilon; whether it also has the quick GELU of OpenAI's weights, no tensor tells.
 """
 
 from __future__ import annotations
 
-import timm
-
-from probekit.errors import CheckpointError, did_you_mean
 from probekit.models.architecture import Settled
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
-from probekit.models.timm_names import encoder_on_meta, facts, is_mae
 
 NAME = "timm"
 RANK = 70
 
 
 def matches(found: Found) -> bool:
-    return "architecture" in (found.config or {}) or _names.PROJECTION in found.tensors
+    return _names.PROJECTION in found.tensors
 
 
 def read(found: Found) -> Reading:
-    config = found.config or {}
     encoder, decoder, left_over, spell = _names.split(found.tensors, found.label)
-    if "architecture" not in config:
-        notes = ["layer-norm epsilon 1e-6 and GELU: timm's defaults; a bare file does not store them."]
-        settled = Settled(layer_norm_eps=1e-6)
-        return Reading(NAME, encoder, decoder, left_over, settled=settled, notes=notes, antialias=True, spell=spell)
-    name = str(config["architecture"])
-    if not timm.is_model(name):
-        raise CheckpointError(
-            f"{found.label}: timm has no architecture {name!r}. {did_you_mean(name, timm.list_models())}"
+    clip = "norm_pre.bias" in encoder
+    epsilon = 1e-5 if clip else 1e-6
+    reading = Reading(NAME, encoder, decoder, left_over, antialias=True, spell=spell)
+    reading.settled = Settled(layer_norm_eps=epsilon)
+    family = "for CLIP" if clip else "by default"
+    reading.notes.append(f"layer-norm epsilon {epsilon:g}: what timm builds {family}; a bare file does not store it.")
+    reading.notes.append("Activation GELU: what timm builds by default; a bare file does not store it.")
+    if clip:
+        reading.warnings.append(
+            "A norm before the blocks: this is CLIP's family, of which OpenAI's models have quick GELU activations. "
+            "GELU was taken. If that is wrong, so are all numbers: load 'timm:NAME', or the directory with timm's "
+            "config.json."
         )
-    pretrained = dict(config.get("pretrained_cfg") or {})
-    arguments = dict(config.get("model_args") or {}) | {
-        "global_pool": config.get("global_pool", pretrained.get("global_pool"))
-    }
-    module = encoder_on_meta(name, {key: value for key, value in arguments.items() if value is not None})
-    reading = Reading(NAME, encoder, decoder, left_over, module=module, antialias=True, spell=spell)
-    tag = f"{name}.{pretrained.get('tag') or ''}"
-    reading.facts = facts(pretrained, int(module.patch_embed.patch_size[0]) if is_mae(tag) else None)
     return reading
