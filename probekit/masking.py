@@ -12,7 +12,10 @@ Masks are drawn on the CPU, so that one seed means one mask on every device.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +39,7 @@ def hidden_units(units: int, mask_ratio: float) -> int:
     Raises:
         MaskError: the ratio is not strictly between 0 and 1, or there are fewer than two units.
     """
-    if not 0.0 < mask_ratio < 1.0:
+    if not isinstance(mask_ratio, Real) or not 0.0 < mask_ratio < 1.0:
         raise MaskError(
             f"mask_ratio={mask_ratio!r}: expected a number between 0 and 1, both excluded (0.75 hides three quarters). "
             "To see an image without masking, pass hidden=None to the model."
@@ -60,10 +63,13 @@ def unit_grid(grid: Grid, *, patch_size: int, vit_patch_size: int) -> Grid:
     Raises:
         MaskError: the unit is no whole number of ViT patches, or does not tile the grid.
     """
-    rows, columns = grid
+    rows, columns = _rows_and_columns(grid)
+    patch_size, vit_patch_size = _whole("patch_size", patch_size), _whole("vit_patch_size", vit_patch_size)
     if rows < 1 or columns < 1:
         raise MaskError(f"grid={grid}: expected at least one row and one column of ViT patches.")
-    if patch_size < 1 or vit_patch_size < 1 or patch_size % vit_patch_size:
+    if vit_patch_size < 1:
+        raise MaskError(f"vit_patch_size={vit_patch_size}: expected the side of a ViT patch in pixels, 1 or more.")
+    if patch_size < 1 or patch_size % vit_patch_size:
         raise MaskError(
             f"patch_size={patch_size} (the mask unit) is no whole multiple of vit_patch_size={vit_patch_size}. "
             f"Units that fit this grid: {_fitting(grid, vit_patch_size)} pixels."
@@ -75,6 +81,19 @@ def unit_grid(grid: Grid, *, patch_size: int, vit_patch_size: int) -> Grid:
             f"{columns} ViT patches. Units that fit: {_fitting(grid, vit_patch_size)} pixels."
         )
     return rows // side, columns // side
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise MaskError(f"{name}={value!r}: expected a whole number.") from error
+
+
+def _rows_and_columns(grid: Any) -> Grid:
+    if not isinstance(grid, Sequence) or len(grid) != 2:
+        raise MaskError(f"grid={grid!r}: expected two numbers, the rows and columns of ViT patches.")
+    return _whole("rows of the grid", grid[0]), _whole("columns of the grid", grid[1])
 
 
 def _fitting(grid: Grid, vit_patch_size: int) -> str:
@@ -110,15 +129,20 @@ def sample_hidden(
         ratio: the real ratio, hidden units / units.
 
     Raises:
-        MaskError: an impossible ratio, units that do not fit the grid, or an unknown strategy.
+        MaskError: an impossible ratio, units that do not fit the grid, an unknown strategy, or no CPU generator.
     """
+    grid = _rows_and_columns(grid)
     units = unit_grid(grid, patch_size=patch_size, vit_patch_size=vit_patch_size)
     total = units[0] * units[1]
     count = hidden_units(total, mask_ratio)
     if strategy not in STRATEGIES:
-        raise MaskError(f"strategy={strategy!r} is no masking strategy. {did_you_mean(strategy, STRATEGIES)}")
-    if n < 0:
+        raise MaskError(f"strategy={strategy!r} is no masking strategy. {did_you_mean(str(strategy), STRATEGIES)}")
+    if _whole("n", n) < 0:
         raise MaskError(f"n={n}: expected the number of masks to draw, 0 or more.")
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        raise MaskError(
+            f"generator={generator!r}: expected a torch.Generator on the CPU, such as torch.Generator().manual_seed(0)."
+        )
     return expand(STRATEGIES[strategy](n, units, count, generator), units, grid), count / total
 
 
@@ -231,7 +255,7 @@ def _random(n: int, units: Grid, count: int, generator: torch.Generator) -> torc
 
 
 def _block(n: int, units: Grid, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Rectangles of random place, area and aspect until `count` units are hidden; the last one is cut to fit."""
+    """Rectangles of random place, area and aspect until `count` units are hidden; the last one is cut."""
     rng = _numpy(generator)
     hidden = np.zeros((n, *units), dtype=bool)
     for mask in hidden:
@@ -247,6 +271,9 @@ def _block(n: int, units: Grid, count: int, generator: torch.Generator) -> torch
             rows, columns = np.nonzero(~block)
             block[rows[:left], columns[:left]] = True
             left -= min(left, rows.size)
+        # The cut takes what comes first in the block: without this flip, upper and left units would be hidden more.
+        down, right = (1 - 2 * rng.integers(2, size=2)).tolist()
+        mask[...] = mask[::down, ::right].copy()
     return torch.from_numpy(hidden.reshape(n, units[0] * units[1]))
 
 

@@ -131,6 +131,15 @@ def test_blocks_are_more_compact_than_random_masks() -> None:
     assert edge("block") < 0.6 * edge("random")
 
 
+def test_blocks_favour_no_side() -> None:
+    hidden, _ = masking.sample_hidden(
+        4000, (4, 4), mask_ratio=0.4, patch_size=1, vit_patch_size=1, strategy="block", generator=seeded()
+    )
+    shares = hidden.float().mean(0).view(4, 4)
+    for mirrored in (shares.flip(0), shares.flip(1)):
+        assert (shares - mirrored).abs().max() < 5 * math.sqrt(2 * 0.25 / 4000)
+
+
 def test_expand_repeats_cells() -> None:
     hidden = torch.tensor([[True, False, False, True]])
     wide = masking.expand(hidden, (2, 2), (4, 6))
@@ -176,12 +185,22 @@ def test_impossible_ratios_are_refused(ratio: float) -> None:
         ({"strategy": "blok"}, "Did you mean 'block'"),
         ({"n": -1}, "n=-1"),
         ({"grid": (0, 4)}, "at least one row"),
+        ({"grid": 4}, "expected two numbers"),
+        ({"grid": (4.0, 4)}, "expected a whole number"),
+        ({"vit_patch_size": 0}, "1 or more"),
+        ({"patch_size": "8"}, "patch_size='8': expected a whole number"),
+        ({"mask_ratio": "0.5"}, "mask_ratio='0.5': expected a number"),
+        ({"n": 2.5}, "n=2.5: expected a whole number"),
+        ({"strategy": None}, "Known: block, random, structure"),
+        ({"generator": None}, "generator=None: expected a torch.Generator on the CPU"),
     ],
 )
 def test_refusals_name_the_way_out(arguments: dict[str, object], message: str) -> None:
-    settings = {"n": 1, "grid": (4, 4), "mask_ratio": 0.5, "patch_size": 8, "vit_patch_size": 8} | arguments
+    settings = {"n": 1, "grid": (4, 4), "mask_ratio": 0.5, "patch_size": 8, "vit_patch_size": 8} | {
+        "generator": seeded()
+    }
     with pytest.raises(MaskError, match=message):
-        masking.sample_hidden(**settings, generator=seeded())  # type: ignore[arg-type]
+        masking.sample_hidden(**(settings | arguments))  # type: ignore[arg-type]
 
 
 def test_expand_and_common_unit_refuse_what_does_not_fit() -> None:
