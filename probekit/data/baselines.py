@@ -8,6 +8,7 @@ from probekit.data.base import ImageSet
 from probekit.errors import DataError
 
 BINS = 4
+K = 5
 
 
 def colour_histograms(image_set: ImageSet, *, bins: int = BINS) -> np.ndarray:
@@ -20,8 +21,13 @@ def colour_histograms(image_set: ImageSet, *, bins: int = BINS) -> np.ndarray:
     return out
 
 
-def colour_accuracy(train: ImageSet, test: ImageSet, *, bins: int = BINS, k: int = 5) -> float:
-    """Accuracy in [0, 1] of k nearest neighbours by colour histogram, under the Hellinger distance.
+def colour_accuracy(train: ImageSet, test: ImageSet, *, bins: int = BINS, k: int = K) -> float:
+    """Accuracy in [0, 1] of k nearest neighbours by colour histogram; see `colour_correct`."""
+    return float(colour_correct(train, test, bins=bins, k=k).mean())
+
+
+def colour_correct(train: ImageSet, test: ImageSet, *, bins: int = BINS, k: int = K) -> np.ndarray:
+    """Whether k nearest neighbours by colour histogram, under the Hellinger distance, tell an image's class: bool (n,).
 
     Args:
         train: what the neighbours come from.
@@ -37,7 +43,7 @@ def colour_accuracy(train: ImageSet, test: ImageSet, *, bins: int = BINS, k: int
     if len(train) < k:
         raise DataError(f"{train.spec}: {len(train)} images are fewer than the k={k} neighbours that vote.")
     known, asked = np.sqrt(colour_histograms(train, bins=bins)), np.sqrt(colour_histograms(test, bins=bins))
-    right = 0
+    right = np.zeros(len(test), dtype=bool)
     for start in range(0, len(asked), 512):
         similarity = asked[start : start + 512] @ known.T
         nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
@@ -45,5 +51,5 @@ def colour_accuracy(train: ImageSet, test: ImageSet, *, bins: int = BINS, k: int
             votes = np.bincount(labels)
             tied = np.flatnonzero(votes == votes.max())
             first = next(label for label in labels if label in tied)
-            right += int(first == test.labels[start + row])
-    return right / len(test)
+            right[start + row] = first == test.labels[start + row]
+    return right

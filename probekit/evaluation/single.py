@@ -22,7 +22,7 @@ from probekit.collect import Counts, Frame, Measurements, Sets, Settings
 from probekit.collect.measurements import LIMITS, NEEDS
 from probekit.data import SPLITS
 from probekit.errors import ProbeError
-from probekit.evaluation import results, theory
+from probekit.evaluation import colour, results, theory
 from probekit.probes import Probe
 
 if TYPE_CHECKING:
@@ -174,7 +174,8 @@ class Tile:
     def dataset(self, arrays: results.Arrays) -> xr.Dataset:
         """The labelled dataset of this tile."""
         name, data = self.frame.checkpoint.name, self.sets.name
-        everything = {**arrays, **self.label(), **theory.beside(self.frame, self.sets)}
+        beside = theory.beside(self.frame, self.sets) | colour.beside(self.sets, arrays)
+        everything = {**arrays, **self.label(), **beside}
         labels, named = results.labels_of(everything)  # probes may cover fewer layers, levels or images than others
         labelled = {}
         for key, array in everything.items():
