@@ -16,7 +16,7 @@ VARIABLE = Variable(
     "Accuracy of a colour histogram",
     "1",
     "none",
-    f"{baselines.K} nearest neighbours by RGB histogram ({baselines.BINS} bins a channel) under the Hellinger distance, "
+    f"{baselines.K} nearest neighbours by RGB histogram ({baselines.BINS} bins a channel) by Hellinger distance, "
     "the train split of the image set against its test split; no checkpoint takes part in it",
     "a baseline for image sets whose colours nearly tell the classes",
     interval="bootstrap over test images (their groups where the image set has groups)",
