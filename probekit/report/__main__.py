@@ -5,14 +5,19 @@ The command itself is in `probekit.cli`, as `probekit report`; this module does 
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from probekit import report, schema
-from probekit.errors import ResultsError
+from probekit.errors import ProbekitError, ResultsError
 from probekit.report import reading
 
 FILES = (".nc", ".cdf", ".h5", ".hdf5")
@@ -60,7 +65,7 @@ def run(
 
 def measure(sources: Sequence[str], data: Sequence[str], suite: str, settings: dict[str, Any]) -> Any:
     """A results dataset of checkpoints, by way of `probekit.evaluation`."""
-    from probekit import evaluation, models
+    from probekit import models
 
     chosen = list(sources) or [f"shipped:{name}" for name in models.shipped()]
     if not chosen:
@@ -69,7 +74,65 @@ def measure(sources: Sequence[str], data: Sequence[str], suite: str, settings: d
             "CKPT...`, or a results file: `python -m probekit.report results.nc`."
         )
     probes: str | list[str] = suite.split(",") if "," in suite else suite
-    return evaluation.compare(chosen, probes, list(data) or "own", **settings)
+    where: str | list[str] = list(data) or "own"
+    count = min(cores(), MOST_PROCESSES, len(chosen))
+    if not sources and settings.get("cache", True) and count > 1:
+        into_cache(chosen, count, probes, where, settings)
+    from probekit import evaluation
+
+    return evaluation.compare(chosen, probes, where, **settings)
+
+
+MOST_PROCESSES = 4
+"""Each takes about a gigabyte of memory."""
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Read by the numerical libraries when they are loaded."""
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def into_cache(chosen: Sequence[str], count: int, *call: Any) -> None:
+    """Measure the checkpoints that ship on `count` processes, this one among them; the results lie in the cache then.
+
+    The models that ship are so small that one thread is faster than two, which wait for each other at every step. The
+    others take checkpoints from the front of the list and this process from the back. What fails, or a process that
+    dies, costs time only: whoever reads the cache afterwards measures what is missing, and meets the error itself.
+    """
+    from probekit import progress
+
+    for name in THREADS:
+        os.environ.setdefault(name, str(cores() // count))
+    pool = ProcessPoolExecutor(count - 1, multiprocessing.get_context("spawn"), initializer=silence)
+    try:
+        waiting = [pool.submit(evaluate_one, source, *call) for source in chosen]
+        for place, (source, elsewhere) in enumerate(zip(reversed(chosen), reversed(waiting), strict=True)):
+            if elsewhere.cancel():
+                if progress.shown():
+                    left = sum(not future.done() for future in waiting[: len(chosen) - place])
+                    print(f"{source}; {left} of {len(chosen)} to go after it", file=sys.stderr)
+                evaluate_one(source, *call)
+        wait(waiting)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def evaluate_one(source: str, probes: str | list[str], data: str | list[str], settings: dict[str, Any]) -> None:
+    """Measure one checkpoint for the cache; warnings and errors come when the cache is read."""
+    from probekit import evaluation
+
+    with warnings.catch_warnings(), suppress(ProbekitError):
+        warnings.simplefilter("ignore")
+        evaluation.evaluate(source, probes, data, **settings)
+
+
+def silence() -> None:
+    """A process that helps draws no progress, and leaves Ctrl-C to the one it helps."""
+    os.environ["PROBEKIT_PROGRESS"] = "0"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def bundle() -> str:
