@@ -7,6 +7,7 @@ never a guess. How its images are turned into batches is one function for all se
 from __future__ import annotations
 
 import abc
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -122,7 +123,7 @@ class ImageSet(abc.ABC):
 
     def __getitem__(self, index: int) -> np.ndarray:
         """The image as it is, uint8 (height, width, 3)."""
-        index = range(len(self))[index]  # negative indices, and an IndexError past the end
+        index = range(len(self))[operator.index(index)]  # negative indices, and an IndexError past the end
         return self.read(index)
 
     def __repr__(self) -> str:

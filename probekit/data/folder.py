@@ -141,7 +141,8 @@ def split_folders(root: Path, spec: str, *, unlabelled: tuple[str, ...] = ()) ->
             if split in found:
                 raise DataError(f"{spec}: both {found[split].name} and {entry.name} in {root} are the {split} split.")
             found[split] = entry
-    if found:
+    splits_only = all(entry.name.lower() in ALIASES for entry in folders)  # else a class may be called train
+    if found or splits_only:
         strays = [
             entry.name
             for entry in folders
@@ -150,8 +151,8 @@ def split_folders(root: Path, spec: str, *, unlabelled: tuple[str, ...] = ()) ->
         flat = [name for name in strays if name.lower() in ALIASES]
         if flat:
             raise DataError(
-                f"{spec}: the images in {root / flat[0]} lie in no folder of their class, so they have no label. "
-                "Sort them into one folder per class, or move the folder away."
+                f"{spec}: images in {root / flat[0]} lie in no folder of their class, so they have no label. "
+                "Sort them into one folder per class, or move them away."
             )
         if strays:
             raise DataError(

@@ -296,7 +296,18 @@ def test_bare_images_where_folders_of_classes_are_expected(make_folder: Callable
     root = make_folder({"cat": 5, "dog": 5}, below="train")
     (root / "val").mkdir()
     Image.new("RGB", (9, 9)).save(root / "val" / "1.png")
-    with pytest.raises(DataError, match=r"the images in .*val lie in no folder of their class, so they have no label"):
+    with pytest.raises(DataError, match=r"images in .*val lie in no folder of their class, so they have no label"):
+        load(f"imagefolder:{root}")
+
+
+@pytest.mark.parametrize("splits", [("train",), ("train", "test"), ("train", "val", "test")])
+def test_splits_are_not_taken_for_classes(splits: tuple[str, ...], make_folder: Callable[..., Path]) -> None:
+    root = make_folder(dict.fromkeys(splits, 6))
+    with pytest.raises(DataError, match=r"images in .* lie in no folder of their class, so they have no label"):
+        load(f"imagefolder:{root}")
+    for split in splits:  # folders of classes, and an image beside them
+        make_folder({"cat": 5, "dog": 5}, below=split)
+    with pytest.raises(DataError, match=r"images in .* lie in no folder of their class, so they have no label"):
         load(f"imagefolder:{root}")
 
 

@@ -67,7 +67,7 @@ def test_imagenet_as_it_is_often_laid_out(tmp_path: Path) -> None:
         for path in folder.iterdir():
             path.rename(tmp_path / "val" / f"{folder.name}-{path.name}")
         folder.rmdir()
-    with pytest.raises(DataError, match=r"the images in .*val lie in no folder of their class"):
+    with pytest.raises(DataError, match=r"images in .*val lie in no folder of their class"):
         load(f"imagenet:{tmp_path}")
 
 

@@ -48,8 +48,11 @@ def test_contract(spec: str) -> None:
     assert image_set.description
     assert image_set.licence != "unknown"
     assert {image_set[index].shape for index in range(48)} == {image.shape}
+    assert (image_set[np.int64(47)] == image).all()
     with pytest.raises(IndexError):
         image_set[48]
+    with pytest.raises(TypeError):
+        image_set[0:2]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("spec", SETS)
