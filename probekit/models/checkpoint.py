@@ -50,7 +50,7 @@ class Checkpoint:
         dtype: torch.dtype | None = None,
         card_text: str = "",
     ) -> Path:
-        """Write a directory, whole or not at all; an existing one is replaced.
+        """Write a directory, whole or not at all; one that holds a checkpoint and nothing else is replaced.
 
         Args:
             directory: gets `config.json`, `model.safetensors`, `README.md` (the card), and for transformers
@@ -61,7 +61,8 @@ class Checkpoint:
             card_text: Markdown for the card, after the facts.
 
         Raises:
-            CheckpointError: the format cannot hold the model; it says what, and names `format="probekit"`.
+            CheckpointError: the format cannot hold the model (it says what, and names `format="probekit"`), or the
+                directory holds other things.
         """
         from probekit.models.writing import write
 

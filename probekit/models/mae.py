@@ -257,8 +257,8 @@ class MaskedAutoencoder(nn.Module):
         pixels.check_statistics(statistics, hidden)
         if paste_visible and hidden is None:
             raise MaskError("paste_visible=True without a mask would return the images themselves. Give `hidden`.")
-        hidden = None if hidden is None else hidden.to(images.device)
         prediction = self.predict(images, hidden)
+        hidden = None if hidden is None else hidden.to(images.device)
         grid, patches = self.grid(*images.shape[-2:]), self.patchify(images)
         if self.normalised_targets:
             prediction = pixels.undo_normalisation(prediction, patches, hidden, grid, statistics)
@@ -316,17 +316,15 @@ class MaskedAutoencoder(nn.Module):
 
     def _check(self, images: Tensor, hidden: Tensor | None) -> tuple[Tensor | None, tuple[int, int]]:
         """Indices of visible patches, int64 (batch, visible) or None for all, and the grid; or the error."""
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise DataError(f"Images are float (batch, 3, height, width), got {images.dtype} {tuple(images.shape)}.")
+        good = isinstance(images, Tensor) and images.is_floating_point() and images.ndim == 4 and len(images) > 0
+        if not good or images.shape[1] != 3:
+            raise DataError(f"Images are float (batch, 3, height, width), got {_kind(images)}.")
         grid = self.grid(*images.shape[-2:])
         if hidden is None:
             return None, grid
         expected = (len(images), grid[0] * grid[1])
-        if hidden.dtype != torch.bool or tuple(hidden.shape) != expected:
-            raise MaskError(
-                f"`hidden` is bool (batch, patches) = {expected} for these images, got {hidden.dtype} "
-                f"{tuple(hidden.shape)}."
-            )
+        if not isinstance(hidden, Tensor) or hidden.dtype != torch.bool or tuple(hidden.shape) != expected:
+            raise MaskError(f"`hidden` is bool (batch, patches) = {expected} for these images, got {_kind(hidden)}.")
         counts = hidden.sum(dim=1)
         low, high = int(counts.min()), int(counts.max())
         if low != high:
@@ -354,6 +352,7 @@ class MaskedAutoencoder(nn.Module):
         if visible is not None:
             unfolded = unfolded.gather(1, visible[..., None].expand(-1, -1, unfolded.shape[-1]))
         project = encoder.patch_embed.proj
+        unfolded = unfolded.to(project.weight.dtype)
         x = encoder.patch_embed.norm(nn.functional.linear(unfolded, project.weight.flatten(1), project.bias))
         prefix = [token.expand(len(x), -1, -1) for token in (encoder.cls_token, encoder.reg_token) if token is not None]
         if encoder.pos_embed is not None:
@@ -370,6 +369,13 @@ class MaskedAutoencoder(nn.Module):
             if placed:
                 prefix = [torch.cat(prefix, dim=1) + table[:, :placed]]
         return encoder.norm_pre(encoder.pos_drop(torch.cat([*prefix, x], dim=1)))
+
+
+def _kind(given: Any) -> str:
+    """What was given, for messages: a tensor's type and shape, or a class."""
+    if isinstance(given, Tensor):
+        return f"{given.dtype} {tuple(given.shape)}"
+    return f"a {type(given).__module__}.{type(given).__qualname__}"
 
 
 def _index(chosen: Tensor) -> Tensor:

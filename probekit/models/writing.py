@@ -29,13 +29,33 @@ from probekit.models.mae import MaskedAutoencoder
 
 FORMATS = ("transformers", "probekit")
 
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "README.md",
+    "pytorch_model.bin",
+    ".gitattributes",
+)
+"""What a directory may hold and still be replaced as a whole."""
+
 
 def write(checkpoint: Checkpoint, directory: Path, *, format: str, dtype: torch.dtype | None, card_text: str) -> Path:
     """See `Checkpoint.save`."""
     if format not in FORMATS:
         raise CheckpointError(f"Unknown format {format!r} to save in. {did_you_mean(format, FORMATS)}")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise CheckpointError(f"Weights cannot be stored as {dtype!r}; expected a torch type such as torch.float16.")
     if directory.is_file():
         raise CheckpointError(f"{directory} is a file; a checkpoint is saved as a directory. Give another path.")
+    others = (
+        sorted(entry.name for entry in directory.iterdir() if entry.name not in FILES) if directory.is_dir() else []
+    )
+    if others:
+        raise CheckpointError(
+            f"{directory} holds other things than a checkpoint ({', '.join(others[:4])}); saving there would delete "
+            "them. Give a new directory, or one that holds a checkpoint alone."
+        )
     model = checkpoint.model
     if format == "transformers":
         refuse(model)

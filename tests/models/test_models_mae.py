@@ -242,13 +242,16 @@ def test_fresh_models_repeat_by_seed_and_leave_the_global_generator_alone() -> N
     [
         (torch.zeros(3, 15, dtype=torch.bool), r"bool \(batch, patches\) = \(3, 16\).*\(3, 15\)"),
         (torch.zeros(3, 16), r"got torch.float32"),
+        (torch.zeros(3, 16, dtype=torch.bool).numpy(), r"got a numpy.ndarray"),
+        ([[False] * 16] * 3, r"got a builtins.list"),
         (torch.arange(48).reshape(3, 16) < 20, r"from 0 to 16 .row 2 and row 0"),
         (torch.ones(3, 16, dtype=torch.bool), r"hides all 16 patches"),
     ],
 )
 def test_bad_masks(tiny, images, mask, message) -> None:
-    with pytest.raises(MaskError, match=message):
-        tiny.encode(images, mask)
+    for call in (tiny.encode, tiny.predict, tiny.reconstruct):
+        with pytest.raises(MaskError, match=message):
+            call(images, mask)
 
 
 @pytest.mark.parametrize(
@@ -257,11 +260,19 @@ def test_bad_masks(tiny, images, mask, message) -> None:
         (torch.zeros(2, 3, 30, 32), r"30 x 32 pixels do not divide.*8 x 8.*32 x 32"),
         (torch.zeros(2, 1, 32, 32), r"\(batch, 3, height, width\), got torch.float32 \(2, 1, 32, 32\)"),
         (torch.zeros(2, 3, 32, 32, dtype=torch.uint8), r"got torch.uint8"),
+        (torch.zeros(0, 3, 32, 32), r"got torch.float32 \(0, 3, 32, 32\)"),
+        (torch.zeros(2, 3, 32, 32).numpy(), r"got a numpy.ndarray"),
     ],
 )
 def test_bad_images(tiny, batch, message) -> None:
     with pytest.raises(DataError, match=message):
         tiny.encode(batch)
+
+
+def test_images_of_other_precisions_are_taken_in_the_weights(tiny, images, hidden) -> None:
+    double = tiny.predict(images.double(), hidden)
+    assert double.dtype == torch.float32
+    assert torch.equal(double, tiny.predict(images, hidden))
 
 
 def test_an_encoder_alone_cannot_predict(random_weights, images, hidden) -> None:

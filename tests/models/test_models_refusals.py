@@ -511,6 +511,14 @@ def test_where_and_how_saving_is_refused(tiny, tmp_path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(CheckpointError, match="is a file; a checkpoint is saved as a directory"):
         load(tiny).save(tmp_path / "file")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.tex").write_text("x")
+    with pytest.raises(CheckpointError, match=r"holds other things than a checkpoint \(thesis.tex\).*new directory"):
+        load(tiny).save(tmp_path / "work")
+    assert (tmp_path / "work" / "thesis.tex").read_text() == "x"
+    for dtype in (torch.int8, "float16"):
+        with pytest.raises(CheckpointError, match=r"expected a torch type such as torch.float16"):
+            load(tiny).save(tmp_path / "x", dtype=dtype)
     with pytest.raises(CheckpointError, match="Did you mean 'transformers'"):
         load(tiny).save(tmp_path / "x", format="transformer")
 
