@@ -94,6 +94,8 @@ def _test(frame: Frame, sets: Sets) -> str | None:
 
 
 def _classes(frame: Frame, sets: Sets) -> str | None:
+    if isinstance(sets.source, Mapping) and len({tuple(images.classes) for images in sets.source.values()}) > 1:
+        return "its splits name different classes; all must list the same ones in the same order"
     labels = sets.any.labels
     found = len(np.unique(labels))
     if found < 2:

@@ -25,7 +25,7 @@ OPTIONS = {"ks": list(KS), "temperature": TEMPERATURE}
 
 def run(m: Measurements, *, ks: list[int], temperature: float) -> dict[str, xr.DataArray]:
     train_labels, test_labels = m.labels("train"), m.labels("test")
-    classes = len(m.images("test").classes)
+    classes = len(m.images("train").classes)
     correct = np.zeros((len(m.layers), len(m.poolings), len(ks), len(test_labels)), dtype=np.float32)
     capped = [min(k, len(train_labels)) for k in ks]
     for i, j, layer, pooling in cells(m):

@@ -50,12 +50,12 @@ def run(m: Measurements, *, landmarks: int, nonlinear_layers: str) -> dict[str, 
                 for t, level in np.ndindex(len(TARGETS), height):
                     cell = (g, r, t, position, level)
                     residual[cell], total[cell] = errors(truth["test"], predicted, TARGETS[t], level + 1)
-    values, interval, _ = explained(m, residual, total)
+    values, interval, per_image = explained(m, residual, total)
     coords = {
         "readout": list(READOUTS), "regressor": list(REGRESSORS), "target": list(TARGETS), "layer": m.layers,
         "level": list(range(1, height + 1)),
     }  # fmt: skip
-    return VARIABLES[0].arrays(values, interval, coords=coords)
+    return VARIABLES[0].arrays(values, interval, coords=coords, per_image=per_image)
 
 
 Truth = dict[tuple[str, int, int], np.ndarray]
