@@ -61,7 +61,7 @@ def bare(checkpoint, sets: Sets, batch: int) -> None:
     """The same calls: encode, decode; encode what is visible, decode. Nothing is kept."""
     net, frame = checkpoint.model, Frame(checkpoint, Settings(batch_size=batch))
     rows = sets.size("test")
-    hidden = frame.hidden_units(rows)
+    hidden = frame.hidden_units(sets["test"], rows)
     with torch.inference_mode():
         for data in sets["test"].batches(batch, frame.preprocess, indices=range(rows)):
             images = data["image"]

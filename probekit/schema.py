@@ -49,12 +49,33 @@ DIMS: dict[str, str] = {
     "bound": "lower and upper end of the 95 % interval",
     "example": "an image kept for pictures",
     "patch": "a patch of the image in raster order",
+    "map": "whose attention: cls, object (the patch on the object), rollout (of cls)",
+    "frequency": "radial frequency, from 0 to the highest along an axis = 1",
+    "property": "what of an image is read",
+    "layer_other": "the other layer, as layer",
+    "layer_kept": "the layer whose embedding is kept",
+    "axis": "axis of a plane",
 }
 """The dimensions in use and what a step along each means. A probe may add its own."""
 
 CHECKPOINT_COORDS = ("mask_ratio", "patch_size", "vit_patch_size", "seed", "images_seen")
 """Coordinates along `checkpoint` that every dataset carries: numbers, NaN where unknown. `patch_size` is the mask unit
 in pixels, `vit_patch_size` the ViT's patch in pixels, `images_seen` counts training images with repetition."""
+
+COORDS: dict[str, dict[str, str]] = {
+    "mask_ratio": {"long_name": "Masking ratio of training", "units": "1"},
+    "patch_size": {"long_name": "Patch size of training: the unit that is hidden as a whole", "units": "pixels"},
+    "vit_patch_size": {"long_name": "Patch of the ViT", "units": "pixels"},
+    "seed": {"long_name": "Seed of training", "units": "1"},
+    "images_seen": {"long_name": "Training images seen, with repetition", "units": "images"},
+    "normalised_targets": {"long_name": "Whether training targets were normalised by patch (1 or 0)", "units": "1"},
+    "image_height": {"long_name": "Height of the images that the model sees", "units": "pixels"},
+    "depth": {"long_name": "Blocks of the encoder", "units": "blocks"},
+    "trained_on": {"long_name": "Training data, empty where unknown"},
+    "data_fingerprint": {"long_name": "What the images depend on"},
+    "relative_depth": {"long_name": "Layer / number of blocks", "units": "1"},
+}
+"""Attributes of the coordinates that are facts of checkpoints and image sets."""
 
 BETTER = ("higher", "lower", "none")
 ATTRIBUTES = ("long_name", "units", "better", "protocol", "reference", "version")

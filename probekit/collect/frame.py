@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from probekit import masking
+from probekit.collect.identity import BITS, image_keys
 from probekit.collect.settings import MASK_RATIO, Settings
 from probekit.data import ImageSet, Preprocess, Views
 from probekit.errors import ProbeError
@@ -94,17 +95,20 @@ class Frame:
             "torch": torch.__version__.split("+")[0],
         }
 
-    def hidden_units(self, rows: int) -> Tensor | None:
-        """The evaluation masks of rows 0..rows-1 on `mask_grid`, bool (rows, units); None where nothing can be
-        hidden.
+    def hidden_units(self, image_set: ImageSet, rows: int) -> Tensor | None:
+        """The evaluation masks of the first images on `mask_grid`, bool (rows, units); None where nothing can be
+        hidden. An image's mask depends on its pixels and the seed, not on its place.
         """
         if math.prod(self.mask_grid) < 2:
             return None
-        generator = torch.Generator().manual_seed(self.settings.seed)
-        hidden, _ = masking.sample_hidden(
-            rows, self.mask_grid, mask_ratio=MASK_RATIO, patch_size=1, vit_patch_size=1, generator=generator
-        )
-        return hidden
+        masks = []
+        for key in image_keys(image_set, rows).tolist():
+            generator = torch.Generator().manual_seed(((self.settings.seed << BITS) + key) % 2**63)
+            hidden, _ = masking.sample_hidden(
+                1, self.mask_grid, mask_ratio=MASK_RATIO, patch_size=1, vit_patch_size=1, generator=generator
+            )
+            masks.append(hidden)
+        return torch.cat(masks)
 
     def masks(self, image_set: ImageSet, indices: np.ndarray) -> np.ndarray:
         """Object masks resized and cropped as the images are: bool (n, height, width)."""
@@ -194,10 +198,11 @@ class ViewSource(Source):
 
     @property
     def facts(self) -> dict[str, Any]:
-        return super().facts | {"views": self.per_row, "seed": self.seed}
+        return super().facts | {"views": self.per_row, "seed": self.seed, "drawn_by": "pixels"}
 
     def batches(self, frame: Frame, start: int, stop: int) -> Iterator[Batch]:
-        views = Views(self.image_set, frame.preprocess, self.per_row, seed=self.seed)
+        keys = image_keys(self.image_set, self.rows)
+        views = Views(self.image_set, frame.preprocess, self.per_row, seed=self.seed, keys=keys)
         size = max(1, frame.settings.batch_size // self.per_row)
         for first in range(start, stop, size):
             indices = np.arange(first, min(first + size, stop))

@@ -21,7 +21,7 @@ from probekit.collect.levels import PairTerms, reference
 from probekit.collect.recorders import Recorder
 from probekit.collect.sets import Sets
 from probekit.collect.settings import Counts
-from probekit.collect.store import Store
+from probekit.collect.store import LAYOUT, Store
 from probekit.data import SPLITS, ImageSet
 from probekit.errors import ProbeError, did_you_mean
 
@@ -165,6 +165,7 @@ class Measurements:
         running = []
         for name, recorder in takes.items():
             facts = {
+                "layout": LAYOUT,
                 "take": recorder.name,
                 "version": recorder.version,
                 "frame": self.frame.facts,

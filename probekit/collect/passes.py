@@ -18,7 +18,7 @@ from torch import Tensor
 from probekit import progress
 from probekit.collect.frame import Batch, Frame, Source
 from probekit.collect.recorders import Recorder
-from probekit.collect.store import Store
+from probekit.collect.store import Store, alone
 from probekit.errors import ProbeError
 
 
@@ -50,21 +50,22 @@ def run(frame: Frame, source: Source, takes: Sequence[Take], stage: str) -> int:
     Raises:
         ProbeError: features that are not finite (which layer), or a store that cannot be written.
     """
-    todo = list(stretches(takes))
-    total = sum(stop - start for start, stop, _ in todo)
-    if not total:
-        return 0
-    training = frame.model.training
-    frame.model.eval()
-    try:
-        with progress.bar(stage, total * source.per_row) as advance, torch.inference_mode(), frame.autocast():
-            for start, stop, active in todo:
-                for batch in source.batches(frame, start, stop):
-                    forward(frame, batch, active)
-                    advance(len(batch.images))
-    finally:
-        frame.model.train(training)
-    return total
+    with alone([take.store for take in takes]):
+        todo = list(stretches(takes))
+        total = sum(stop - start for start, stop, _ in todo)
+        if not total:
+            return 0
+        training = frame.model.training
+        frame.model.eval()
+        try:
+            with progress.bar(stage, total * source.per_row) as advance, torch.inference_mode(), frame.autocast():
+                for start, stop, active in todo:
+                    for batch in source.batches(frame, start, stop):
+                        forward(frame, batch, active)
+                        advance(len(batch.images))
+        finally:
+            frame.model.train(training)
+        return total
 
 
 def forward(frame: Frame, batch: Batch, takes: Sequence[Take]) -> None:
@@ -76,8 +77,9 @@ def forward(frame: Frame, batch: Batch, takes: Sequence[Take]) -> None:
     for layer in model.trace(batch.images, attention=attention):
         tokens = layer.tokens.float()
         sums.append(tokens.sum())
-        for recorder in recorders:
-            recorder.layer(layer.index, tokens, layer.attention, batch)
+        with torch.autocast(frame.device.type, enabled=False):  # what is measured of half-precision tokens is exact
+            for recorder in recorders:
+                recorder.layer(layer.index, tokens, layer.attention, batch)
         if layer.index == model.depth:
             batch.tokens = layer.tokens
     check_finite(frame, torch.stack(sums), batch)

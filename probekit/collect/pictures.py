@@ -60,11 +60,11 @@ def originals_of(frame: Frame, batch: Tensor) -> np.ndarray:
 def unmasked(frame: Frame, batch: Batch) -> Tensor:
     """`model.reconstruct(images)` from the tokens of the traced forward."""
     model = frame.model
-    prediction = model.decoder(batch.tokens, None, frame.grid)
+    prediction = model.decoder(batch.tokens, None, frame.grid).float()
     if model.normalised_targets:
         patches = model.patchify(batch.images)
         prediction = pixels.undo_normalisation(prediction, patches, None, frame.grid, STATISTICS)
-    picture = pixels.unpatchify(prediction.float(), model.vit_patch_size, frame.grid)
+    picture = pixels.unpatchify(prediction, model.vit_patch_size, frame.grid)
     return (picture * model.std[:, None, None] + model.mean[:, None, None]).clamp(0, 1)
 
 
@@ -73,12 +73,12 @@ class _Reconstructing(Recorder):
 
     def __init__(self, frame: Frame, source: Source) -> None:
         super().__init__(frame, source)
-        self.units = frame.hidden_units(source.rows)
+        self.units = frame.hidden_units(source.image_set, source.rows)
 
     @property
     def facts(self) -> dict[str, Any]:
         seed = self.frame.settings.seed
-        return {"mask_grid": self.frame.mask_grid, "mask_seed": seed, "statistics": STATISTICS}
+        return {"mask_grid": self.frame.mask_grid, "mask_seed": seed, "drawn_by": "pixels", "statistics": STATISTICS}
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         """The tokens of the last layer are in the batch."""

@@ -3,6 +3,9 @@
 The marker is replaced only after the rows it speaks of are on disk. Rows past the marker do not
 exist for any reader, so a killed run costs at most one chunk, and a half-written chunk is written again, never read.
 Rows are chunked by image and by layer: a fit reads one layer at a time and never the whole array.
+
+Every chunk ends in a checksum. What was stored by an earlier run is read through once before it is relied on: a chunk
+that is missing, short or changed would otherwise come back as zeros. Two processes that want the same rows take turns.
 """
 
 from __future__ import annotations
@@ -11,13 +14,17 @@ import errno
 import json
 import os
 import tempfile
-import weakref
-from collections.abc import Callable, Mapping
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from probekit.errors import ProbeError
 
@@ -26,6 +33,9 @@ CHUNK_IMAGES = 256
 
 CHUNK_BYTES = 48 * 2**20
 """Rows are written earlier where they would take more memory than this."""
+
+LAYOUT = 2
+"""Version of how rows lie on disk; part of a store's key."""
 
 
 class Store:
@@ -43,10 +53,11 @@ class Store:
         self.rows = rows
         self.whole = whole
         self.facts = dict(facts)
-        self.done = self._marked()
         self._buffer: dict[str, list[np.ndarray]] = {}
         self._buffered = 0
         self._group: Any = None
+        self.done = 0
+        self.refresh()
 
     @property
     def complete(self) -> bool:
@@ -57,12 +68,50 @@ class Store:
         """The next row that `append` takes."""
         return self.done + self._buffered
 
-    def _marked(self) -> int:
+    def refresh(self) -> None:
+        """Look again how many rows there are; damaged ones are put away and count for nothing."""
+        marker = self._marker()
+        done = int(marker.get("done", 0))
+        if done <= self.done:
+            return
+        damage = self._damage(done, marker.get("arrays", []), marker.get("summary", False))
+        if damage:
+            warnings.warn(
+                f"Stored measurements are damaged ({damage}): {self.folder} is measured again.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            rmtree(self.folder, ignore_errors=True)
+            self._group = None
+        else:
+            self.done = done
+
+    def _marker(self) -> dict[str, Any]:
         try:
             marker = json.loads((self.folder / "done.json").read_text())
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-            return 0
-        return int(marker["done"]) if marker.get("rows") == self.rows else 0
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no JSON, or no text at all
+            return {}
+        return marker if isinstance(marker, dict) and marker.get("rows") == self.rows else {}
+
+    def _damage(self, done: int, names: Sequence[str], summary: bool) -> str | None:
+        """What is wrong with the first `done` rows, read through chunk by chunk; None if nothing."""
+        try:
+            group = self.group()
+            for name in names:
+                array = group[name]
+                step = array.chunks[0]
+                others = [range(-(-size // chunk)) for size, chunk in zip(array.shape, array.chunks, strict=True)][1:]
+                for number, start in enumerate(range(0, done, step)):
+                    for place in product(*others):
+                        file = self.folder.joinpath("rows.zarr", name, "c", *map(str, (number, *place)))
+                        if not file.is_file():
+                            return f"{file.relative_to(self.folder)} is missing"
+                    array[start : start + step]  # the checksums are compared
+            if summary and not self.summary():
+                return "summary.npz is missing"
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            return f"{type(error).__name__}: {error}"
+        return None
 
     def group(self) -> Any:
         import zarr
@@ -101,19 +150,26 @@ class Store:
             self._array(name, array)[self.done : end] = array
         if summary:
             self._replace("summary.npz", lambda handle: np.savez(handle, **summary))
-        marker = json.dumps({"done": end, "rows": self.rows, "facts": self.facts}).encode()
+        kept = {"done": end, "rows": self.rows, "arrays": sorted(rows), "summary": bool(summary), "facts": self.facts}
+        marker = json.dumps(kept).encode()
         self._replace("done.json", lambda handle: handle.write(marker))
         self.done = end
 
     def _array(self, name: str, rows: np.ndarray) -> Any:
+        from zarr.codecs import Crc32cCodec
+
         group = self.group()
         shape = (self.rows, *rows.shape[1:])
         if name in group and group[name].shape == shape and group[name].dtype == rows.dtype:
             return group[name]
         inner = (1, *shape[2:]) if len(shape) > 3 else shape[1:]  # (row, layer, ...): one chunk per layer
         chunks = (min(_chunk_rows({name: rows}), self.rows), *inner)
-        # Floats of features hardly compress: the time is better spent on the next batch.
-        return group.create_array(name, shape=shape, chunks=chunks, dtype=rows.dtype, compressors=None, overwrite=True)
+        # Floats of features hardly compress: the time is better spent on the next batch. Chunks of zeros are written
+        # too, so that one that is not there is known to be lost.
+        return group.create_array(
+            name, shape=shape, chunks=chunks, dtype=rows.dtype, compressors=[Crc32cCodec()], overwrite=True,
+            config={"write_empty_chunks": True},
+        )  # fmt: skip
 
     def _replace(self, name: str, write: Any) -> None:
         handle, part = tempfile.mkstemp(dir=self.folder, prefix=f".{name}.")
@@ -129,7 +185,7 @@ class Store:
         """What was stored beside the last row."""
         if not (self.folder / "summary.npz").exists():
             return {}
-        with np.load(self.folder / "summary.npz") as stored:
+        with open(self.folder / "summary.npz", "rb") as handle, np.load(handle) as stored:
             return dict(stored)
 
     def names(self) -> list[str]:
@@ -162,15 +218,25 @@ def unwritable(folder: Path, error: OSError, done: int, rows: int) -> ProbeError
     )
 
 
-def scratch() -> Path:
-    """A folder for measurements that are not kept; it goes when the process ends."""
-    path = Path(tempfile.mkdtemp(prefix="probekit-"))
-    weakref.finalize(_anchor, rmtree, path, ignore_errors=True)
-    return path
-
-
-class _Anchor:
-    """Lives as long as the process: what hangs on it is removed at exit."""
-
-
-_anchor = _Anchor()
+@contextmanager
+def alone(stores: Sequence[Store]) -> Iterator[None]:
+    """Hold the stores that are not complete, so that no other process writes to them; what another one has written
+    until then is taken over."""
+    with ExitStack() as held:
+        for store in sorted((one for one in stores if not one.complete), key=lambda one: str(one.folder)):
+            lock = FileLock(store.folder.with_suffix(".lock"))
+            try:
+                store.folder.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    held.enter_context(lock.acquire(timeout=0))
+                except Timeout:
+                    warnings.warn(
+                        f"Another process is measuring the same ({store.folder}): waiting for it.",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+                    held.enter_context(lock.acquire())
+            except OSError as error:
+                raise unwritable(store.folder, error, store.done, store.rows) from error
+            store.refresh()
+        yield

@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
-from probekit import schema
+from probekit import probes, schema
 from probekit.collect import Counts, Sets, Settings
 from probekit.collect.settings import PICTURE_SIDE
 from probekit.data import SHIPPED
-from probekit.errors import ProbeError, ResultsError
+from probekit.errors import ProbeError, ProbekitError, ResultsError, did_you_mean
 from probekit.evaluation import combining, suites
 from probekit.evaluation.single import Tile, folders, make_tile
 
@@ -48,7 +49,7 @@ def evaluate(
             those; None for the sets that the suite needs, all of which ship; "own" for those of them that fit what the
             checkpoint was trained on.
         batch_size: images per forward; like `device` and `workers` it does not change results.
-        device: "auto", "cpu", "cuda", ...
+        device: "cpu", "cuda", ...; "auto" takes a GPU where there is one, and leaves a `Checkpoint` where it is.
         precision: "float32", or "bfloat16" / "float16" for autocast.
         workers: processes that decode images.
         cache: keep measurements and results, and use those that are kept.
@@ -105,8 +106,9 @@ def compare(
         raise ProbeError("compare takes a list of checkpoints; for a single one call evaluate.")
     if not ckpts:
         raise ProbeError("compare was given no checkpoint.")
-    options = dict(options or {})
-    chosen = suites.plans(suite, None if data == "own" else data, _counts(counts))
+    options, device = dict(options or {}), str(device)
+    own = isinstance(data, str) and data == "own"
+    chosen = suites.plans(suite, None if own else data, _counts(counts))
     _check_options(options, chosen)
     settings = Settings(batch_size=batch_size, precision=precision, workers=workers, cache=cache, seed=seed)
     measured = [_measured(one) for one in ckpts]
@@ -114,14 +116,21 @@ def compare(
     live = _distinct(opened, measured, names)
     settings = _agreed(live, settings)
     work = Work(settings, options)
-    parts = []
+    parts: list[xr.Dataset] = []
+    described = suites.describe(suite)
     for checkpoint, there in zip(opened, measured, strict=True):
         if there is not None:
             parts += combining.tiles(there)
             work.keep(there)
         elif checkpoint is not None:
-            parts += work.evaluate(checkpoint, _fitting(checkpoint, chosen) if data == "own" else chosen)
-    return work.finish(parts, mixed, suites.describe(suite))
+            for plan in _fitting(checkpoint, chosen) if own else chosen:
+                try:
+                    parts.append(work.evaluate(checkpoint, plan))
+                except ProbekitError as error:
+                    if parts:
+                        error.results = work.assembled(parts, mixed, described)  # type: ignore[attr-defined]
+                    raise
+    return work.finish(parts, mixed, described)
 
 
 KEPT_SETS = 6
@@ -153,15 +162,13 @@ class Work:
                 _shipped.pop(next(iter(_shipped)))
         return kept[key]
 
-    def evaluate(self, checkpoint: Checkpoint, plans: Sequence[suites.Plan]) -> list[xr.Dataset]:
-        """One tile per plan."""
-        out = []
-        for plan in plans:
-            tile = make_tile(checkpoint, self.sets(plan), plan.probes, self.settings, self.options, plan.explicit)
-            with folders(self.settings.cache) as (measurements, results):
-                out.append(tile.run(measurements, results))
-            self.note(tile, checkpoint.name)
-        return out
+    def evaluate(self, checkpoint: Checkpoint, plan: suites.Plan) -> xr.Dataset:
+        """The tile of one checkpoint and plan."""
+        tile = make_tile(checkpoint, self.sets(plan), plan.probes, self.settings, self.options, plan.explicit)
+        with folders(self.settings.cache) as (measurements, results):
+            found = tile.run(measurements, results)
+        self.note(tile, checkpoint.name)
+        return found
 
     def note(self, tile: Tile, name: str) -> None:
         mine = self.reasons.setdefault(name, {})
@@ -176,15 +183,19 @@ class Work:
             self.reasons.setdefault(name, {}).update(reasons)
         self.records.append({"from_results": schema.provenance(ds)})
 
-    def finish(self, parts: Sequence[xr.Dataset], mixed: bool, suite: Mapping[str, Any]) -> xr.Dataset:
-        """The whole dataset, checked; or the error of what could not run, with the dataset in its `results`."""
+    def assembled(self, parts: Sequence[xr.Dataset], mixed: bool, suite: Mapping[str, Any]) -> xr.Dataset:
+        """The whole dataset with its record."""
         ds = combining.lined_up(parts, mixed=mixed)
         ds.attrs = {
             "schema_version": schema.SCHEMA_VERSION,
             "not_applicable": json.dumps({name: reasons for name, reasons in self.reasons.items() if reasons}),
             "provenance": schema.stamp(**suite, records=self.records),
         }
-        described(ds)
+        return described(ds)
+
+    def finish(self, parts: Sequence[xr.Dataset], mixed: bool, suite: Mapping[str, Any]) -> xr.Dataset:
+        """The whole dataset, checked; or the error of what could not run, with the dataset in its `results`."""
+        ds = self.assembled(parts, mixed, suite)
         if self.failures:
             raise _failed(self.failures, ds)
         if not schema.result_names(ds):
@@ -203,31 +214,43 @@ def _failed(failures: Sequence[ProbeError], ds: xr.Dataset) -> ProbeError:
     return error
 
 
-def described(ds: xr.Dataset) -> None:
-    """Say along each dimension what a step means."""
+def described(ds: xr.Dataset) -> xr.Dataset:
+    """Say along each dimension what a step means, and hold texts as objects: zarr (v3) has a standard for those, not
+    for texts of fixed length."""
+    texts = {name: array.astype(object) for name, array in ds.variables.items() if array.dtype.kind == "U"}
+    ds = ds.assign_coords({name: array for name, array in texts.items() if name in ds.coords})
+    ds = ds.assign({name: array for name, array in texts.items() if name not in ds.coords})
     for dim in ds.dims:
         if dim in ds.coords and dim in schema.DIMS and "long_name" not in ds[dim].attrs:
             ds[dim].attrs["long_name"] = schema.DIMS[str(dim)]
+    return ds
 
 
 def _counts(counts: Counts | Mapping[str, int] | None) -> Counts | None:
     if counts is None or isinstance(counts, Counts):
         return counts
     known = Counts.__dataclass_fields__
+    if not isinstance(counts, Mapping):
+        raise ProbeError(f"counts={counts!r}: expected a dict with some of {', '.join(known)}.")
     for name, value in counts.items():
-        if name not in known or value < 1:
-            raise ProbeError(f"counts={dict(counts)}: expected numbers of at least 1 for some of {', '.join(known)}.")
-    return replace(Counts(), **counts)
+        if name not in known:
+            raise ProbeError(f"counts has no {name!r}. {did_you_mean(str(name), known)}")
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise ProbeError(f"counts: {name}={value!r}; expected a whole number of at least 1.")
+    return replace(Counts(), **{name: int(value) for name, value in counts.items()})
 
 
 def _check_options(options: Mapping[str, Any], chosen: Sequence[suites.Plan]) -> None:
     running = {name for plan in chosen for name in plan.probes}
-    for name in options:
+    for name, given in options.items():
         if name not in running:
             suites.listed([name])
             raise ProbeError(
                 f"options were given for {name}, which is not among the probes to run: {', '.join(sorted(running))}."
             )
+        if not isinstance(given, Mapping):
+            raise ProbeError(f"options of {name}: {given!r}; expected a dict of its options, such as {{'ks': [5]}}.")
+        probes.find(name).settings(given)  # before anything is measured
 
 
 def _measured(source: Any) -> xr.Dataset | None:
@@ -243,9 +266,38 @@ def _opened(source: Any, device: str) -> Checkpoint:
     from probekit import models
 
     if isinstance(source, models.Checkpoint):
-        return source
-    checkpoint: Checkpoint = models.load(source, device=device)
+        return _on_device(source, device)
+    checkpoint: Checkpoint = models.load(source, device=_available(device))
     return checkpoint
+
+
+def _on_device(checkpoint: Checkpoint, device: str) -> Checkpoint:
+    """The checkpoint itself where it lies already or "auto" is asked for; else a copy of it on the device."""
+    here = next(checkpoint.model.parameters()).device
+    if device == "auto" or _available(device) in (str(here), here.type):
+        return checkpoint
+    return replace(checkpoint, model=copy.deepcopy(checkpoint.model).to(device))
+
+
+def _available(device: str) -> str:
+    """The device, if this machine has it.
+
+    Raises:
+        ProbeError: it has not, or there is no such device.
+    """
+    import torch
+
+    try:
+        if device != "auto":
+            torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        have = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if torch.mps.is_available() else [])]
+        reason = str(error).splitlines()[0]
+        raise ProbeError(
+            f"device={device!r} cannot be used here ({reason}). This machine has: {', '.join(have)}; 'auto' takes the "
+            "best of them."
+        ) from error
+    return device
 
 
 def _distinct(

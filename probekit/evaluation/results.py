@@ -62,7 +62,7 @@ def save(file: Path, arrays: Arrays, reasons: Mapping[str, str], facts: Mapping[
 def load(file: Path) -> tuple[Arrays, dict[str, str]] | None:
     """The arrays of an earlier run and the reasons for variables that it lacks; or None."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
             description = json.loads(str(stored["description"]))
             arrays = {
                 name: Plain(

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
-from probekit import cache, probes
+from probekit import cache, probes, schema
 from probekit.collect import Counts, Frame, Measurements, Sets, Settings
 from probekit.collect.measurements import LIMITS, NEEDS
 from probekit.data import SPLITS
@@ -59,6 +61,30 @@ def folders(use_cache: bool) -> Iterator[tuple[Path, Path | None]]:
         yield Path(scratch), None
 
 
+NARROW = 256
+"""Width up to which a model's products are too small to be worth sharing among threads."""
+
+
+@contextmanager
+def fitting_threads(frame: Frame) -> Iterator[None]:
+    """One thread for a narrow model on a processor, for the pass and the fits.
+
+    Its products take microseconds. To share them brings next to nothing on an idle machine, and on a busy one threads
+    wait for each other at every single one: two cores with other work were 30 times slower with two threads than with
+    one.
+    """
+    if frame.device.type != "cpu" or frame.model.width > NARROW:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Tile:
     """The evaluation of one checkpoint on one image set.
 
@@ -92,7 +118,8 @@ class Tile:
                 continue
             missing[name] = file
         if missing:
-            arrays |= self.measure(missing, measurements_root)
+            with fitting_threads(self.frame):
+                arrays |= self.measure(missing, measurements_root)
         return self.dataset(arrays)
 
     def cannot(self, name: str, error: ProbeError, reason: str) -> None:
@@ -181,7 +208,8 @@ class Tile:
         for key, array in everything.items():
             lead = ("data",) if key in SHARED else ("checkpoint", "data")
             values = array.on(labels)
-            labelled[key] = (lead + array.dims, values.reshape((1,) * len(lead) + values.shape), array.attrs)
+            attrs = {name: _storable(value) for name, value in array.attrs.items()}
+            labelled[key] = (lead + array.dims, values.reshape((1,) * len(lead) + values.shape), attrs)
         coords = {dim: labels[dim] for dim in labels if dim in named}
         ds = xr.Dataset(labelled, coords={"checkpoint": [name], "data": [data], **coords})
         ds = ds.assign_coords(self.coordinates(ds))
@@ -220,12 +248,8 @@ class Tile:
         coords["data_fingerprint"] = ("data", [self.sets.any.fingerprint])
         if "layer" in ds.dims:
             depth = np.asarray(ds["layer"].values, dtype=np.float64) / model.depth
-            coords["relative_depth"] = (
-                ("checkpoint", "layer"),
-                depth[None],
-                {"long_name": "Layer / number of blocks", "units": "1"},
-            )
-        return coords
+            coords["relative_depth"] = (("checkpoint", "layer"), depth[None])
+        return {key: (*coord, schema.COORDS[key]) for key, coord in coords.items()}
 
     def provenance(self) -> dict[str, Any]:
         """For the record, besides what the attributes say."""
@@ -247,6 +271,11 @@ class Tile:
             "settings": asdict(self.frame.settings),
             "forwards": self.forwards,
         }
+
+
+def _storable(value: Any) -> Any:
+    """An attribute as netCDF gives it back: a list of one is that one."""
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
 def make_tile(

@@ -50,8 +50,7 @@ def example_images(m: Measurements) -> xr.DataArray:
 
 def example_masks(m: Measurements) -> xr.DataArray:
     """Which pixels the evaluation masks hide."""
-    units = m.frame.hidden_units(min(m.counts.images, m.sets.size("test")))
-    count = examples(m)
+    units = m.frame.hidden_units(m.images("test"), examples(m))
     assert units is not None
-    grid = masking.expand(units[:count], m.frame.mask_grid, m.frame.grid).numpy().astype(np.float32)
+    grid = masking.expand(units, m.frame.mask_grid, m.frame.grid).numpy().astype(np.float32)
     return xr.DataArray(enlarge(grid, m) > 0.5, dims=IMAGE_DIMS[:3], attrs={"long_name": "Hidden pixels"})

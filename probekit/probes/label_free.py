@@ -28,14 +28,14 @@ VARIABLES = (
     Variable(
         "lidar", _CELL, "LiDAR", "dimensions", "none",
         "effective rank of the linear discriminant matrix of augmented views (random resized crop of area 0.2 to 1, "
-        "flip), an image "
-        "being a class", "Thilak et al. 2024", interval=_JACKKNIFE,
+        "flip, drawn by "
+        "the image's pixels), an image being a class", "Thilak et al. 2024", version=2, interval=_JACKKNIFE,
     ),
     Variable(
         "fourier_amplitude", ("layer", "frequency"), "Fourier log-amplitude", "log", "none",
-        "log-amplitude of the patch tokens' two-dimensional Fourier transform by radial frequency, relative to "
-        "frequency 0, mean "
-        "over channels and images", "Park and Kim 2022", interval="bootstrap over test images",
+        "log-amplitude of the patch tokens' two-dimensional Fourier transform along the diagonal, relative to "
+        "frequency 0, mean over channels and images; frequency 1 is half a cycle per patch in both directions",
+        "Park and Kim 2022", version=2, interval="bootstrap over test images",
     ),
     Variable(
         "cka", ("pooling", "layer", "layer_other"), "Linear CKA of layers", "1", "none",
@@ -54,13 +54,17 @@ def run(m: Measurements) -> dict[str, xr.DataArray]:
     for i, j, layer, pooling in cells(m):
         for name, (value, interval) in measured(m, layer, pooling).items():
             found[name][0][i, j], found[name][1][i, j] = value, interval
+    if np.isnan(found["alpha_req"][0]).all():
+        m.lacking["alpha_req"] = (
+            "no layer's features have the 15 non-zero eigenvalues of the covariance that the fit needs"
+        )
     out: dict[str, xr.DataArray] = {}
     for variable in VARIABLES[:3]:
         out |= variable.arrays(*found[variable.name], coords=layer_pooling(m))
     fourier = np.moveaxis(np.asarray(m.store("fourier")["fourier"][:]), 0, -1)
     values, interval = mean_with_interval(m, fourier)
-    bins = np.linspace(0, 1, fourier.shape[1])
-    out |= VARIABLES[3].arrays(values, interval, coords={"layer": m.layers, "frequency": bins})
+    frequency = 2 * np.arange(fourier.shape[1]) / min(m.frame.grid)
+    out |= VARIABLES[3].arrays(values, interval, coords={"layer": m.layers, "frequency": frequency})
     return out | similarity(m)
 
 

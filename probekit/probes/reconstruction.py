@@ -16,7 +16,8 @@ _TARGETS = "normalised targets undone with one mean and variance from all visibl
 _FULL = f"reconstruction without masking (the paper's Figure 5), nothing pasted, RGB in [0, 1]; {_TARGETS}"
 _MASKED = (
     f"reconstruction from {1 - MASK_RATIO:.0%} of the image, hidden pixels only; {MASK_RATIO:.0%} hidden at random, "
-    f"same pixels for every checkpoint, drawn on the grid of the attribute mask_grid; {_TARGETS}"
+    f"same pixels for every checkpoint, drawn for each image by its pixels on the grid of the attribute mask_grid; "
+    f"{_TARGETS}"
 )
 _PASTED = "; the map of the image with visible pixels pasted, averaged over hidden pixels"
 _HOW = {
@@ -40,7 +41,7 @@ def _variable(name: str, masked: bool) -> Variable:
     how += _PASTED if name in ("ssim", "fsim") else ""
     protocol = f"{how}; {_MASKED}"
     return Variable(
-        f"masked_{name}", (), f"{title} of hidden pixels", units, better, protocol, reference, interval=_OVER
+        f"masked_{name}", (), f"{title} of hidden pixels", units, better, protocol, reference, version=2, interval=_OVER
     )
 
 
@@ -70,7 +71,12 @@ def reason(m: Measurements, metric: str) -> str:
     """Why a metric was not recorded."""
     make = {"ssim": SsimReference, "fsim": FsimReference}.get(metric)
     small = None if make is None else pictures.too_small(make, np.zeros((1, 3, *m.frame.size), dtype=np.float32))
-    return small or "the grid of ViT patches has one patch: nothing can be hidden"
+    return small or (
+        "the ViT patches of the checkpoints that are compared fit no common grid of two units or more, on which the "
+        "same pixels could be hidden for all"
+        if m.frame.grid != (1, 1)
+        else "the grid of ViT patches has one patch: nothing can be hidden"
+    )
 
 
 def _pictures(m: Measurements) -> dict[str, xr.DataArray]:

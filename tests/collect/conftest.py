@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from tiny_measured import COUNTS, SPEC, tiny
 
 from probekit.collect import Frame, Measurements, Sets, Settings
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Tiny products: threads would wait for each other longer than they work."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -147,11 +147,11 @@ def test_nan_features_name_the_layer_and_the_checkpoint(measure) -> None:
         measure(given=broken).gather(["features:test"])
 
 
-def test_evaluation_masks_hide_the_same_pixels_for_every_vit_patch(checkpoint) -> None:
+def test_evaluation_masks_hide_the_same_pixels_for_every_vit_patch(checkpoint, sets) -> None:
     settings = Settings(mask_grid=(2, 2))
     fine, coarse = Frame(checkpoint, settings), Frame(tiny(vit_patch_size=8), settings)
-    assert torch.equal(fine.hidden_units(5), coarse.hidden_units(9)[:5])
-    on_pixels = [expand(frame.hidden_units(5), (2, 2), (16, 16)) for frame in (fine, coarse)]
+    assert torch.equal(fine.hidden_units(sets["test"], 5), coarse.hidden_units(sets["test"], 9)[:5])
+    on_pixels = [expand(frame.hidden_units(sets["test"], 5), (2, 2), (16, 16)) for frame in (fine, coarse)]
     assert torch.equal(*on_pixels)
     assert (on_pixels[0].float().mean(dim=1) == 0.75).all()
     with pytest.raises(ProbeError, match="whole multiples"):

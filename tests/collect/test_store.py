@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -94,3 +95,69 @@ def test_a_full_disk_says_what_is_safe_and_the_way_out(tmp_path, chunks_of_ten, 
 def test_rows_of_different_lengths_are_refused(tmp_path) -> None:
     with pytest.raises(ProbeError, match="different lengths"):
         Store(tmp_path, 5, {}).append({"a": np.zeros(2), "b": np.zeros(3)}, nothing)
+
+
+def chunk(folder):
+    """A file of the first chunk."""
+    return next(path for path in sorted((folder / "rows.zarr" / "pooled" / "c").rglob("*")) if path.is_file())
+
+
+def flipped(file) -> None:
+    content = bytearray(file.read_bytes())
+    content[7] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGES = {
+    "a bit": lambda folder: flipped(chunk(folder)),
+    "short": lambda folder: chunk(folder).write_bytes(chunk(folder).read_bytes()[:-9]),
+    "empty": lambda folder: chunk(folder).write_bytes(b""),
+    "gone": lambda folder: chunk(folder).unlink(),
+    "description": lambda folder: (folder / "rows.zarr" / "pooled" / "zarr.json").write_text("{"),
+    "group": lambda folder: (folder / "rows.zarr" / "zarr.json").write_text(""),
+    "summary": lambda folder: (folder / "summary.npz").write_bytes((folder / "summary.npz").read_bytes()[:-30]),
+    "no summary": lambda folder: (folder / "summary.npz").unlink(),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_damaged_rows_are_noticed_and_measured_again(tmp_path, how) -> None:
+    """Even where the rows are zeros, as what is missing would read."""
+    zeros = {name: array * 0 for name, array in rows(0, 5).items()}
+    Store(tmp_path / "take", 5, {}).append(zeros, lambda: {"mean": np.ones(3)})
+    assert Store(tmp_path / "take", 5, {}).complete
+    DAMAGES[how](tmp_path / "take")
+    with pytest.warns(RuntimeWarning, match="are damaged .* is measured again"):
+        again = Store(tmp_path / "take", 5, {})
+    assert again.done == 0
+    again.append(rows(0, 5), lambda: {"mean": np.ones(3)})
+    np.testing.assert_array_equal(Store(tmp_path / "take", 5, {})["pooled"][:], rows(0, 5)["pooled"])
+
+
+def test_a_process_that_waited_takes_over_what_the_other_wrote(tmp_path) -> None:
+    waiting, first = Store(tmp_path / "take", 5, {}), Store(tmp_path / "take", 5, {})
+    with store.alone([first]):
+        first.append(rows(0, 5), nothing)
+    with store.alone([waiting]):
+        assert waiting.complete
+
+
+def test_two_processes_do_not_write_the_same_rows_at_once(tmp_path) -> None:
+    held = threading.Event()
+    done = threading.Event()
+
+    def hold() -> None:
+        with store.alone([Store(tmp_path / "take", 5, {})]):
+            held.set()
+            done.wait(10)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(10)
+    threading.Timer(0.2, done.set).start()
+    with (
+        pytest.warns(RuntimeWarning, match="Another process is measuring the same"),
+        store.alone([Store(tmp_path / "take", 5, {})]),
+    ):
+        assert done.is_set()
+    other.join()

@@ -49,7 +49,7 @@ def test_a_valid_dataset_that_survives_the_disk(tmp_path) -> None:
     assert set(schema.CHECKPOINT_COORDS) <= set(ds.coords)
     assert ds.relative_depth.values.tolist() == [[0, 0.5, 1]]
     assert ds.example_reconstruction.dtype == np.uint8
-    assert set(schema.not_applicable(ds)["model"]) == {"fsim", "masked_fsim"}
+    assert set(schema.not_applicable(ds)["model"]) == {"fsim", "masked_fsim", "linear_accuracy_top5"}
     xr.testing.assert_identical(schema.read(schema.write(ds, tmp_path / "r.nc")), ds)
     ds.to_zarr(tmp_path / "r.zarr", consolidated=False, zarr_format=2)  # version 3 has no standard for texts yet
     xr.testing.assert_identical(xr.open_zarr(tmp_path / "r.zarr", consolidated=False).load(), ds)
@@ -182,13 +182,58 @@ def test_a_split_that_is_missing_is_named() -> None:
         ({"suite": "hihg_level"}, "Did you mean 'high_level'"),
         ({"suite": ["knn"], "options": {"knn": {"t": 1}}}, "no option 't'"),
         ({"suite": ["knn"], "options": {"linear_probe": {}}}, "not among the probes to run"),
-        ({"suite": ["knn"], "counts": {"trian": 5}}, "expected numbers"),
+        ({"suite": ["knn"], "options": {"knn": 5}}, "expected a dict of its options"),
+        ({"suite": ["knn"], "counts": {"trian": 5}}, "Did you mean 'train'"),
+        ({"suite": ["knn"], "counts": {"train": "5"}}, "expected a whole number of at least 1"),
+        ({"suite": ["knn"], "counts": {"train": 0}}, "expected a whole number of at least 1"),
+        ({"suite": ["knn"], "counts": 5}, "expected a dict"),
         ({"suite": ["knn"], "precision": "float61"}, "Did you mean 'float16'"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message) -> None:
     with pytest.raises(ProbeError, match=message):
         probekit.evaluate(tiny(), data=SPEC, **arguments)
+
+
+def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:
+    for given in (tiny(), tiny().model):
+        with pytest.raises(ProbeError, match=r"device='hpu' cannot be used here .* This machine has: cpu"):
+            probekit.evaluate(given, "knn", SPEC, counts=COUNTS, device="hpu")
+
+
+def test_what_was_computed_before_an_error_comes_with_it() -> None:
+    broken = tiny()
+    with torch.no_grad():
+        broken.model.encoder.blocks[1].mlp.fc2.bias.fill_(float("nan"))
+    with pytest.raises(ProbeError, match="layer 2 of 2 are NaN") as caught:
+        probekit.compare([tiny(), broken], "knn", SPEC, counts=COUNTS, names=["whole", "broken"], cache=False)
+    assert np.isfinite(caught.value.results.knn_accuracy.sel(checkpoint="whole")).any()
+
+
+def test_threads_are_given_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        probekit.evaluate(tiny(), "knn", SPEC, counts=COUNTS)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_every_variable_and_coordinate_says_what_it_is_and_zarrs_standard_format_holds_it(tmp_path) -> None:
+    """A model without [CLS]: its attributes that are lists have one entry, which netCDF gives back bare."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    torch.manual_seed(0)
+    plain = VisionTransformer(
+        img_size=16, patch_size=4, embed_dim=24, depth=1, num_heads=3, num_classes=0, class_token=False,
+        global_pool="avg",
+    )  # fmt: skip
+    ds = probekit.evaluate(models.load(plain, device="cpu"), "all", "shapes", counts=COUNTS)
+    assert [name for name, array in ds.variables.items() if "long_name" not in array.attrs] == []
+    xr.testing.assert_identical(schema.read(schema.write(ds, tmp_path / "r.nc")), ds)
+    ds.to_zarr(tmp_path / "r.zarr", consolidated=False)
+    xr.testing.assert_identical(xr.open_zarr(tmp_path / "r.zarr", consolidated=False).load(), ds)
 
 
 def test_compare_needs_a_list() -> None:
