@@ -43,6 +43,8 @@ def run(m: Measurements, *, images: int, perplexity: float) -> dict[str, xr.Data
             draws=DRAWS,
             seed=m.seed,
         )
+    if np.isnan(values).all():
+        m.lacking["silhouette"] = "every layer gives all images the same features"
     out = VARIABLES[0].arrays(values, interval, coords=layer_pooling(m))
     return out | {"embedding_xy": coordinates(m, rows, perplexity)}
 
@@ -66,7 +68,11 @@ def coordinates(m: Measurements, rows: int, perplexity: float) -> xr.DataArray:
     layer = m.layers[-1]
     features = standardised(m.pooled("test", layer, "mean")[:rows])
     smooth = min(perplexity, max(1.0, (rows - 1) / 3))
-    found = TSNE(perplexity=smooth, init="pca", random_state=m.seed, max_iter=500).fit_transform(features)
+    if features.any():
+        found = TSNE(perplexity=smooth, init="pca", random_state=m.seed, max_iter=500).fit_transform(features)
+    else:
+        m.lacking["embedding_xy"] = "the last layer gives all images the same features: there is nothing to lay out"
+        found = np.full((rows, 2), np.nan)
     attrs = {"long_name": "t-SNE", "units": "1", "perplexity": smooth, "pooling": "mean"}
     return xr.DataArray(
         found[None].astype(np.float32),

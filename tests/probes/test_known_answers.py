@@ -76,6 +76,25 @@ def test_features_that_are_the_label_are_read_perfectly(sets, tmp_path) -> None:
     assert (probes.find("knn").run(m, ks=[5], temperature=0.07)["knn_accuracy"] == 1).all()
 
 
+def test_features_that_never_vary_have_no_embedding_and_say_why(sets, tmp_path) -> None:
+    m = Given(sets, lambda images: np.ones((len(images), 6)), tmp_path)
+    found = probes.find("embedding").run(m, images=50, perplexity=30.0)
+    assert np.isnan(found["embedding_xy"]).all()
+    assert np.isnan(found["silhouette"]).all()
+    assert "same features" in m.lacking["embedding_xy"]
+    assert "same features" in m.lacking["silhouette"]
+
+
+def test_one_test_image_has_numbers_without_intervals(tmp_path) -> None:
+    one = Sets(SPEC, replace(COUNTS, test=1))
+    m = Given(one, lambda images: np.eye(3)[images.labels], tmp_path)
+    found = probes.find("linear_probe").run(m, preset="lbfgs-sweep")
+    assert (found["linear_accuracy"] == 1).all()
+    assert np.isnan(found["linear_accuracy_ci"]).all()
+    assert "one test image" in m.lacking["intervals"]
+    assert "3 classes" in m.lacking["linear_accuracy_top5"]
+
+
 def test_k_beyond_the_training_images_is_capped_and_said(tmp_path) -> None:
     few = Sets(SPEC, replace(COUNTS, train=12))
     m = Given(few, lambda images: np.eye(3)[images.labels] + 0.1, tmp_path)
