@@ -54,6 +54,9 @@ def run(m: Measurements) -> dict[str, xr.DataArray]:
     for i, j, layer, pooling in cells(m):
         for name, (value, interval) in measured(m, layer, pooling).items():
             found[name][0][i, j], found[name][1][i, j] = value, interval
+    for name in ("rankme", "lidar"):
+        if np.isnan(found[name][0]).all():
+            m.lacking[name] = "every layer gives all images the same features"
     if np.isnan(found["alpha_req"][0]).all():
         m.lacking["alpha_req"] = (
             "no layer's features have the 15 non-zero eigenvalues of the covariance that the fit needs"
