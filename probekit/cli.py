@@ -35,7 +35,11 @@ class Lists(typer.core.TyperCommand):
         spread, current = [], None
         for arg in args:
             negative_number = arg[:1] == "-" and arg[1:2].isdigit()
-            if arg.startswith("-") and not negative_number:
+            name, joined, value = arg.partition("=")
+            if joined and name in repeatable:
+                current = name
+                spread += [name, value]
+            elif arg.startswith("-") and not negative_number:
                 current = arg if arg in repeatable else None
                 spread.append(arg)
             elif current is not None and spread[-1] != current:
@@ -96,9 +100,15 @@ def train(
     }  # fmt: skip
     for assignment in set_ or []:
         name, found, value = assignment.partition("=")
-        if not found:
-            raise TrainingError(f"--set {assignment}: expected NAME=VALUE, e.g. --set width=192.")
-        options[name] = json.loads(value)
+        if not found or name in ("data", "mask_ratio", "patch_size", "seed", *options):
+            raise TrainingError(
+                f"--set {assignment}: expected NAME=VALUE, e.g. --set width=192, with a name that has no option of its "
+                "own and is set once."
+            )
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise TrainingError(f"--set {assignment}: {value!r} is no JSON, such as 192, 0.5 or [1, 2].") from error
     single = len(mask_ratio) == len(patch_size) == len(seed) == 1
     try:
         if single:
@@ -211,22 +221,34 @@ def _measure(
     """What `evaluate` and `compare` share: texts to values, the call, the file."""
     import json
 
-    from probekit import evaluation, schema
     from probekit.errors import ProbeError
 
+    folder = os.path.dirname(output) or "."
+    if os.path.isdir(output) or not os.path.isdir(folder):  # before anything is measured
+        raise ProbeError(f"--output {output}: expected a file in a folder that exists; {folder} is the folder named.")
     parsed = {}
     for name, text in (("counts", counts), ("options", options)):
         try:
             parsed[name] = json.loads(text)
         except json.JSONDecodeError as error:
             raise ProbeError(f"--{name} {text}: expected JSON, such as '{{\"test\": 200}}' ({error}).") from error
+        if not isinstance(parsed[name], dict):
+            raise ProbeError(f"--{name} {text}: expected an object in braces, such as '{{\"test\": 200}}'.")
+    from probekit import evaluation, schema
+
     chosen = suite.split(",") if "," in suite else suite
     own = data[0] if data == ["own"] else data or None
     ds = evaluation.compare(
         checkpoints, chosen, own, mixed=mixed, batch_size=batch_size, device=device, precision=precision,
         workers=workers, cache=cache, seed=seed, counts=parsed["counts"] or None, options=parsed["options"],
     )  # fmt: skip
-    typer.echo(schema.write(ds, output))
+    try:
+        typer.echo(schema.write(ds, output))
+    except OSError as error:
+        raise ProbeError(
+            f"{output} cannot be written ({error.strerror or error}). With the cache on, the same command with another "
+            "--output computes nothing again."
+        ) from error
 
 
 @app.command()
