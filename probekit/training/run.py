@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import is_tensorboard_available, is_wandb_available
+from accelerate.utils import broadcast_object_list, is_tensorboard_available, is_wandb_available
 
 from probekit import data as image_sets
 from probekit import models, schema
@@ -214,9 +214,18 @@ def using_threads(threads: int | None) -> Iterator[None]:
 
 @contextmanager
 def exclusive(directory: RunDirectory, accelerator: Accelerator) -> Iterator[None]:
-    """The directory's lock, held by the main process."""
-    if not accelerator.is_main_process:
-        yield
-        return
-    with directory.locked():
+    """The directory's lock, held by the main process; where it is taken, every process of the launch learns it.
+
+    (If the main process alone went on to the next cell of a grid, the others would wait for it for ever.)
+    """
+    with ExitStack() as stack:
+        refusal: list[TrainingError | None] = [None]
+        if accelerator.is_main_process:
+            try:
+                stack.enter_context(directory.locked())
+            except TrainingError as error:
+                refusal[0] = error
+        broadcast_object_list(refusal)
+        if refusal[0] is not None:
+            raise refusal[0]
         yield

@@ -13,9 +13,11 @@ import pytest
 import torch
 from one_process import measure
 
+from probekit.training.directory import RunDirectory
 
-def launch(output: Path, processes: int, accumulate: int) -> None:
-    """What `torchrun --nproc-per-node N` does, without the launcher."""
+
+def launch(processes: int, script: str, *arguments: object) -> None:
+    """What `torchrun --nproc-per-node N script arguments` does, without the launcher."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -24,7 +26,7 @@ def launch(output: Path, processes: int, accumulate: int) -> None:
     for rank in range(processes):
         ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
         environment = os.environ | {key: str(value) for key, value in (ranks | where).items()}
-        command = [sys.executable, str(Path(__file__).with_name("one_process.py")), str(output), str(accumulate)]
+        command = [sys.executable, str(Path(__file__).with_name(script)), *map(str, arguments)]
         running.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     try:
         for process in running:
@@ -40,7 +42,7 @@ def launch(output: Path, processes: int, accumulate: int) -> None:
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("processes")
     measure(folder / "one", accumulate=1)
-    launch(folder / "two", processes=2, accumulate=2)
+    launch(2, "one_process.py", folder / "two", 2)
     return folder / "one", folder / "two"
 
 
@@ -60,3 +62,11 @@ def test_whole_runs(outputs: tuple[Path, Path]) -> None:
     assert [line["step"] for line in one] == [line["step"] for line in two] == [5, 10]
     for first, second in zip(one, two, strict=True):
         assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
+
+
+def test_a_busy_cell_is_left_by_all_processes(tmp_path: Path) -> None:
+    """Another program trains in the first cell, so both processes go on to the second one together."""
+    with RunDirectory(tmp_path / "r0.5-p4-s0").locked():
+        launch(2, "one_grid.py", tmp_path)
+    assert not (tmp_path / "r0.5-p4-s0" / "settings.json").exists()
+    assert (tmp_path / "r0.75-p4-s0" / "finished.json").is_file()
