@@ -203,14 +203,29 @@ def validate(ds: xr.Dataset) -> xr.Dataset:
     return ds
 
 
+def _json_attribute(ds: xr.Dataset, name: str) -> dict[str, Any]:
+    """An attribute that holds a JSON object; an error naming it if it holds anything else."""
+    text = ds.attrs.get(name, "{}")
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise ResultsError(
+            f"The attribute {name} is {str(text)[:60]!r}, expected a JSON object as text: the file was changed by "
+            "hand or by another program. Write it again, or delete the attribute."
+        )
+    return found
+
+
 def not_applicable(ds: xr.Dataset) -> dict[str, dict[str, str]]:
     """checkpoint -> probe -> the reason why it has no number."""
-    return dict(json.loads(ds.attrs.get("not_applicable", "{}")))
+    return _json_attribute(ds, "not_applicable")
 
 
 def provenance(ds: xr.Dataset) -> dict[str, Any]:
     """The nested record of where a dataset's numbers come from."""
-    return dict(json.loads(ds.attrs.get("provenance", "{}")))
+    return _json_attribute(ds, "provenance")
 
 
 def versions(

@@ -49,6 +49,10 @@ def run(
         folder = Path(target).parent
         if not folder.is_dir():
             raise ResultsError(f"{target} cannot be written: there is no folder {folder}. Create it first.")
+        if Path(target).is_dir():
+            raise ResultsError(
+                f"{target} cannot be written: it is a folder. Name a file in it, e.g. {target}/report.html."
+            )
     with ThreadPoolExecutor(1) as pool:  # the script comes from elsewhere than the numbers: fetch both at once
         script = pool.submit(bundle)
         if len(sources) == 1 and Path(sources[0]).suffix in FILES:

@@ -105,6 +105,11 @@ class Panel:
         return theme.concrete(spec)
 
 
+def columns(count: int) -> int:
+    """How many panels stand side by side on a wide screen: up to four, and few gaps in the last row."""
+    return max(2, count) if count <= 4 else min((4, 3), key=lambda wide: -count % wide)
+
+
 @dataclass(frozen=True)
 class Figure:
     """Panels under one title. `key` names files and anchors; `legend` is (label, colour), shown once."""

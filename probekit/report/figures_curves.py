@@ -21,6 +21,7 @@ from probekit.report.figure import (
     Json,
     Panel,
     channel,
+    columns,
     domain,
     layer,
     number_fields,
@@ -173,7 +174,11 @@ def choice_panel(
     trained = dodge([row for row in rows if not row["untrained"] and row[key] is not None], key, other)
     bounds = domain(rows)
     baseline = labelled([row for row in rows if row["untrained"]], 14 / height * (bounds[1] - bounds[0]))
-    looks = {"title": results.axis_title(name), "scale": {"domain": bounds, "zero": False}}
+    looks = {
+        "title": results.axis_title(name),
+        "scale": {"domain": bounds, "zero": False},
+        "axis": {"titleLimit": height - 10},
+    }
     axis = choice_axis(key, [row[key] for row in trained])
     y, low, place = channel("value:Q", **looks), channel("lower:Q", **looks), channel("place:Q", **axis)
     colours = colouring(results, trained, other)
@@ -223,7 +228,7 @@ def dot_panel(results: Results, name: str, rows: Sequence[Row], *, title: str = 
     looks = {
         "title": results.axis_title(name),
         "scale": {"zero": False, "domain": domain(rows)},
-        "axis": {"tickCount": 5},
+        "axis": {"tickCount": 4, "titleLimit": 170},
     }
     y = channel("checkpoint:N", title=None, sort={"field": "value", "order": "descending"}, axis={"labelLimit": 180})
     tips = tooltip(*WHO, *number_fields(results.title(name)))
@@ -261,13 +266,15 @@ def layer_panel(results: Results, name: str, group: Group, x_key: str, bounds: l
     colour = colouring(results, rows, group.key).encode()
     tips = tooltip(*WHO, ("layer:Q", "Layer", ""), *number_fields(results.title(name)))
     curves = {row["checkpoint"] for row in rows}
+    trained = [row for row in rows if not row["untrained"]]
     layers = []
-    if len(curves) <= FEW and any(row["lower"] is not None for row in rows):
+    if len(curves) <= FEW and any(row["lower"] is not None for row in trained):
         band = {"x": x, "y": channel("lower:Q", **looks), "y2": {"field": "upper"}, "color": colour, "detail": detail}
         layers.append(layer("area", band, TRAINED, HAS_INTERVAL, opacity=0.14))
     lines = {"x": x, "y": y, "color": colour, "detail": detail, "tooltip": tips[:2]}
-    layers.append(layer("line", lines, TRAINED, strokeWidth=1.5))
-    if len(rows) <= 300:
+    if trained:
+        layers.append(layer("line", lines, TRAINED, strokeWidth=1.5))
+    if trained and len(rows) <= 300:
         layers.append(layer("circle", {"x": x, "y": y, "color": colour, "tooltip": tips}, TRAINED, size=22, opacity=1))
     if any(row["untrained"] for row in rows):
         plain = {"x": x, "y": y, "detail": detail, "tooltip": tips[:2]}
@@ -310,7 +317,7 @@ def layer_figure(results: Results, name: str) -> Figure | None:
         panels,
         caption,
         legend,
-        columns=min(4, max(2, len(panels))),
+        columns=columns(len(panels)),
     )
 
 

@@ -59,20 +59,29 @@ def heat_map(headline: Headline) -> Figure:
         f"Heat map: {title} for {len(headline.ratios)} mask ratios and {len(headline.patches)} patch sizes; "
         f"highest, {best.mean:.2f}, at ratio {best.ratio:g} and {best.patch:g} px."
     )
-    panel = Panel(layers, rows, words, "", 280)
+    panel = Panel(layers, rows, words, "", 260)
     several = max(len(setting.values) for setting in headline.settings) > 1
     return Figure(
         "headline-heat-map",
         f"{title} by mask ratio and patch size",
         [panel],
-        "Means over seeds; brighter is higher." if several else "One run per cell; brighter is higher.",
+        ("Means over seeds" if several else "One run per cell")
+        + f"; brighter is higher; intervals in the curve.{meaning(headline)}",
     )
+
+
+def meaning(headline: Headline) -> str:
+    """What the ends of the scale are, for a height among the levels of the file."""
+    results = headline.results
+    if headline.name != "representation_level" or "level" not in results.ds.dims:
+        return ""
+    return f" Level 0 is pixel noise, level {results.labels('level')[-1]} the root of the generating process."
 
 
 def curve(headline: Headline) -> Figure:
     """Along the ratio if it varies, else along the patch size: one line per value of the other."""
     results, name = headline.results, headline.name
-    panel = choice_panel(results, name, headline.rows, height=250)
+    panel = choice_panel(results, name, headline.rows, height=235)
     if panel is None:
         return comparison(headline)
     noun = NOUN[along(headline.rows) or "ratio"].removesuffix(" (px)").lower()
@@ -84,7 +93,12 @@ def curve(headline: Headline) -> Figure:
     )
     lines = "; lines: means over seeds" if headline.seeds.freedom else ""
     dashed = "; dashed: baselines" if headline.baseline else ""
-    return Figure("headline-curve", f"{results.title(name)} against {noun}", [panel], f"{dots}{lines}{dashed}.")
+    return Figure(
+        "headline-curve",
+        f"{results.title(name)} against {noun}",
+        [panel],
+        f"{dots}{lines}{dashed}." + ("" if headline.is_grid else meaning(headline)),
+    )
 
 
 def comparison(headline: Headline) -> Figure:

@@ -15,6 +15,7 @@ from probekit.report.figure import (
     Json,
     Panel,
     channel,
+    columns,
     domain,
     either,
     layer,
@@ -50,7 +51,7 @@ def choice_figure(results: Results, names: Iterable[str], data: str, key: str, t
         {f"{results.title(name)}: {results.no_interval(name)}" for name in names if results.interval(name) is None}
     )
     caption += f" No interval for {'; '.join(missing)}." if missing else ""
-    return Figure(key, title, panels, caption, columns=min(4, max(2, len(panels))))
+    return Figure(key, title, panels, caption, columns=columns(len(panels)))
 
 
 def split(results: Results, name: str, data: str) -> list[tuple[str, list[Row]]]:
@@ -64,7 +65,7 @@ def split(results: Results, name: str, data: str) -> list[tuple[str, list[Row]]]
     for label in labels:
         for family in families:
             mine = [r for r in rows if (dim is None or r[dim] == label) and (r["untrained"] or r["family"] == family)]
-            named = f"level {label}" if dim == "level" else plain(label)
+            named = f"level {label}" if dim == "level" else plain(label).replace("_", " ")
             title = ", ".join(part for part in (named, family if len(families) > 1 else "") if part)
             found.append((title, mine))
     return found
@@ -170,7 +171,7 @@ def binding(results: Results, headline: Headline | None) -> Figure | None:
         return None
     text = (
         "Each mark is a checkpoint with its interval, coloured by ratio and shaped by patch size. "
-        "Rank correlations are over checkpoints."
+        "Rank correlations are over checkpoints, which are a designed grid and no sample: they have no interval."
     )
     legend = colouring(results, panels[0].rows, "ratio").legend()
     legend += [
@@ -196,7 +197,7 @@ def scatter(results: Results, headline: Headline, rows: list[Row], title: str) -
     marks = {"x": x, "y": channel("value:Q", **looks), "color": colour, "shape": shape, "tooltip": tips}
     layers = [layer("rule", bars, HAS_INTERVAL), layer("point", marks, filled=True, size=70, opacity=1)]
     rho = rank_correlation([row["expected"] for row in rows], [row["value"] for row in rows])
-    heading = f"{title}: rank correlation {rho:.2f}".replace("-", "−")
+    heading = f"{title}: rank correlation {rho:.2f}".replace("-", "−") if np.isfinite(rho) else title
     return Panel(
         layers,
         rows,
@@ -236,7 +237,8 @@ def by_level(results: Results) -> Figure | None:
             panels.append(
                 level_heat(rows, order, title, f"{title}: {len(order)} settings by {len(levels)} levels.", top=1.0)
             )
-    text = "Rows are settings, means over seeds; level 0 is pixel noise, the highest the root. "
+    text = "Rows are settings, means over seeds (intervals: in the table of all numbers); "
+    text += "level 0 is pixel noise, the highest the root. "
     text += "; ".join(
         f"{results.title(name)}: {results.choose(name, keep=('level',)).words}"
         for name in ("latent_r2", "level_share")

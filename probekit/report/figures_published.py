@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict
 
 from probekit.report import published
-from probekit.report.figure import Figure, Panel, channel, domain, layer, tooltip
+from probekit.report.figure import Figure, Panel, channel, columns, domain, layer, tooltip
 from probekit.report.figures_curves import NOUN, choice_axis, choice_panel
 from probekit.report.figures_more import split
 from probekit.report.results import Results, Row
@@ -47,21 +47,25 @@ def beside(results: Results, name: str) -> Figure | None:
         f"{results.title(name)}: measured and published",
         panels,
         text,
-        columns=min(4, max(2, len(panels))),
+        columns=columns(len(panels)),
     )
 
 
 def series_panel(results: Results, name: str, rows: list[Row], key: str) -> Panel:
     """The published values along the ratio, or along the patch size at ratio 0.75."""
     ticks = sorted({row[key] for row in rows})
-    x = channel(f"{key}:Q", **choice_axis(key, ticks))
+    several = len({row["test"] for row in rows}) > 1
+    axis = choice_axis(key, ticks)
+    if several:  # room for their names behind the last point
+        end = ticks[-1] + 0.8 * (ticks[-1] - ticks[0]) if key == "ratio" else ticks[-1] * (ticks[-1] / ticks[0]) ** 0.8
+        axis["scale"] |= {"domain": [ticks[0], end]}
+    x = channel(f"{key}:Q", **axis)
     looks = {"title": results.axis_title(name), "scale": {"zero": False, "domain": domain(rows, pad=0.1)}}
     y = channel("value:Q", **looks)
     tips = tooltip(
         ("test:N", "Published, tested on", ""), ("ratio:Q", "Mask ratio", ""), ("patch:Q", "Patch size (px)", ""),
         ("vit_patch:Q", "ViT patch (px)", ""), ("value:Q", results.title(name), ".4~f"),
     )  # fmt: skip
-    several = len({row["test"] for row in rows}) > 1
     place = {"x": x, "y": y, "detail": channel("test:N")}
     layers = [
         layer("line", place, color=GREY, strokeDash=[5, 4]),
@@ -70,7 +74,7 @@ def series_panel(results: Results, name: str, rows: list[Row], key: str) -> Pane
     if several:
         rows = rows + label_places(rows, key)
         names = place | {"y": channel("label:Q", **looks), "text": channel("test:N")}
-        layers.append(layer("text", names, "isValid(datum.label)", color=GREY, align="right", dx=4, fontSize=10))
+        layers.append(layer("text", names, "isValid(datum.label)", color=GREY, align="left", dx=8, fontSize=10))
     fixed = "patch size 16 px" if key == "ratio" else f"ratio {rows[0]['ratio']:g}, ViT patch {rows[0]['vit_patch']} px"
     tests = "" if several else f" {rows[0]['test']},"
     title = f"Published:{tests} {fixed}"
@@ -79,13 +83,13 @@ def series_panel(results: Results, name: str, rows: list[Row], key: str) -> Pane
 
 
 def label_places(rows: list[Row], key: str) -> list[Row]:
-    """A row for the name of each series above its last point, pushed upwards where two would overlap."""
+    """A row for the name of each series beside its last point, pushed upwards where two would overlap."""
     last = max(row[key] for row in rows)
     spread = max(row["value"] for row in rows) - min(row["value"] for row in rows)
     found: list[Row] = []
     for row in sorted((row for row in rows if row[key] == last), key=lambda row: row["value"]):
         lowest = found[-1]["label"] + 0.075 * spread if found else -math.inf
-        found.append({key: last, "test": row["test"], "label": max(row["value"] + 0.05 * spread, lowest)})
+        found.append({key: last, "test": row["test"], "label": max(row["value"], lowest)})
     return found
 
 

@@ -33,6 +33,9 @@ DEFAULTS: dict[str, tuple[Any, ...]] = {
 LAST = ("level", "frequency", "layer_other")
 """Dimensions in which a chart shows the last label: the highest level, the highest frequency, the last layer."""
 
+SPOKEN = {"layer_other": "against layer", "k": "k ="}
+"""How a dimension reads before its label, where its name does not."""
+
 AVERAGED = ("head",)
 UNTRAINED = "untrained encoder"
 BASELINES = {"_untrained": UNTRAINED, "_pixels": "raw pixels", "_chance": "chance"}
@@ -82,7 +85,7 @@ class Choice:
     def words(self) -> str:
         """E.g. "last layer, pooling mean, scaling raw"."""
         parts = [self.layer] if self.layer else []
-        parts += [f"{dim} {plain(label)}" for dim, label in self.labels.items()]
+        parts += [f"{SPOKEN.get(dim, dim.replace('_', ' '))} {plain(label)}" for dim, label in self.labels.items()]
         parts += [f"mean over {dim}s" for dim in self.averaged]
         return ", ".join(parts)
 

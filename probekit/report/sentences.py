@@ -70,6 +70,36 @@ def separated(headline: Headline, line: Slice) -> bool | None:
     return high.mean - low.mean > headline.seeds.least_difference(len(high.values), len(low.values), pairs)
 
 
+def course(headline: Headline, line: Slice) -> str:
+    """How the quantity runs along a line, as far as seeds carry it: a peak (or dip) needs a setting on either side that
+    they tell from it."""
+    noun, high_low = NOUN[line.along], extremes(line)
+    way = shape(line)
+    if way in ("rises", "falls"):
+        return f"{way} with {noun}"
+    end = high_low[1 if way == "dips" else 0]
+    pairs = len(line.settings) * (len(line.settings) - 1) // 2
+    known = bool(headline.seeds.freedom)
+
+    def apart(other: Setting) -> bool:
+        least = headline.seeds.least_difference(len(end.values), len(other.values), pairs) if known else 0.0
+        return abs(end.mean - other.mean) > least
+
+    place = line.settings.index(end)
+    alike = [setting for setting in line.settings if not apart(setting)]
+    where = " or ".join(at(line.along, getattr(setting, line.along)) for setting in alike)
+    if way == "is uneven":
+        return f"is highest at {noun} {where}"
+    before, after = (any(map(apart, side)) for side in (line.settings[:place], line.settings[place + 1 :]))
+    if before and after:
+        return f"{way} at {noun} {where}"
+    up = (way == "peaks") == before
+    edge = at(line.along, getattr(alike[0] if before else alike[-1], line.along))
+    if before:
+        return f"{'rises' if up else 'falls'} with {noun} up to {edge}, with no clear change beyond"
+    return f"{'rises' if up else 'falls'} with {noun} from {edge} on, with no clear change before"
+
+
 def claim(headline: Headline) -> str:
     """One sentence: how the quantity runs with ratio and with patch size, hedged where seeds don't carry it."""
     title = headline.results.title(headline.name)
@@ -82,16 +112,11 @@ def claim(headline: Headline) -> str:
         if verdict is False:
             unsure.append(NOUN[along])
             continue
-        way = shape(line)
-        if way in ("peaks", "dips"):
-            top = extremes(line)[0 if way == "peaks" else 1]
-            parts.append(f"{way} at {NOUN[along]} {at(along, getattr(top, along))}")
-        elif way == "is uneven":
-            parts.append(f"is highest at {NOUN[along]} {at(along, getattr(extremes(line)[0], along))}")
-        else:
-            parts.append(f"{way} with {NOUN[along]}")
+        parts.append(course(headline, line))
     if parts:
-        text = f"{title} {' and '.join(parts)}"
+        text = f"{title} {', and '.join(parts) if any(',' in part for part in parts) else ' and '.join(parts)}"
+        if not headline.seeds.freedom:
+            return f"{text} in these runs, one per setting: seeds have yet to tell it from luck."
         return text + (f"; no dependence on {' or '.join(unsure)} beyond seed noise." if unsure else ".")
     if unsure:
         return f"{title} does not move with {' or '.join(unsure)} beyond what the seed does."
@@ -128,8 +153,8 @@ def finding(headline: Headline, line: Slice) -> str:
     least = headline.seeds.least_difference(len(high.values), len(low.values), pairs)
     relation = "more" if verdict else "not more"
     return (
-        f"{text}: {show(gap)} apart, {relation} than the {show(least)} that seeds leave open among "
-        f"{len(line.settings)} settings."
+        f"{text}: {show(gap)} apart, {relation} than the {show(least)} that the luck of the seed can explain "
+        f"({100 * CONFIDENCE:.0f} %, any two of {len(line.settings)} settings)."
     )
 
 

@@ -60,7 +60,7 @@ def config() -> dict[str, Any]:
             "titlePadding": 8,
             "labelLimit": 190,
         },
-        "axisX": {"grid": False},
+        "axisX": {"grid": False, "labelSeparation": 6},
         "axisY": {"domain": False, "ticks": False, "tickCount": 5},
         "legend": {
             **text,

@@ -92,6 +92,21 @@ def test_a_folder_that_is_not_there_is_named(file, monkeypatch, capsys) -> None:
     assert "there is no folder /nowhere/at/all" in err
 
 
+def test_a_folder_in_place_of_the_page_is_named(file, tmp_path, monkeypatch, capsys) -> None:
+    code, _, err = told([str(file), "-o", str(tmp_path)], monkeypatch, capsys)
+    assert code == 2
+    assert "it is a folder" in err
+
+
+@pytest.mark.parametrize("attribute", ["not_applicable", "provenance"])
+@pytest.mark.parametrize("text", ["{broken", "null", "[]"])
+def test_an_attribute_that_is_no_json_object_is_named(attribute, text, small, tmp_path, monkeypatch, capsys) -> None:
+    small.assign_attrs({attribute: text}).to_netcdf(tmp_path / "changed.nc", engine="h5netcdf")
+    code, _, err = told([str(tmp_path / "changed.nc"), "-o", str(tmp_path / "page.html")], monkeypatch, capsys)
+    assert code == 2
+    assert f"The attribute {attribute} is" in err
+
+
 def test_the_command_line_has_the_command() -> None:
     assert "report" in {entry.name or entry.callback.__name__ for entry in cli.app.registered_commands}
 

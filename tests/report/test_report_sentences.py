@@ -48,6 +48,19 @@ def test_what_is_unsure_is_said_beside_what_is_sure() -> None:
     assert words(grid(lambda r, p: r)).claim.endswith("; no dependence on patch size beyond seed noise.")
 
 
+def test_a_peak_needs_settings_on_both_sides_that_seeds_tell_from_it() -> None:
+    plateau = grid(lambda r, p: {0.1: 0.0, 0.5: 1.02, 0.9: 1.0}[r], patches=(4,))
+    assert words(plateau).claim == "Representation level rises with mask ratio up to 0.5, with no clear change beyond."
+    drop = grid(lambda r, p: {0.1: 1.0, 0.5: 1.02, 0.9: 0.0}[r], patches=(4,))
+    assert words(drop).claim == "Representation level falls with mask ratio from 0.5 on, with no clear change before."
+    trough = grid(lambda r, p: {0.1: 1.0, 0.5: 0.0, 0.9: 0.02}[r], patches=(4,))
+    assert words(trough).claim == "Representation level falls with mask ratio up to 0.5, with no clear change beyond."
+
+
+def test_single_runs_are_hedged_in_the_claim() -> None:
+    assert words(grid(lambda r, p: r, seeds=(0,))).claim.endswith("seeds have yet to tell it from luck.")
+
+
 def test_without_replicated_seeds_the_luck_of_the_run_is_said() -> None:
     found = words(grid(lambda r, p: r, seeds=(0,)))
     assert "one training run per setting" in found.caution
