@@ -190,7 +190,7 @@ def picture(page: Path, target: Path, width: int = 1280, height: int = 860) -> N
     finally:
         browser.close()
     with Image.open(target) as image:
-        image.convert("RGB").quantize(128).save(target, optimize=True)
+        image.convert("RGB").save(target, optimize=True)
 
 
 if __name__ == "__main__":
