@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,9 +62,7 @@ class FileSet(ImageSet):
 def digests(root: Path, paths: Sequence[str]) -> list[str]:
     """SHA-256 of the contents of each file, read only where the cache has none for its size and time."""
     store = cache.folder("digests", f"{cache.key(root=str(root.resolve()))}.json")
-    known: dict[str, list[Any]] = {}
-    if store.exists():
-        known = json.loads(store.read_text())
+    known = _kept(store)
     marks = [_mark(root / path) for path in paths]
     missing = [path for path, mark in zip(paths, marks, strict=True) if path not in known or known[path][:2] != mark]
     if missing:
@@ -71,9 +70,31 @@ def digests(root: Path, paths: Sequence[str]) -> list[str]:
         for path, mark in zip(paths, marks, strict=True):
             if path in read:
                 known[path] = [*mark, read[path]]
+        _keep(known, store)
+    return [known[path][2] for path in paths]
+
+
+def _kept(store: Path) -> dict[str, list[Any]]:
+    """path -> size, time and digest, as an earlier call wrote them; empty if there is nothing that can be read."""
+    try:
+        found = json.loads(store.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _keep(known: dict[str, list[Any]], store: Path) -> None:
+    """Write digests for the next call; a cache that cannot be written costs time then, and is no error now."""
+    try:
         with cache.written_whole(store) as part:
             part.write_text(json.dumps(known))
-    return [known[path][2] for path in paths]
+    except OSError as error:
+        warnings.warn(
+            f"The cache folder {store.parent} cannot be written ({error.strerror or error}): the fingerprint is right, "
+            "but the next call reads every image again for it. Point PROBEKIT_CACHE at a writable folder.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _mark(path: Path) -> list[int]:

@@ -64,5 +64,10 @@ def write(image_set: ImageSet, path: str | Path, **layout: int | bool) -> None:
     if target.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise DataError(f"{target} is no picture file name; it has to end in .png or .jpg.")
     sheet = contact_sheet(image_set, **layout)
-    with cache.written_whole(target) as part:
-        sheet.save(part)
+    try:
+        with cache.written_whole(target) as part:
+            sheet.save(part)
+    except OSError as error:
+        raise DataError(
+            f"{target} cannot be written ({error.strerror or error}). Name a file in another folder."
+        ) from error

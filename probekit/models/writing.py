@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from timm.layers import RmsNorm, SwiGLU
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -62,16 +63,24 @@ def write(checkpoint: Checkpoint, directory: Path, *, format: str, dtype: torch.
         config, tensors = transformers_config(model, checkpoint.card, dtype), transformers_tensors(model)
     else:
         config, tensors = own_config(model, checkpoint.card), dict(model.state_dict())
-    with written_whole(directory) as part:
-        part.mkdir()
-        stored = {name: _stored(tensor, dtype) for name, tensor in tensors.items()}
-        save_file(stored, part / "model.safetensors", metadata={"format": "pt"})
-        _write_json(part / "config.json", config)
-        shutil.copymode(part / "config.json", part / "model.safetensors")  # safetensors writes for the owner alone
-        if format == "transformers":
-            _write_json(part / "preprocessor_config.json", preprocessor_config(checkpoint.card))
-        digest = file_digest([part / "model.safetensors"])
-        (part / "README.md").write_text(model_card(checkpoint, format, digest, card_text))
+    configs = {"config.json": config}
+    if format == "transformers":
+        configs["preprocessor_config.json"] = preprocessor_config(checkpoint.card)
+    try:
+        with written_whole(directory) as part:
+            part.mkdir()
+            for name, content in configs.items():
+                _write_json(part / name, content)
+            stored = {name: _stored(tensor, dtype) for name, tensor in tensors.items()}
+            save_file(stored, part / "model.safetensors", metadata={"format": "pt"})
+            shutil.copymode(part / "config.json", part / "model.safetensors")  # safetensors writes for the owner alone
+            digest = file_digest([part / "model.safetensors"])
+            (part / "README.md").write_text(model_card(checkpoint, format, digest, card_text))
+    except (OSError, SafetensorError) as error:  # a full disk is the second
+        raise CheckpointError(
+            f"{directory} cannot be written ({error}). What was there before is as it was; free the disk, or save to "
+            "another folder."
+        ) from error
     return directory
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from probekit.errors import TrainingError
+from probekit.errors import CheckpointError, TrainingError
 
 KEPT_STATES = 2
 
@@ -210,7 +210,7 @@ def disk(target: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as RuntimeError
+    except (OSError, RuntimeError, CheckpointError) as error:  # torch reports a full disk as RuntimeError
         free = shutil.disk_usage(nearest(target)).free
         raise TrainingError(
             f"{target} cannot be written ({error}; {free / 1e6:,.0f} MB free there). The last good state is kept: make "

@@ -358,6 +358,30 @@ def test_a_file_that_goes_away(make_folder: Callable[..., Path]) -> None:
         image_set[0]
 
 
+def test_a_cache_that_cannot_be_written(
+    make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_folder({"cat": 5, "dog": 5})
+    known = load(f"imagefolder:{root}").fingerprint
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("PROBEKIT_CACHE", str(tmp_path / "file"))
+    with pytest.warns(RuntimeWarning, match=r"file/digests cannot be written .*Point PROBEKIT_CACHE at a writable"):
+        assert load(f"imagefolder:{root}").fingerprint == known
+
+
+def test_digests_that_were_damaged_are_made_again(
+    make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_folder({"cat": 5, "dog": 5})
+    monkeypatch.setenv("PROBEKIT_CACHE", str(tmp_path / "cache"))
+    known = load(f"imagefolder:{root}").fingerprint
+    (kept,) = (tmp_path / "cache" / "digests").iterdir()
+    whole = kept.read_text()
+    kept.write_text(whole[:20])
+    assert load(f"imagefolder:{root}").fingerprint == known
+    assert kept.read_text() == whole
+
+
 def test_a_class_too_small_to_divide(make_folder: Callable[..., Path]) -> None:
     root = make_folder({"cat": 9, "dog": 2})
     with pytest.raises(

@@ -47,3 +47,9 @@ def test_the_command_writes_the_picture(tmp_path: Path) -> None:
 def test_only_picture_names() -> None:
     with pytest.raises(DataError, match=r"sheet.txt is no picture file name; it has to end in .png or .jpg"):
         write(load("shapes", count=8), "sheet.txt")
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(DataError, match=r"file/sheet.png cannot be written \(.*\). Name a file in another folder"):
+        write(load("shapes", count=8), tmp_path / "file" / "sheet.png")

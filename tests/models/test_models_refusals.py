@@ -511,6 +511,8 @@ def test_where_and_how_saving_is_refused(tiny, tmp_path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(CheckpointError, match="is a file; a checkpoint is saved as a directory"):
         load(tiny).save(tmp_path / "file")
+    with pytest.raises(CheckpointError, match=r"file/below cannot be written .*What was there before is as it was"):
+        load(tiny).save(tmp_path / "file" / "below")
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "thesis.tex").write_text("x")
     with pytest.raises(CheckpointError, match=r"holds other things than a checkpoint \(thesis.tex\).*new directory"):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import ViTMAEForPreTraining
 
@@ -230,6 +231,19 @@ def test_a_full_disk_keeps_the_last_state(
     assert names == ["step-000000002.pt", "step-000000003.pt"]
     probekit.train(images, **options("full"))
     assert weights(tmp_path / "full") == weights(tmp_path / "whole")
+
+
+def test_a_full_disk_at_the_checkpoint(
+    images: ArraySet, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("probekit.models.writing.save_file", full)
+        with pytest.raises(TrainingError, match=r"No space left on device.*last good state is kept: make room"):
+            probekit.train(images, **options())
+    assert probekit.train(images, **options()).verdict.decoder
 
 
 @pytest.mark.parametrize(
