@@ -40,8 +40,9 @@ def open_split(
     name, _, root = argument.partition(":")
     if not root:
         raise DataError(f"{spec}: write torchvision:NAME:DIR, e.g. torchvision:CIFAR10:/data/cifar.")
-    if name not in datasets.__all__:
-        raise DataError(f"{spec}: torchvision has no data set {name!r}. {did_you_mean(name, datasets.__all__)}")
+    known = [each for each in datasets.__all__ if each != "VisionDataset"]  # the base class of the others
+    if name not in known:
+        raise DataError(f"{spec}: torchvision has no data set {name!r}. {did_you_mean(name, known)}")
     given = _splits(getattr(datasets, name), root, download, spec)
     return open_given(given, split, spec=spec, name=name.lower(), count=count, seed=seed, on_unreadable=on_unreadable)
 

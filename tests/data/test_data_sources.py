@@ -257,6 +257,8 @@ def test_torchvision_with_named_splits(tmp_path: Path) -> None:
 def test_torchvision_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"torchvision has no data set 'CIFAR11'. Did you mean 'CIFAR10'"):
         load(f"torchvision:CIFAR11:{tmp_path}")
+    with pytest.raises(DataError, match="torchvision has no data set 'VisionDataset'"):
+        load(f"torchvision:VisionDataset:{tmp_path}")
     with pytest.raises(DataError, match=r"cannot open CIFAR10 in .*download=true to the spec"):
         load(f"torchvision:CIFAR10:{tmp_path}")
     with pytest.raises(DataError, match=r"write torchvision:NAME:DIR, e.g"):
