@@ -151,13 +151,20 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="The same facts, as JSON.")] = False,
     num_heads: Annotated[int | None, typer.Option(help="Of the encoder, where the file does not tell.")] = None,
     decoder_num_heads: Annotated[int | None, typer.Option(help="Of the decoder, where the file does not tell.")] = None,
+    layer_norm_eps: Annotated[float | None, typer.Option(help="Of every layer norm, where the guess is wrong.")] = None,
 ) -> None:
     """What a checkpoint is: format, architecture, targets, masks, every missing and left-over key, warnings."""
     import json
 
     from probekit.models import inspection, load
 
-    loaded = load(checkpoint, device="cpu", num_heads=num_heads, decoder_num_heads=decoder_num_heads)
+    loaded = load(
+        checkpoint,
+        device="cpu",
+        num_heads=num_heads,
+        decoder_num_heads=decoder_num_heads,
+        layer_norm_eps=layer_norm_eps,
+    )
     facts = inspection.report(loaded)
     if as_json:
         print(json.dumps(facts, indent=2))

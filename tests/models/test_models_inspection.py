@@ -8,7 +8,9 @@ import json
 import pytest
 import torch
 from rich.console import Console
+from typer.testing import CliRunner
 
+from probekit.cli import app
 from probekit.models import inspection, load
 
 WIDE = 100
@@ -85,3 +87,12 @@ def test_a_recorded_card_is_shown(tiny) -> None:
     text = page(inspection.report(checkpoint))
     for expected in ("mine", "0.9", "16 pixels (the mask unit)", "quadtree", "150,000", "apache-2.0"):
         assert expected in text
+
+
+def test_the_command_takes_what_the_file_does_not_tell(tiny, mae_names, tmp_path) -> None:
+    torch.save({"model": mae_names(tiny)}, tmp_path / "mae.pth")
+    told = ["--num-heads", "4", "--decoder-num-heads", "2", "--layer-norm-eps", "1e-5"]
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path / "mae.pth"), "--json", *told])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["architecture"]
+    assert (found["num_heads"], found["layer_norm_eps"], found["decoder"]["layer_norm_eps"]) == (4, 1e-5, 1e-5)
