@@ -1,7 +1,7 @@
 """Theory, computed and measured: writes levels.nc (expected levels) and recovery.nc (Theorem 2 over many masks).
 
     python analyses/theory/run.py              # both; recovery takes most of the time
-    python analyses/theory/run.py levels       # (a) alone, seconds
+    python analyses/theory/run.py levels       # (a) alone, about a minute
     python analyses/theory/run.py recovery     # (b) alone
     python analyses/theory/run.py gather       # recovery.nc from the parts that are there
 
