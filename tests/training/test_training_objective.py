@@ -33,7 +33,7 @@ def gradients(model: MaskedAutoencoder) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("normalised", [False, True])
-@pytest.mark.parametrize("mask_ratio", [0.25, 0.75])
+@pytest.mark.parametrize("mask_ratio", [0.1, 0.25, 0.5, 0.75, 0.9])
 def test_loss_and_gradients_equal_transformers(normalised: bool, mask_ratio: float, tmp_path: Path) -> None:
     settings = some_settings(normalise_targets=normalised, mask_ratio=mask_ratio)
     model = create_model(settings)
