@@ -1,6 +1,7 @@
 """What tells an image from others wherever it stands in its set: a digest of its pixels.
 
-Masks and views are drawn from it, so that an image gets the same ones in any order and beside any neighbours.
+Masks and views are drawn from it, so that an image gets the same ones in any order and beside any neighbours. What is
+drawn from a whole set (resampled images, landmarks) is drawn from its images sorted by it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ def image_keys(image_set: ImageSet, rows: int) -> np.ndarray:
         more = [_key(image_set[index]) for index in range(len(known), rows)]
         known = _known[image_set] = np.concatenate([known, np.array(more, dtype=np.int64)])
     return known[:rows]
+
+
+def ranks(image_set: ImageSet, rows: int) -> np.ndarray:
+    """Where each of the first images stands when they are sorted by their keys: int64 (rows,), each number once."""
+    return np.argsort(np.argsort(image_keys(image_set, rows), kind="stable"))
 
 
 def _key(image: np.ndarray) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from probekit import cache
 from probekit.collect import passes, pictures, recorders
 from probekit.collect.frame import Frame, Source, ViewSource
+from probekit.collect.identity import ranks
 from probekit.collect.levels import PairTerms, reference
 from probekit.collect.recorders import Recorder
 from probekit.collect.sets import Sets
@@ -110,6 +111,12 @@ class Measurements:
         """What intervals resample instead of single test images, if the set says so."""
         groups = self.images("test").groups
         return None if groups is None else np.asarray(groups[:rows])
+
+    def order(self, rows: int, split: str = "test") -> np.ndarray:
+        """What draws from the first images of a split go by, so that the same images in another order give the same
+        numbers: int64 (rows,).
+        """
+        return ranks(self.images(split), rows)
 
     # --- taking -----------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from probekit.collect import Sets
+from probekit.collect.identity import ranks
 from probekit.data import ImageSet, baselines
 from probekit.evaluation.results import Arrays, Plain
 from probekit.measures import resample
@@ -34,6 +35,6 @@ def beside(sets: Sets, measured: Arrays) -> Arrays:
 @lru_cache(maxsize=4)
 def _found(train: ImageSet, test: ImageSet) -> tuple[tuple[str, Plain], ...]:
     correct = baselines.colour_correct(train, test, k=min(baselines.K, len(train)))
-    interval = resample.mean_interval(correct, groups=test.groups)
+    interval = resample.mean_interval(correct, groups=test.groups, order=ranks(test, len(test)))
     arrays = VARIABLE.arrays(correct.mean(), interval)
     return tuple((name, Plain.of(array)) for name, array in arrays.items())

@@ -177,10 +177,16 @@ class KernelRidge:
         return np.concatenate(parts)
 
 
-def pick_landmarks(features: Rows, count: int, seed: int) -> Floats:
-    """`count` rows drawn without replacement (all of them, if there are no more), in order."""
+def pick_landmarks(features: Rows, count: int, seed: int, order: ArrayLike | None = None) -> Floats:
+    """`count` rows drawn without replacement (all of them, if there are no more), in the order of the rows.
+
+    With `order` (n,), each number once, rows are sorted by it before they are drawn.
+    """
     n, _ = checked(features)
-    index = np.sort(np.random.default_rng(seed).permutation(n)[: min(count, n)])
+    place = np.arange(n) if order is None else np.argsort(np.asarray(order), kind="stable")
+    if place.shape != (n,):
+        raise ProbeError(f"order of shape {place.shape} for {n} images, expected ({n},).")
+    index = np.sort(place[np.random.default_rng(seed).permutation(n)[: min(count, n)]])
     return np.concatenate(
         [rows[index[(index >= at) & (index < at + len(rows))] - at] for at, rows in chunks(features, np.float64)]
     )
@@ -212,6 +218,7 @@ def kernel_ridge(
     landmarks: int = LANDMARKS,
     scales: Sequence[float] = SCALES,
     penalties: Sequence[float] = PENALTIES,
+    order: ArrayLike | None = None,
     seed: int = 0,
 ) -> KernelRidge:
     """Kernel ridge regression with a Gaussian kernel; width and penalty chosen on validation images for each target.
@@ -220,13 +227,14 @@ def kernel_ridge(
         train, val, targets, val_targets, penalties: as in `ridge`.
         landmarks: images that span the functions; as many as there are training images make it exact.
         scales: widths to try, times the median distance between landmarks.
+        order: (n,), what training images are sorted by before landmarks are drawn; None = as they come.
         seed: of the draw of landmarks.
     """
     wanted = checked_targets(targets, checked(train)[0])
     val_wanted = checked_targets(val_targets, checked(val, "validation features")[0])
     checked_penalties(penalties)
     standardise = Standardiser.of(train)
-    marks = standardise(pick_landmarks(train, landmarks, seed))
+    marks = standardise(pick_landmarks(train, landmarks, seed, order))
     middle = float(np.median(pdist(marks))) if len(marks) > 1 else 0.0
     if middle == 0:
         raise ProbeError(

@@ -27,22 +27,28 @@ def layer_pooling(m: Measurements) -> dict[str, Any]:
     return {"layer": m.layers, "pooling": list(m.poolings)}
 
 
-def resampled(m: Measurements, images: int, interval: Callable[..., np.ndarray], *columns: np.ndarray) -> np.ndarray:
+def resampled(
+    m: Measurements, images: int, interval: Callable[..., np.ndarray], *columns: np.ndarray, order: np.ndarray | None
+) -> np.ndarray:
     """An interval of `resample` of columns (..., images); NaN where there is one image, or one group, to resample."""
     groups = m.groups(images)
     if images < 2 or (groups is not None and len(np.unique(groups)) < 2):
         m.lacking["intervals"] = "there is one test image, or one group of them: nothing to resample for an interval"
         return np.full((*columns[0].shape[:-1], 2), np.nan)
-    return interval(*columns, groups=groups, seed=m.seed)
+    return interval(*columns, groups=groups, order=order, seed=m.seed)
 
 
-def mean_with_interval(m: Measurements, contributions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over the last axis (NaN = image not used) and its bootstrap interval."""
+def mean_with_interval(
+    m: Measurements, contributions: np.ndarray, *, shifted: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the last axis (NaN = image not used) and its bootstrap interval; `shifted`: not of the test split."""
     counted = np.isfinite(contributions)
     total = np.where(counted, contributions, 0.0).sum(axis=-1, dtype=np.float64)
     values = total / np.maximum(counted.sum(axis=-1), 1)
     values = np.where(counted.any(axis=-1), values, np.nan)
-    return values, resampled(m, contributions.shape[-1], resample.mean_interval, contributions)
+    images = contributions.shape[-1]
+    order = None if shifted else m.order(images)
+    return values, resampled(m, images, resample.mean_interval, contributions, order=order)
 
 
 def explained(m: Measurements, residual: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -53,7 +59,8 @@ def explained(m: Measurements, residual: np.ndarray, total: np.ndarray) -> tuple
     sums = total.sum(axis=-1)
     varies = sums > 0
     left = np.divide(residual.sum(axis=-1), sums, out=np.full_like(sums, np.nan), where=varies)
-    interval = 1 - resampled(m, total.shape[-1], resample.ratio_interval, residual, total)[..., ::-1]
+    images = total.shape[-1]
+    interval = 1 - resampled(m, images, resample.ratio_interval, residual, total, order=m.order(images))[..., ::-1]
     spread = np.where(varies, sums, 1.0)[..., None] / total.shape[-1]
     per_image = 1 - left[..., None] - (residual - left[..., None] * total) / spread
     return 1 - left, np.where(varies[..., None], interval, np.nan), per_image.astype(np.float32)

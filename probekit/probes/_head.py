@@ -21,10 +21,13 @@ def fitted(m: Measurements, layer: int, pooling: str, preset: str = "lbfgs-sweep
     key = ("linear", layer, pooling, preset)
     if key not in m.fits:
         train, val = (m.pooled(split, layer, pooling) for split in ("train", "val"))
-        test = m.pooled("test", layer, pooling)
+        test, labels = m.pooled("test", layer, pooling), m.labels("train")
         classes = len(m.images("train").classes)
+        if preset != "lbfgs-sweep":  # stochastic descent: its batches are drawn from the images, however they come
+            by_content = np.argsort(m.order(len(labels), "train"))
+            train, labels = train[by_content], labels[by_content]
         m.fits[key] = classify.linear_probe(
-            train, m.labels("train"), val, m.labels("val"), test,
+            train, labels, val, m.labels("val"), test,
             classes=classes, preset=preset, seed=m.seed, device=str(m.frame.device),
         )  # fmt: skip
     return m.fits[key]

@@ -40,6 +40,7 @@ def run(m: Measurements, *, images: int, perplexity: float) -> dict[str, xr.Data
             lambda kept, f=features: mean_silhouette(f[kept], labels[kept]),
             rows,
             groups=m.groups(rows),
+            order=m.order(rows),
             draws=DRAWS,
             seed=m.seed,
         )
@@ -62,7 +63,10 @@ def standardised(features: np.ndarray) -> np.ndarray:
 
 
 def coordinates(m: Measurements, rows: int, perplexity: float) -> xr.DataArray:
-    """t-SNE of the last layer's mean-pooled features: (layer_kept, image, axis)."""
+    """t-SNE of the last layer's mean-pooled features: (layer_kept, image, axis).
+
+    A picture, not a number: its descent amplifies what rounding changes in the features, such as another batch size.
+    """
     from sklearn.manifold import TSNE
 
     layer = m.layers[-1]

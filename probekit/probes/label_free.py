@@ -76,16 +76,20 @@ def measured(m: Measurements, layer: int, pooling: str) -> dict[str, tuple[float
     features, views = m.pooled("test", layer, pooling), m.views(layer, pooling)
     if not np.ptp(features, axis=0).any():
         return {}  # [CLS] at the embedding is the same for every image
-    blocks = resample.blocks(len(features), groups=m.groups(len(features)), seed=m.seed)
-    seen = resample.blocks(len(views), groups=m.groups(len(views)), seed=m.seed)
+    blocks, seen = left_out(m, len(features)), left_out(m, len(views))
     return spectrum.jackknife_spectrum(features, blocks) | {"lidar": spectrum.jackknife_lidar(views, seen)}
+
+
+def left_out(m: Measurements, images: int) -> resample.Blocks:
+    """The blocks of test images that a jackknife leaves out."""
+    return resample.blocks(images, groups=m.groups(images), order=m.order(images), seed=m.seed)
 
 
 def similarity(m: Measurements) -> dict[str, xr.DataArray]:
     """CKA of every pair of layers."""
     shape = (len(m.poolings), len(m.layers), len(m.layers))
     values, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
-    blocks = resample.blocks(m.sets.size("test"), groups=m.groups(m.sets.size("test")), seed=m.seed)
+    blocks = left_out(m, m.sets.size("test"))
     for p, pooling in enumerate(m.poolings):
         tables = [m.pooled("test", layer, pooling) for layer in m.layers]
         varies = np.flatnonzero([np.ptp(table, axis=0).any() for table in tables])

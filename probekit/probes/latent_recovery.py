@@ -90,19 +90,24 @@ def predictions(
             features = {split: m.pooled(split, layer, "mean") for split in truth}
         else:
             features = {split: m.local(split, layer)[:, column] for split in truth}
-        fit = fitted(features, stacked, regressor, landmarks, m.seed)
+        fit = fitted(m, features, stacked, regressor, landmarks)
         predicted = fit.predict(features["test"])
         edges = np.cumsum([truth["test"][name].shape[1] for name in group])[:-1]
         out |= dict(zip(group, np.split(predicted, edges, axis=1), strict=True))
     return out
 
 
-def fitted(features: Truth, stacked: Truth, regressor: str, landmarks: int, seed: int):  # type: ignore[no-untyped-def]
+def fitted(  # type: ignore[no-untyped-def]
+    m: Measurements, features: Truth, stacked: Truth, regressor: str, landmarks: int
+):
     """A fit on train with its strength chosen on val."""
     known = (features["train"], stacked["train"], features["val"], stacked["val"])
     if regressor == "linear":
         return regress.ridge(*known)
-    return regress.kernel_ridge(*known, landmarks=min(landmarks, len(features["train"])), scales=(1.0,), seed=seed)
+    images = len(features["train"])
+    return regress.kernel_ridge(
+        *known, landmarks=min(landmarks, images), scales=(1.0,), order=m.order(images, "train"), seed=m.seed
+    )
 
 
 def errors(truth: Truth, predicted: Truth, target: str, level: int) -> tuple[np.ndarray, np.ndarray]:

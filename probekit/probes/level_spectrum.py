@@ -49,30 +49,35 @@ OPTIONS = {"untrained": True}
 def run(m: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:
     covariance, variance = shared(m.store("pairs"))
     coords = {"layer": m.layers, "pooling": [*m.poolings, "token"], "scaling": list(SCALINGS)}
-    share, share_ci, mean, mean_ci, per_image = spectra(covariance, variance, m.seed)
+    order = m.order(len(covariance))
+    share, share_ci, mean, mean_ci, per_image = spectra(covariance, variance, m.seed, order)
     levels_here = {**coords, "level": list(range(share.shape[-1]))}
     out = VARIABLES[0].arrays(share, share_ci, coords=levels_here)
     out |= VARIABLES[1].arrays(mean, mean_ci, coords=coords, per_image=per_image)
     pixel_terms = [pixel_level_terms(m, scaling) for scaling in SCALINGS]
-    found = [resample.level_intervals(terms, seed=m.seed)[1] for terms in pixel_terms]
+    found = [resample.level_intervals(terms, order=order, seed=m.seed)[1] for terms in pixel_terms]
     heights = [mean_height(terms) for terms in pixel_terms]
     out |= VARIABLES[2].arrays(heights, found, coords={"scaling": list(SCALINGS)})
     if untrained:
-        _, _, mean, mean_ci, _ = spectra(*shared(untrained_pairs(m)), m.seed)
+        _, _, mean, mean_ci, _ = spectra(*shared(untrained_pairs(m)), m.seed, order)
         out |= VARIABLES[3].arrays(mean, mean_ci, coords=coords)
     return out
 
 
-def spectra(covariance: np.ndarray, variance: np.ndarray, seed: int) -> tuple[np.ndarray, ...]:
+def spectra(
+    covariance: np.ndarray, variance: np.ndarray, seed: int, order: np.ndarray | None = None
+) -> tuple[np.ndarray, ...]:
     """Shares, their intervals, mean heights, their intervals, and per-pair contributions to the mean heights.
 
     Args:
         covariance, variance: (pairs, layers, poolings, scalings, H), levels 1..H. Where the variance is zero (features
             that do not vary, such as [CLS] at the embedding) no share is defined: NaN.
+        seed: of the bootstrap.
+        order: (pairs,), what pairs are sorted by before they are drawn.
     """
     pairs, *cells, height = covariance.shape
     above, below = covariance.reshape(pairs, -1).T, variance.reshape(pairs, -1).T
-    sums = resample.bootstrap_sums(np.concatenate([above, below]), groups=None, order=None, seed=seed)
+    sums = resample.bootstrap_sums(np.concatenate([above, below]), groups=None, order=order, seed=seed)
     top, bottom = np.split(sums, 2, axis=1)
     ratios = np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
     drawn = levels.spectrum(ratios.reshape(len(ratios), *cells, height))

@@ -32,7 +32,7 @@ def run(m: Measurements, *, shifts: list[str] | None) -> dict[str, xr.DataArray]
         edges = np.cumsum([len(part) for part in features])[:-1]
         for s, logits in enumerate(np.split(found, edges)):
             correct[j, s, : len(logits)] = hits(m, specs[s], logits)
-    values, interval = mean_with_interval(m, correct)
+    values, interval = mean_with_interval(m, correct, shifted=True)
     coords = {"pooling": list(m.poolings), "shift": [spec.partition("?")[0] for spec in specs]}
     return VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)
 

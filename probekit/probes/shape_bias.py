@@ -36,7 +36,7 @@ def run(m: Measurements, *, conflict: str | None) -> dict[str, xr.DataArray]:
     for j, pooling in enumerate(m.poolings):
         predicted = own_classes(m, images, head_logits(m, pooling, m.shifted(spec, pooling))).argmax(axis=1)
         decided[j] = classify.shape_bias(predicted, shape, texture).per_image
-    values, interval = mean_with_interval(m, decided)
+    values, interval = mean_with_interval(m, decided, shifted=True)
     out = VARIABLES[0].arrays(values, interval, coords={"pooling": list(m.poolings)}, per_image=decided)
     out["shape_bias"].attrs["decisions"] = np.isfinite(decided).sum(axis=1).tolist()
     return out

@@ -102,9 +102,9 @@ def test_it_gives_what_it_says_with_labels_and_intervals(runs, name) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_it_gives_the_same_again_and_at_another_batch_size(runs, name) -> None:
+def test_it_gives_the_same_again_and_at_other_batch_sizes(runs, name) -> None:
     first = runs(name)
-    for other in (runs(name, folder="b"), runs(name, batch_size=5)):
+    for other in (runs(name, folder="b"), *(runs(name, batch_size=size) for size in (1, 7, 64))):
         for variable in probes.find(name).variables:
             if variable.name in first:
                 ours, theirs = first[variable.name], other[variable.name]

@@ -26,7 +26,7 @@ SIMULATIONS, N = 2000, 500
 @pytest.fixture
 def m() -> SimpleNamespace:
     """What the functions read of measurements."""
-    return SimpleNamespace(groups=lambda rows: None, seed=1, lacking={})
+    return SimpleNamespace(groups=lambda rows: None, order=lambda rows: None, seed=1, lacking={})
 
 
 def check(interval: np.ndarray, truth: float) -> None:
