@@ -1,16 +1,17 @@
 """Multinomial logistic regression for a whole path of L2 penalties, to scikit-learn's optimum and several times faster.
 
-Where features are many and classes separate, plain L-BFGS needs hundreds of steps. Three things save most of the work:
+Where features are many and correlated, plain L-BFGS needs hundreds of steps. Three things save nearly all of them:
 
-1. Its initial matrix is not a multiple of the identity but the inverse of `G + penalty`, where G is the covariance of
-   the features weighted by how undecided the classifier is about each image (1 - Σp²): the Hessian averaged over
-   classes. It is refreshed where steps go on for long, from a sample of images drawn by that weight. Corrections are
-   kept across.
-2. Penalties go from strong to weak, in groups that start from the last solution and from its G.
-3. The logits of a group are one matrix product. Each member has its own step length and leaves when it has converged.
+1. It works in the principal axes of the features, where the Hessian is close to diagonal: the class's mean p(1 - p)
+   times the axis's variance, plus the penalty. That diagonal is its initial matrix, taken anew now and then.
+2. Penalties go from strong to weak in one descent. What it has learned of the curvature of the cross-entropy holds
+   for any penalty, so corrections are kept without the penalty's part, which is added back exactly.
+3. Where validation images choose the penalty, the path need not be exact: it is solved to a small part of the loss of
+   guessing, and only the penalty that wins is solved to the end.
 
 Features are read in row chunks; float32 products are summed in float64. They are kept in memory only if they fit in
-`MEMORY_BYTES`, else read again in each step.
+`MEMORY_BYTES`, else read again in each step. Nothing is drawn: results differ by rounding alone when images come in
+another order.
 
 The objective is scikit-learn's, divided by C n: mean cross-entropy + |weights|² / (2 C n), the bias free. Two classes
 have two weight vectors like any other number; scikit-learn then fits their difference alone, so its C is twice ours.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,26 +34,26 @@ from probekit.measures.linear import Floats, Ints, Linear, Rows, Standardiser, c
 
 STRENGTHS = tuple(float(c) for c in np.logspace(-6, 3, 10))
 """Default inverse penalties (scikit-learn's C), one a decade, strongest penalty first."""
+PATH_TOLERANCE = 3e-4
+"""Decrease of the objective that is not worth a step where validation images choose, in losses of guessing."""
 MEMORY_BYTES = 1 << 30
 """Standardised features up to this size are kept in memory."""
-STATE_BYTES = 256 << 20
-"""Most that the optimiser's state of a group may take."""
-LOGIT_BYTES = 4 << 20
-"""Logits worked on at a time."""
-GROUP_COLUMNS = 16
-"""Columns (penalties x classes) from which a matrix product is no longer limited by reading the features."""
+LOGIT_BYTES = 1 << 20
+"""Logits worked on at a time: they should stay in the processor's cache."""
 HISTORY = 10
 """Corrections that L-BFGS remembers."""
-PATIENCE = 8
-"""Evaluations before the averaged Hessian is refreshed, at least."""
-SAMPLE = 4
-"""Images sampled for the averaged Hessian, per feature dimension."""
+PATIENCE = 10
+"""Steps before the diagonal is taken anew."""
 SUFFICIENT = 1e-4
 """Part of the promised decrease that a step must bring (Armijo)."""
 ROUNDING = 2e-7
 """Relative rise of an objective that float32 logits may cause."""
 SHORTEST = 1e-4
 """A step length below which only rounding is left."""
+FLAT = 1e-12
+"""Least variance of an axis."""
+LEAST_DOUBT = 1e-2
+"""Least p(1 - p) of a class in the initial matrix, of all classes' mean: a class without images has none."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class LogisticPath(Linear):
 
     Args:
         objective: (settings,), mean cross-entropy + |weights|² / (2 C n).
-        iterations: (settings,), accepted steps.
-        converged: (settings,), whether the tolerance was reached.
+        iterations: (settings,), evaluations of loss and gradient.
+        converged: (settings,), whether `tolerance` was reached; with validation images, only of the best ones.
     """
 
     objective: Floats
@@ -70,8 +71,17 @@ class LogisticPath(Linear):
     converged: NDArray[np.bool_]
 
 
+class State(NamedTuple):
+    """A point, its mean cross-entropy, the gradient of that, and `Problem.evaluate`'s doubt."""
+
+    point: Tensor
+    loss: float
+    slope: Tensor
+    doubt: Tensor
+
+
 class Problem:
-    """Features and labels; loss, gradient and averaged Hessian. Points are (group, d + 1, classes), the bias last."""
+    """Features and labels, and the loss. Points are (classes, d + 1) in the features' principal axes, the bias last."""
 
     def __init__(self, features: Rows, labels: Ints, classes: int, device: str) -> None:
         self.n, self.dims = checked(features)
@@ -82,246 +92,149 @@ class Problem:
         self._kept: list[Tensor] | None = None
         if self.n * self.dims * 4 <= MEMORY_BYTES:
             self._kept = list(self._read())
+        products = torch.zeros(self.dims + 1, self.dims + 1, dtype=torch.float64, device=self.device)
+        for rows in self._parts():
+            products += rows.T @ rows
+        variances, axes = torch.linalg.eigh(products[:-1, :-1] / self.n)
+        self.variances = torch.cat([variances.clamp(min=FLAT), variances.new_ones(1)])
+        self.axes = torch.zeros_like(products)
+        self.axes[:-1, :-1], self.axes[-1, -1] = axes, 1
+        self._axes = self.axes.float()
 
     def _read(self) -> Iterator[Tensor]:
         for _, rows in chunks(self._features):
-            yield torch.from_numpy(self.standardise(rows)).float().to(self.device)
+            table = np.ones((len(rows), self.dims + 1), dtype=np.float32)  # the last column is the bias's
+            table[:, :-1] = self.standardise(rows)
+            yield torch.from_numpy(table).to(self.device)
 
-    def _logits(self, point: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Where in the data, rows (rows, d), logits (rows, group, classes)."""
-        table = point[:, :-1].permute(1, 0, 2).reshape(self.dims, -1).float()
-        bias = point[:, -1].reshape(-1).float()
-        start, step = 0, max(256, LOGIT_BYTES // (4 * table.shape[1]))
+    def _parts(self) -> Iterator[Tensor]:
+        step = max(256, LOGIT_BYTES // (4 * self.classes))
         for rows in self._read() if self._kept is None else self._kept:
-            for part in torch.split(rows, step):
-                logits = torch.addmm(bias, part, table).view(len(part), len(point), self.classes)
-                yield slice(start, start + len(part)), part, logits
-                start += len(part)
+            yield from torch.split(rows, step)
 
-    def evaluate(self, point: Tensor, penalties: Tensor) -> tuple[Tensor, Tensor]:
-        """Objectives (group,) and their gradients (group, d + 1, classes), float64."""
-        group, classes = len(point), self.classes
-        loss = torch.zeros(group, dtype=torch.float64, device=self.device)
-        slope = torch.zeros(group * classes, self.dims + 1, dtype=torch.float64, device=self.device)
-        for where, rows, logits in self._logits(point):
-            loss += residual_in_place(logits, self._labels[where])
-            flat = logits.view(len(rows), -1)
-            slope[:, :-1] += flat.T @ rows  # in this order: the other is ten times slower with some BLAS
-            slope[:, -1] += flat.sum(dim=0, dtype=torch.float64)
-        shrink = penalties[:, None, None] * point
-        shrink[:, -1] = 0
-        gradient = slope.view(group, classes, self.dims + 1).transpose(1, 2) / self.n + shrink
-        return loss / self.n + 0.5 * (shrink * point).sum(dim=(1, 2)), gradient
+    def start(self) -> State:
+        """All classes alike."""
+        return self.evaluate(torch.zeros(self.classes, self.dims + 1, dtype=torch.float64, device=self.device))
 
-    def indecision(self, point: Tensor) -> Tensor:
-        """1 - Σp² of every image under every member, (group, n): the trace of its share of the Hessian."""
-        parts = [1 - torch.softmax(logits, dim=-1).square_().sum(dim=-1) for _, _, logits in self._logits(point)]
-        return torch.cat(parts).T.double()
-
-    def curvature(self, point: Tensor) -> Curvature:
-        """The Hessian averaged over classes: its shape for the whole group, its size for each member."""
-        weights = self.indecision(point)
-        sizes = weights.mean(dim=1) / self.classes
-        chances = (weights / weights.sum(dim=1, keepdim=True)).mean(dim=0)
-        count = SAMPLE * self.dims
-        if self._kept is None or count < self.n:
-            # Every 1/count-th of the cumulated chances: a draw without randomness, the same for any device.
-            marks = (torch.arange(count, dtype=torch.float64, device=self.device) + 0.5) / count
-            index = torch.searchsorted(torch.cumsum(chances, 0), marks).clamp_(max=self.n - 1)
-            rows = self._pick(index)
-            shape = rows.T @ rows / count
-        else:
-            rows = torch.cat(self._kept)
-            shape = (rows.T * chances.float()) @ rows
-        return Curvature(shape.double(), sizes)
-
-    def _pick(self, index: Tensor) -> Tensor:
-        """Rows of the standardised data by ascending index, repeats allowed."""
-        parts, start = [], 0
-        for rows in self._read() if self._kept is None else self._kept:
-            inside = index[(index >= start) & (index < start + len(rows))] - start
-            parts.append(rows[inside])
+    def evaluate(self, point: Tensor) -> State:
+        """Mean cross-entropy, its gradient (classes, d + 1), and each class's mean p(1 - p), (classes, 1)."""
+        weights = point.float() @ self._axes.T
+        loss, start = torch.zeros((), dtype=torch.float64, device=self.device), 0
+        slope = torch.zeros_like(point)
+        doubt = torch.zeros(self.classes, dtype=torch.float64, device=self.device)
+        for rows in self._parts():
+            chances = weights @ rows.T
+            loss += softmax_in_place(chances, own := self._labels[None, start : start + len(rows)])
+            doubt += chances.sum(dim=1) - torch.linalg.vecdot(chances, chances)
+            chances.scatter_add_(0, own, chances.new_full((1, 1), -1).expand(own.shape))
+            slope += chances @ rows
             start += len(rows)
-        return torch.cat(parts)
+        slope = (slope.float() @ self._axes).double()
+        doubt = doubt.clamp(min=LEAST_DOUBT * float(doubt.mean()) + FLAT) / self.n
+        return State(point, float(loss) / self.n, slope / self.n, doubt[:, None])
+
+    def weights(self, point: Tensor) -> Floats:
+        """(d + 1, classes) on standardised features, the bias last."""
+        return np.asarray((point @ self.axes.T).T.cpu().numpy())
 
 
-@dataclass
-class Curvature:
-    """The averaged Hessian of the mean cross-entropy: `sizes[member] * shape`; shape is (d, d), sizes (group,)."""
-
-    shape: Tensor
-    sizes: Tensor
-
-
-def residual_in_place(logits: Tensor, labels: Tensor) -> Tensor:
-    """Turn logits (rows, group, classes) into probabilities minus one-hot; return the summed losses (group,)."""
-    index = labels[:, None, None].expand(-1, logits.shape[1], 1)
-    logits -= logits.amax(dim=-1, keepdim=True)
-    own = logits.gather(2, index)[..., 0].sum(dim=0, dtype=torch.float64)
+def softmax_in_place(logits: Tensor, labels: Tensor) -> Tensor:
+    """Turn logits (classes, rows) into probabilities; return the summed loss of labels (1, rows)."""
+    logits -= logits.amax(dim=0)
+    own = logits.gather(0, labels)
     logits.exp_()
-    sums = logits.sum(dim=-1, keepdim=True)
+    sums = logits.sum(dim=0)
     logits /= sums
-    logits.scatter_add_(2, index, torch.full_like(index, -1, dtype=logits.dtype))
-    return torch.log(sums[..., 0]).sum(dim=0, dtype=torch.float64) - own
+    return (sums.log() - own).sum(dtype=torch.float64)
 
 
-class InverseHessian:
-    """L-BFGS around the inverse of the averaged Hessian, in its compact form: a few batched products a direction.
+def quasi_newton(gradient: Tensor, steps: Tensor, changes: Tensor, inverse: Tensor) -> Tensor:
+    """The L-BFGS direction from corrections (history, size), oldest first, in its compact form: a few products.
 
-    With S and Y the last steps and changes of slope (as columns), H0 the base and g its scale, the inverse Hessian is
-    g H0 + [S, g H0 Y] [[R^-T (D + g Y'H0Y) R^-1, -R^-T], [-R^-1, 0]] [S, g H0 Y]', R the upper triangle of S'Y and D
-    its diagonal (Byrd, Nocedal and Schnabel, 1994). Slots without a correction are zero, with 1 on R's diagonal.
+    With S and Y the last steps and changes of slope (as columns) and H the diagonal `inverse`, the inverse Hessian is
+    H + [S, H Y] [[R^-T (D + Y'HY) R^-1, -R^-T], [-R^-1, 0]] [S, H Y]', R the upper triangle of S'Y and D its diagonal
+    (Byrd, Nocedal and Schnabel, 1994).
     """
-
-    def __init__(self, curvature: Curvature, penalties: Tensor, size: tuple[int, int]) -> None:
-        group = len(penalties)
-        self.penalties = penalties
-        self.steps = torch.zeros(group, HISTORY, *size, dtype=torch.float64, device=penalties.device)
-        self.changes, self.moved = torch.zeros_like(self.steps), torch.zeros_like(self.steps)
-        self.refresh(curvature)
-
-    def refresh(self, curvature: Curvature) -> None:
-        """Take over a new averaged Hessian; corrections stay."""
-        eye = torch.eye(len(curvature.shape), dtype=torch.float64, device=curvature.shape.device)
-        sizes = curvature.sizes[:, None, None]
-        self.factor = torch.linalg.cholesky(sizes * curvature.shape + self.penalties[:, None, None] * eye)
-        self.bias_curvature = sizes
-        group, history, rows, columns = self.changes.shape
-        moved = self.base(self.changes.transpose(1, 2).reshape(group, rows, history * columns))
-        self.moved = moved.view(group, rows, history, columns).transpose(1, 2).contiguous()
-
-    def base(self, vector: Tensor) -> Tensor:
-        """The inverse of averaged Hessian and penalty, applied to (group, d + 1, columns)."""
-        weights = torch.cholesky_solve(vector[:, :-1], self.factor)
-        return torch.cat([weights, vector[:, -1:] / self.bias_curvature], dim=1)
-
-    def add(self, accepted: Tensor, step: Tensor, change: Tensor) -> None:
-        """Remember corrections of members that accepted; those without positive curvature (rounding) are left out."""
-        good = accepted & (dot(step, change) > 1e-14 * dot(change, change))
-        moved = self.base(change)
-        for name, new in (("steps", step), ("changes", change), ("moved", moved)):
-            store = getattr(self, name)
-            rolled = torch.cat([store[:, 1:], new[:, None]], dim=1)
-            setattr(self, name, rolled if bool(good.all()) else torch.where(spread(good)[..., None], rolled, store))
-
-    def direction(self, gradient: Tensor) -> Tensor:
-        """Minus the approximate inverse Hessian times the gradient, (group, d + 1, classes)."""
-        steps, changes, moved = (x.flatten(2) for x in (self.steps, self.changes, self.moved))
-        slope = gradient.flatten(1)[..., None]
-        products = steps @ changes.transpose(1, 2)
-        diagonal = products.diagonal(dim1=1, dim2=2)
-        inner = changes @ moved.transpose(1, 2)
-        latest = inner[:, -1, -1]
-        scale = torch.where(latest > 0, diagonal[:, -1] / latest.clamp(min=1e-300), torch.ones_like(latest))
-        upper = products.triu() + torch.diag_embed((diagonal == 0).to(products.dtype))
-        along = torch.linalg.solve_triangular(upper, steps @ slope, upper=True)
-        middle = torch.diag_embed(diagonal) @ along + spread(scale) * (inner @ along - moved @ slope)
-        first = torch.linalg.solve_triangular(upper.transpose(1, 2), middle, upper=False)
-        weighted = steps.transpose(1, 2) @ first - spread(scale) * (moved.transpose(1, 2) @ along)
-        return torch.neg(spread(scale) * self.base(gradient) + weighted.view_as(gradient))
-
-    def keep(self, members: Tensor) -> None:
-        """Forget all but these members."""
-        for name in ("steps", "changes", "moved", "penalties", "factor", "bias_curvature"):
-            setattr(self, name, getattr(self, name)[members])
+    if len(steps) == 0:
+        return -inverse * gradient
+    moved = changes * inverse
+    products, inner = steps @ changes.T, changes @ moved.T
+    diagonal, upper = products.diagonal()[:, None], products.triu()
+    along = torch.linalg.solve_triangular(upper, (steps @ gradient)[:, None], upper=True)
+    middle = diagonal * along + inner @ along - (moved @ gradient)[:, None]
+    first = torch.linalg.solve_triangular(upper.T, middle, upper=False)
+    direction: Tensor = moved.T @ along[:, 0] - inverse * gradient - steps.T @ first[:, 0]
+    return direction
 
 
-def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner products of the members, (group,)."""
-    product: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
-    return product
+class Solution(NamedTuple):
+    """Where a descent ended, its objective, the evaluations it took, and whether the tolerance was reached."""
 
-
-def spread(factors: Tensor) -> Tensor:
-    """(group,) to (group, 1, 1)."""
-    return factors[:, None, None]
+    state: State
+    objective: float
+    evaluations: int
+    converged: bool
 
 
 class Descent:
-    """A group of penalties on the way down. Every member has its own step length; who has converged can leave."""
+    """L-BFGS whose corrections serve one penalty after another."""
 
-    def __init__(
-        self, problem: Problem, penalties: Tensor, start: Tensor, curvature: Curvature, tolerance: float
-    ) -> None:
-        self.problem, self.tolerance, self.penalties, self.point = problem, tolerance, penalties, start
-        self.value, self.slope = problem.evaluate(start, penalties)
-        self.length, self.quiet = torch.ones_like(self.value), torch.zeros_like(self.value)
-        self.inverse = InverseHessian(curvature, penalties, (start.shape[1], start.shape[2]))
-        self._aim()
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.steps = torch.zeros(0, problem.classes * (problem.dims + 1), dtype=torch.float64, device=problem.device)
+        self.changes = self.steps  # of the slope of the cross-entropy alone
 
-    def _aim(self) -> None:
-        """New directions, and how steeply each goes down (negative)."""
-        self.direction = self.inverse.direction(self.slope)
-        self.descent = dot(self.slope, self.direction)
+    def solve(self, state: State, penalty: float, tolerance: float, least: float, limit: int) -> Solution:
+        """Go down, a step at least, until none is worth `tolerance` of the objective, or of `least` if that is more."""
+        ridge = torch.full_like(state.point, penalty)
+        ridge[:, -1] = 0
+        objective = penalised(state, ridge)
+        evaluations, quiet, converged, length = 0, 0, False, 1.0
+        while evaluations < limit:
+            if evaluations % PATIENCE == 0:
+                inverse = (1 / (state.doubt * self.problem.variances + ridge)).flatten()
+            gradient = (state.slope + ridge * state.point).flatten()
+            changes = self.changes + ridge.flatten() * self.steps
+            direction = quasi_newton(gradient, self.steps, changes, inverse)
+            if float(gradient @ direction) >= 0:  # rounding in the corrections
+                self.steps = self.changes = self.steps[:0]
+                direction = -inverse * gradient
+            descent, small = float(gradient @ direction), tolerance * max(objective, least)
+            # Signs of the end: the model promises nothing more, two steps running brought nothing, rounding is left.
+            converged = evaluations > 0 and (-0.5 * descent < small or quiet >= 2 or length < SHORTEST)
+            if converged:
+                break
+            new, length, tried = self._search(state, direction, descent, ridge)
+            self._remember(state, new)
+            gained = objective - penalised(new, ridge)
+            state, objective, evaluations = new, objective - gained, evaluations + tried
+            quiet = quiet + 1 if gained < small else 0
+        return Solution(state, objective, evaluations, converged)
 
-    def step(self) -> tuple[Tensor, Tensor]:
-        """One evaluation of all members. Returns which accepted their step, and which are done."""
-        trial = self.point + spread(self.length) * self.direction
-        value, slope = self.problem.evaluate(trial, self.penalties)
-        drop = self.length * self.descent
-        accepted = value <= self.value + SUFFICIENT * drop + ROUNDING * self.value.abs()
-        self.inverse.add(accepted, trial - self.point, slope - self.slope)
-        gained = self.value - value
-        # The minimum of the parabola through both values and the slope, kept between a tenth and a half.
-        shorter = (-0.5 * drop / (-gained - drop)).nan_to_num(0.1).clamp(0.1, 0.5) * self.length
-        self.point = torch.where(spread(accepted), trial, self.point)
-        self.slope = torch.where(spread(accepted), slope, self.slope)
-        self.value = torch.where(accepted, value, self.value)
-        self._aim()
-        self.length = torch.where(accepted, torch.ones_like(shorter), shorter)
-        # Two signs of the end: the quadratic model promises nothing more, or two steps running brought nothing.
-        small = self.tolerance * self.value.abs()
-        self.quiet = torch.where(accepted & (gained >= small), 0.0, self.quiet + accepted)
-        done = accepted & ((-0.5 * self.descent < small) | (self.quiet >= 2))
-        return accepted, done | (self.length < SHORTEST)
+    def _search(self, state: State, direction: Tensor, descent: float, ridge: Tensor) -> tuple[State, float, int]:
+        """As far along a direction as it brings enough: the state there, the step's length, evaluations."""
+        objective, length, tried = penalised(state, ridge), 1.0, 1
+        while True:
+            new = self.problem.evaluate(state.point + length * direction.view_as(ridge))
+            drop, gained = length * descent, objective - penalised(new, ridge)
+            if gained >= -SUFFICIENT * drop - ROUNDING * objective:
+                return new, length, tried
+            if length < SHORTEST:
+                return state, length, tried
+            # The minimum of the parabola through both values and the slope, kept between a tenth and a half.
+            length *= min(0.5, max(0.1, 0.5 * drop / (gained + drop)))
+            tried += 1
 
-    def refresh(self) -> Curvature:
-        """Take the averaged Hessian where the members are now."""
-        curvature = self.problem.curvature(self.point)
-        self.inverse.refresh(curvature)
-        self._aim()
-        return curvature
-
-    def keep(self, members: Tensor) -> None:
-        """Go on with these members only."""
-        for name in ("penalties", "point", "value", "slope", "length", "quiet", "direction", "descent"):
-            setattr(self, name, getattr(self, name)[members])
-        self.inverse.keep(members)
-
-
-def minimise(
-    problem: Problem, penalties: Tensor, start: Tensor, curvature: Curvature, tolerance: float, max_iterations: int
-) -> tuple[tuple[Tensor, ...], Curvature]:
-    """((points, objectives, accepted steps, converged or not) of a group, the averaged Hessian last used)."""
-    group = len(penalties)
-    points = start.clone()
-    objective = torch.zeros(group, dtype=torch.float64, device=start.device)
-    iterations = torch.zeros(group, dtype=torch.int64, device=start.device)
-    converged = torch.zeros(group, dtype=torch.bool, device=start.device)
-    alive = torch.arange(group, device=start.device)
-    descent = Descent(problem, penalties, start, curvature, tolerance)
-    # A refresh costs as much as this many evaluations: it must wait at least as long.
-    price = min(SAMPLE * problem.dims, problem.n) * problem.dims / (2 * problem.n * group * problem.classes)
-    patience = age = max(PATIENCE, round(price))
-    for _ in range(max_iterations):
-        accepted, done = descent.step()
-        iterations[alive] += accepted
-        points[alive], objective[alive], converged[alive] = descent.point, descent.value, done
-        if bool(done.all()):
-            break
-        if bool(done.any()):
-            alive = alive[~done]
-            descent.keep(~done)
-        age -= 1
-        if age <= 0:
-            curvature, age = descent.refresh(), patience
-    return (points, objective, iterations, converged), curvature
+    def _remember(self, old: State, new: State) -> None:
+        step, change = (new.point - old.point).flatten(), (new.slope - old.slope).flatten()
+        if float(step @ change) > 1e-14 * float(change @ change):  # else rounding has hidden the curvature
+            self.steps = torch.cat([self.steps[1 - HISTORY :], step[None]])
+            self.changes = torch.cat([self.changes[1 - HISTORY :], change[None]])
 
 
-def group_size(dims: int, classes: int) -> int:
-    """Penalties solved together: enough columns for a fast product, few enough for the optimiser's state."""
-    member = 8 * ((4 * HISTORY + 8) * (dims + 1) * classes + 2 * dims**2)
-    return max(1, min(STATE_BYTES // member, -(-GROUP_COLUMNS // classes)))
+def penalised(state: State, ridge: Tensor) -> float:
+    """The objective: loss and penalty."""
+    return state.loss + 0.5 * float((ridge * state.point * state.point).sum())
 
 
 def fit_logistic(
@@ -330,7 +243,7 @@ def fit_logistic(
     *,
     classes: int,
     strengths: Sequence[float] = STRENGTHS,
-    tolerance: float = 1e-8,
+    tolerance: float = 1e-7,
     max_iterations: int = 1000,
     validation: tuple[Rows, NDArray[Any]] | None = None,
     device: str = "cpu",
@@ -342,47 +255,75 @@ def fit_logistic(
         labels: whole numbers (n,) in 0..classes-1.
         classes: number of classes (classes without an image are allowed).
         strengths: inverse penalties, scikit-learn's C; any order.
-        tolerance: relative decrease of the objective that is no longer worth a step. The default lets no test image
-            change its class when images come in another order, and costs a third more steps than 1e-6.
-        max_iterations: evaluations of loss and gradient per group; who has not converged by then is marked so.
-        validation: features and labels to stop the path by: strengths are left out, and so missing from `settings`,
-            once two running have been worse than the best (see `hopeless`).
+        tolerance: relative decrease of the objective that is no longer worth a step.
+        max_iterations: evaluations of loss and gradient per strength; what has not converged by then is marked so.
+        validation: features and labels to choose by: the path is solved loosely (`PATH_TOLERANCE`), then the strength
+            of the highest accuracy (of equals the strongest penalty) to `tolerance`, until that one is the best.
+            Weak penalties that are past the best are left out, and so missing from `settings` (see `hopeless`).
         device: where to compute.
 
     Raises:
         ProbeError: NaN in the features, labels out of range, one class only, fewer images than classes, a strength <=
             0.
     """
-    n, dims = checked(features)
+    n, _ = checked(features)
     targets = checked_labels(labels, n, classes)
     if len(strengths) == 0 or min(strengths) <= 0:
         raise ProbeError(f"strengths={tuple(strengths)}: expected one or more inverse penalties above 0.")
     problem = Problem(features, targets, classes, device)
-    order = np.argsort(np.asarray(strengths, dtype=np.float64), kind="stable")
-    penalties = 1 / (n * torch.tensor([strengths[i] for i in order], dtype=torch.float64, device=problem.device))
-    last = torch.zeros(1, dims + 1, classes, dtype=torch.float64, device=problem.device)
-    curvature = problem.curvature(last)
-    found: list[tuple[Tensor, ...]] = []
+    descent, state = Descent(problem), problem.start()
+    found: dict[float, Solution] = {}
     accuracies: list[float] = []
-    for group in torch.split(penalties, group_size(dims, classes)):
-        start = last.expand(len(group), -1, -1).clone()
-        curvature = Curvature(curvature.shape, curvature.sizes[-1:].expand(len(group)))
-        result, curvature = minimise(problem, group, start, curvature, tolerance, max_iterations)
-        last = result[0][-1:]
-        found.append(result)
-        if validation is not None:
-            points = result[0].cpu().numpy()
-            heads = Linear(problem.standardise, points[:, :-1], points[:, -1], ())
-            accuracies += heads.accuracies(validation[0], np.asarray(validation[1])).tolist()
+    for strength in sorted(float(c) for c in strengths):
+        if validation is None:
+            found[strength] = descent.solve(state, 1 / (strength * n), tolerance, 0, max_iterations)
+        else:
+            loose = descent.solve(state, 1 / (strength * n), PATH_TOLERANCE, float(np.log(classes)), max_iterations)
+            found[strength] = loose._replace(converged=False)
+            accuracies.append(accuracy(problem, loose, validation))
             if hopeless(accuracies, validation[0].shape[0]):
                 break
-    points, *rest = (torch.cat(column).cpu().numpy() for column in zip(*found, strict=True))
-    solved = order[: len(points)]  # strongest penalties first; given back in the order they were asked for
-    back = np.argsort(solved)
-    settings = tuple(float(strengths[i]) for i in np.sort(solved))
+        state = found[strength].state
+    if validation is not None:
+        polish(descent, found, accuracies, validation, tolerance, max_iterations)
+    return collected(problem, [float(c) for c in strengths if float(c) in found], found)
+
+
+def polish(
+    descent: Descent,
+    found: dict[float, Solution],
+    accuracies: list[float],
+    validation: tuple[Rows, NDArray[Any]],
+    tolerance: float,
+    limit: int,
+) -> None:
+    """Solve the best of a loose path to the end; if another is the best then, that one too."""
+    problem, names, done = descent.problem, list(found), set()
+    while (best := int(np.argmax(accuracies))) not in done:
+        strength = names[best]
+        loose = found[strength]
+        tight = descent.solve(loose.state, 1 / (strength * problem.n), tolerance, 0, limit)
+        found[strength] = tight._replace(evaluations=loose.evaluations + tight.evaluations)
+        accuracies[best] = accuracy(problem, tight, validation)
+        done.add(best)
+
+
+def accuracy(problem: Problem, solution: Solution, validation: tuple[Rows, NDArray[Any]]) -> float:
+    """Top-1 accuracy of one solution."""
+    weights = problem.weights(solution.state.point)[None]
+    head = Linear(problem.standardise, weights[:, :-1], weights[:, -1], ())
+    return float(head.accuracies(validation[0], np.asarray(validation[1]))[0])
+
+
+def collected(problem: Problem, settings: list[float], found: dict[float, Solution]) -> LogisticPath:
+    """The solutions in the order of `settings`."""
+    solutions = [found[strength] for strength in settings]
+    weights = np.stack([problem.weights(solution.state.point) for solution in solutions])
+    _, objective, evaluations, converged = zip(*solutions, strict=True)
     return LogisticPath(
-        problem.standardise, points[back, :-1], points[back, -1], settings, *(column[back] for column in rest)
-    )
+        problem.standardise, weights[:, :-1], weights[:, -1], tuple(settings),
+        np.array(objective), np.array(evaluations), np.array(converged),
+    )  # fmt: skip
 
 
 def hopeless(accuracies: Sequence[float], n: int) -> bool:

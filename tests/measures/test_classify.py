@@ -61,12 +61,18 @@ def test_objective_is_that_of_the_returned_weights() -> None:
         assert path.objective[which] == pytest.approx(loss + penalty, rel=1e-5)
 
 
-def test_many_classes_split_into_groups_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    features, labels = data(300, 8)
-    whole = logistic.fit_logistic(features, labels, classes=CLASSES)
-    monkeypatch.setattr(logistic, "GROUP_COLUMNS", 1)
-    alone = logistic.fit_logistic(features, labels, classes=CLASSES)
-    np.testing.assert_allclose(alone.objective, whole.objective, rtol=1e-5)
+def test_validation_images_choose_a_strength_that_is_solved_to_the_end() -> None:
+    features, labels = data(300, 30)
+    val = data(1000, 30, seed=1)
+    path = logistic.fit_logistic(features, labels, classes=CLASSES, validation=val)
+    exact = logistic.fit_logistic(features, labels, classes=CLASSES, strengths=path.settings)
+    best = int(path.accuracies(*val).argmax())
+    assert path.converged[best]
+    assert exact.converged.all()
+    assert path.objective[best] == pytest.approx(exact.objective[best], rel=1e-5)
+    np.testing.assert_allclose(path.objective, exact.objective, atol=5 * logistic.PATH_TOLERANCE * np.log(CLASSES))
+    assert path.accuracies(*val).max() == pytest.approx(exact.accuracies(*val).max(), abs=0.005)
+    assert path.iterations.sum() < exact.iterations.sum() / 2
 
 
 def test_features_on_disk_and_in_memory_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
