@@ -4,10 +4,12 @@ Prints ratios measured in one run, alternately, medians of several:
 
 1. the pass (unmasked and once masked, features, attention statistics, SSIM, PSNR, MSE) over a loop that makes the same
    encoder and decoder calls on the same images and keeps nothing; FSIM apart;
-2. a second `evaluate` over the first;
-3. peak memory of the pass at 1,000 and at N images.
+2. attention statistics of all layers and heads: CPU time added to the bare forward of 32 images, and peak memory added,
+   against transformers with eager attention and `output_attentions=True`, each in a process of its own;
+3. a second `evaluate` over the first;
+4. peak memory of the pass at 1,000 and at N images.
 
-    python benchmarks/bench_collect.py [--model base|tiny] [--images 64] [--runs 3] [--threads 1]
+    python benchmarks/bench_collect.py [--parts pass attention second memory] [--images 256] [--runs 3]
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from pathlib import Path
 import torch
 
 from probekit import evaluation, models
-from probekit.collect import Counts, Frame, Measurements, Sets, Settings, pictures
+from probekit.collect import Counts, Frame, Measurements, Sets, Settings, passes, pictures, recorders
+from probekit.collect.frame import Batch, Source
 
 SIZES = {
     "base": {"image_size": (224, 224), "vit_patch_size": 16, "width": 768, "depth": 12, "num_heads": 12},
@@ -88,6 +91,73 @@ def compare_pass(arguments) -> None:
         print(f"  {name:15} {seconds:8.2f} s   {seconds / middle['bare loop']:.2f}x of the bare loop")
 
 
+ATTENTION_BATCH = 32
+
+
+class Rows:
+    """Takes what a recorder gives and keeps nothing."""
+
+    def append(self, rows, summary) -> None:
+        assert len(next(iter(rows.values()))) == ATTENTION_BATCH
+
+
+def attention_forward(kind: str, name: str):
+    """One forward of 32 images, as a function: ours `bare` or with `statistics`; transformers' `eager` or `outputs`."""
+    import numpy as np
+
+    size = SIZES[name]
+    images = torch.randn(ATTENTION_BATCH, 3, *size["image_size"], generator=torch.Generator().manual_seed(0))
+    if kind in ("bare", "statistics"):
+        frame = Frame(model(name), Settings())
+        source = Source(Sets("shapes", Counts(test=ATTENTION_BATCH))["test"], ATTENTION_BATCH)
+        takes = [passes.Take(recorders.AttentionStatistics(frame, source), Rows())]
+        batch = Batch(np.arange(ATTENTION_BATCH), images)
+        call = (lambda: frame.model.encode(images)) if kind == "bare" else lambda: passes.forward(frame, batch, takes)
+    else:
+        from transformers import ViTConfig, ViTModel
+
+        config = ViTConfig(
+            image_size=size["image_size"][0], patch_size=size["vit_patch_size"], hidden_size=size["width"],
+            num_hidden_layers=size["depth"], num_attention_heads=size["num_heads"],
+            intermediate_size=4 * size["width"], attn_implementation="eager",
+        )  # fmt: skip
+        peer = ViTModel(config, add_pooling_layer=False).eval()
+        call = lambda: peer(images, output_attentions=kind == "outputs")  # noqa: E731 - one of three
+
+    def forward() -> None:
+        with torch.inference_mode():
+            call()
+
+    return forward
+
+
+def attention_peak(kind: str, name: str, threads: int) -> float:
+    """Peak memory in MB of a process that does one such forward."""
+    code = (
+        f"import bench_collect as b; b.torch.set_num_threads({threads}); b.attention_forward({kind!r}, {name!r})()\n"
+        "print(b.resource.getrusage(b.resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    return float(run.stdout.split()[-1])
+
+
+def attention(arguments) -> None:
+    forwards = {kind: attention_forward(kind, arguments.model) for kind in ("bare", "statistics")}
+    times: dict[str, list[float]] = {kind: [] for kind in forwards}
+    for _ in range(arguments.runs):
+        for kind, forward in forwards.items():
+            times[kind].append(clock(forward))
+    middle = {kind: statistics.median(values) for kind, values in times.items()}
+    added = middle["statistics"] / middle["bare"] - 1
+    print(f"attention statistics: bare forward {middle['bare']:.2f} s, with them {added:+.1%}, batch {ATTENTION_BATCH}")
+    kinds = ("bare", "statistics", "eager", "outputs")
+    peaks = {kind: attention_peak(kind, arguments.model, arguments.threads) for kind in kinds}
+    ours, theirs = peaks["statistics"] - peaks["bare"], peaks["outputs"] - peaks["eager"]
+    print(f"  extra peak memory {ours:.0f} MB; transformers' output_attentions {theirs:.0f} MB: {ours / theirs:.2f}x")
+
+
 def second_call(arguments) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PROBEKIT_CACHE"] = folder
@@ -122,21 +192,28 @@ def pass_features(images: int) -> None:
         Measurements(Frame(model("tiny"), Settings()), sets, Path(folder)).gather(["features:test", "attention"])
 
 
+def memory(arguments) -> None:
+    for images in arguments.memory:
+        print(f"peak memory over {images} images: {peak(images):.0f} MB")
+
+
+PARTS = ("pass", "attention", "second", "memory")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=SIZES, default="base")
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--warm", action="store_true", help="one untimed round first")
-    parser.add_argument("--memory", type=int, nargs="*", default=[], help="numbers of images, such as 1000 20000")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--memory", type=int, nargs="*", default=[1000, 20000], help="numbers of images")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    compare_pass(arguments)
-    second_call(arguments)
-    for images in arguments.memory:
-        print(f"peak memory over {images} images: {peak(images):.0f} MB")
+    for part in arguments.parts:
+        {"pass": compare_pass, "attention": attention, "second": second_call, "memory": memory}[part](arguments)
     print(f"threads {arguments.threads}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
 
 
