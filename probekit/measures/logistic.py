@@ -151,19 +151,20 @@ def softmax_in_place(logits: Tensor, labels: Tensor) -> Tensor:
 def quasi_newton(gradient: Tensor, steps: Tensor, changes: Tensor, inverse: Tensor) -> Tensor:
     """The L-BFGS direction from corrections (history, size), oldest first, in its compact form: a few products.
 
-    With S and Y the last steps and changes of slope (as columns) and H the diagonal `inverse`, the inverse Hessian is
-    H + [S, H Y] [[R^-T (D + Y'HY) R^-1, -R^-T], [-R^-1, 0]] [S, H Y]', R the upper triangle of S'Y and D its diagonal
-    (Byrd, Nocedal and Schnabel, 1994).
+    With S and Y the last steps and changes of slope (as columns), H the diagonal `inverse` and g its scale, the inverse
+    Hessian is g H + [S, g H Y] [[R^-T (D + g Y'HY) R^-1, -R^-T], [-R^-1, 0]] [S, g H Y]', R the upper triangle of S'Y
+    and D its diagonal (Byrd, Nocedal and Schnabel, 1994).
     """
     if len(steps) == 0:
         return -inverse * gradient
     moved = changes * inverse
     products, inner = steps @ changes.T, changes @ moved.T
     diagonal, upper = products.diagonal()[:, None], products.triu()
+    scale = diagonal[-1] / inner[-1, -1]
     along = torch.linalg.solve_triangular(upper, (steps @ gradient)[:, None], upper=True)
-    middle = diagonal * along + inner @ along - (moved @ gradient)[:, None]
+    middle = diagonal * along + scale * (inner @ along - (moved @ gradient)[:, None])
     first = torch.linalg.solve_triangular(upper.T, middle, upper=False)
-    direction: Tensor = moved.T @ along[:, 0] - inverse * gradient - steps.T @ first[:, 0]
+    direction: Tensor = scale * (moved.T @ along[:, 0] - inverse * gradient) - steps.T @ first[:, 0]
     return direction
 
 
