@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from probekit import probes
@@ -17,6 +19,25 @@ def test_every_suite_is_made_of_probes_that_exist_on_sets_that_ship() -> None:
     for suite in SUITES.values():
         assert set(suite.probes) <= set(probes.names())
         assert {plan.data for plan in suite.plans} <= set(SHIPPED)
+
+
+def written(suite: suites.Suite) -> list[str]:
+    """The cells of a suite's row in the README: probes on each set that ships, counts where they differ."""
+    on = {plan.data: plan for plan in suite.plans}
+    cells = [", ".join(on[data].probes) if data in on else "" for data in ("quadtree", "shapes", "photos")]
+    cells = [cell.replace(", ".join(suites.ATTENTION), "attention_*") for cell in cells]
+    if suite is SUITES["all"]:
+        cells = ["every probe that the set allows", "same", "same"]
+    counts = {name: f"{plan.counts.train} / {plan.counts.val} / {plan.counts.test}" for name, plan in on.items()}
+    usual = next(iter(counts.values()))
+    return [*cells, "; ".join([usual, *(f"{name} {count}" for name, count in counts.items() if count != usual)])]
+
+
+def test_the_table_of_suites_in_the_readme_is_the_code() -> None:
+    lines = (Path(__file__).parents[2] / "README.md").read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("| suite (version)"))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start + 2 : start + 2 + len(SUITES)]]
+    assert rows == [[f"`{name}` ({suite.version})", *written(suite)] for name, suite in SUITES.items()]
 
 
 def test_all_holds_every_probe() -> None:
