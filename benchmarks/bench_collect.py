@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -98,7 +97,7 @@ class Rows:
     """Takes what a recorder gives and keeps nothing."""
 
     def append(self, rows, summary) -> None:
-        assert len(next(iter(rows.values()))) == ATTENTION_BATCH
+        assert rows
 
 
 def attention_forward(kind: str, name: str):
@@ -131,16 +130,19 @@ def attention_forward(kind: str, name: str):
     return forward
 
 
-def attention_peak(kind: str, name: str, threads: int) -> float:
-    """Peak memory in MB of a process that does one such forward."""
-    code = (
-        f"import bench_collect as b; b.torch.set_num_threads({threads}); b.attention_forward({kind!r}, {name!r})()\n"
-        "print(b.resource.getrusage(b.resource.RUSAGE_SELF).ru_maxrss / 1024)"
-    )
+def peak_of(code: str) -> float:
+    """Peak memory in MB of a process that runs this code (Linux: ru_maxrss would begin at the parent's peak)."""
+    code += "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
     )
-    return float(run.stdout.split()[-1])
+    return float(run.stdout.split()[-1]) / 1024
+
+
+def attention_peak(kind: str, name: str, threads: int) -> float:
+    """Peak memory in MB of a process that does one such forward."""
+    code = f"import bench_collect as b; b.torch.set_num_threads({threads}); b.attention_forward({kind!r}, {name!r})()\n"
+    return peak_of(code)
 
 
 def attention(arguments) -> None:
@@ -174,15 +176,8 @@ def second_call(arguments) -> None:
 
 def peak(images: int) -> float:
     """Peak memory in MB of a process that passes over so many images of 32 x 32."""
-    code = (
-        "import bench_collect as b, sys, tempfile; from pathlib import Path\n"
-        f"b.pass_features({images})\n"
-        "print(b.resource.getrusage(b.resource.RUSAGE_SELF).ru_maxrss / 1024)"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-    )
-    return float(run.stdout.split()[-1])
+    code = f"import bench_collect as b, sys, tempfile; from pathlib import Path\nb.pass_features({images})\n"
+    return peak_of(code)
 
 
 def pass_features(images: int) -> None:
@@ -217,7 +212,7 @@ def main() -> None:
     print(f"threads {arguments.threads}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
 
 
-__all__ = ["pass_features", "resource"]
+__all__ = ["pass_features"]
 
 if __name__ == "__main__":
     main()
