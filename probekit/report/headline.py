@@ -55,6 +55,8 @@ class Headline:
     data: str
     rows: tuple[Row, ...]
     family: str = ""
+    mixed: bool = False
+    """Whether the checkpoints differ in more than their masking: then none of them is a setting of a grid."""
 
     @property
     def trained(self) -> list[Row]:
@@ -66,7 +68,9 @@ class Headline:
 
     @cached_property
     def settings(self) -> list[Setting]:
-        """Known settings, by patch size and ratio."""
+        """Known settings, by patch size and ratio; none where more than masking differs."""
+        if self.mixed:
+            return []
         groups: dict[tuple[float | None, float | None], list[float]] = defaultdict(list)
         for row in self.trained:
             if row["ratio"] is not None or row["patch"] is not None:
@@ -126,12 +130,15 @@ def find(results: Results) -> Headline | None:
 
 def candidates(results: Results, name: str, data: str) -> list[Headline]:
     """One headline for each family of checkpoints (same training but for ratio, patch size and seed), with the
-    baselines."""
+    baselines; checkpoints that have nothing but their image set in common stand side by side in one."""
     rows = results.rows(name, data)
     families = list(dict.fromkeys(row["family"] for row in rows if not row["untrained"]))
     if not families:
         return [Headline(results, name, data, tuple(rows))]
-    return [
+    found = [
         Headline(results, name, data, tuple(row for row in rows if row["untrained"] or row["family"] == family), family)
         for family in families
     ]
+    if len(found) > 1 and all(len(headline.settings) <= 1 for headline in found):
+        return [Headline(results, name, data, tuple(rows), mixed=True)]
+    return found

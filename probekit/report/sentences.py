@@ -181,6 +181,8 @@ def caution(headline: Headline) -> str:
         )
     else:
         interval = f"These numbers have no interval: {results.no_interval(name)}."
+    if headline.mixed:
+        return f"{interval} The checkpoints differ in more than their masking, so nothing here is put down to it."
     if not headline.settings:
         return f"{interval} How the checkpoints were masked is unknown, so nothing here is put down to masking."
     if not headline.seeds.freedom:

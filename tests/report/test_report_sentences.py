@@ -112,3 +112,12 @@ def test_the_next_best_quantity_stands_in(missing: str) -> None:
     headline = find(Results(ds))
     assert headline is not None
     assert headline.name == "latent_r2"
+
+
+def test_checkpoints_that_differ_in_more_than_masking_stand_side_by_side() -> None:
+    """Two sources, one setting each: both are named, and nothing is put down to masking."""
+    ds = level({(0.75, 4, 0): 1.0, (0.75, 8, 0): 2.0})
+    ds = ds.assign_coords(trained_on=("checkpoint", ["photographs", "drawings"]))
+    found = words(ds)
+    assert "runs from 1.00 (m0) to 2.00 (m1)" in found.claim
+    assert "differ in more than their masking" in found.caution
