@@ -126,7 +126,7 @@ def against_transformers(args: argparse.Namespace, clock: Callable[[], float]) -
     """Speed ratio and model-FLOP utilisation at several mask ratios."""
     for mask_ratio in args.mask_ratio:
         with tempfile.TemporaryDirectory() as folder:
-            settings = choose(args, mask_ratio)
+            settings = choose(args, mask_ratio, precision="float32")
             images = noise_images(settings.batch_size, settings.image_size[0])
             run, ours = our_step(settings, images, Path(folder))
             steps = {"ours": ours, "transformers": their_step(run, images, Path(folder)), "product": product()}
