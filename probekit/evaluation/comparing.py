@@ -6,6 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +129,8 @@ def compare(
                     parts.append(work.evaluate(checkpoint, plan))
                 except ProbekitError as error:
                     if parts:
-                        error.results = work.assembled(parts, mixed, described)  # type: ignore[attr-defined]
+                        with suppress(ProbekitError):  # parts that do not line up must not hide what went wrong
+                            error.results = work.assembled(parts, mixed, described)  # type: ignore[attr-defined]
                     raise
     return work.finish(parts, mixed, described)
 
