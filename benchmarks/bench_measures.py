@@ -149,13 +149,14 @@ def linear_probe(name: str, cells: Iterable[Cell]) -> None:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    from probekit.measures.classify import TOLERANCE
     from probekit.measures.logistic import STRENGTHS, fit_logistic
 
     times, accuracies = np.zeros(2), []
     for x, labels, vx, val_labels, classes in cells:
         start = time.process_time()
-        path = fit_logistic(x, labels, classes=classes, validation=(vx, val_labels))
-        ours = path.accuracies(vx, val_labels)[path.converged].max()
+        path = fit_logistic(x, labels, classes=classes, tolerance=TOLERANCE, validation=(vx, val_labels))
+        ours = path.val_accuracy[path.chosen]
         times[0] += time.process_time() - start
         table, val_table = path.standardise(x), path.standardise(vx)
         start, theirs = time.process_time(), 0.0

@@ -167,8 +167,8 @@ class Work:
     def evaluate(self, checkpoint: Checkpoint, plan: suites.Plan) -> xr.Dataset:
         """The tile of one checkpoint and plan."""
         tile = make_tile(checkpoint, self.sets(plan), plan.probes, self.settings, self.options, plan.explicit)
-        with folders(self.settings.cache) as (measurements, results):
-            found = tile.run(measurements, results)
+        with folders(self.settings.cache) as where:
+            found = tile.run(where)
         self.note(tile, checkpoint.name)
         return found
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,12 +34,21 @@ SHARED = ("example_image", "example_hidden", "label", "group")
 """Arrays that are facts of the image set, not of the checkpoint."""
 
 
-@contextmanager
-def folders(use_cache: bool) -> Iterator[tuple[Path, Path | None]]:
-    """(folder of measurements, folder of results or None): in the cache, or scratch that goes afterwards.
+class Folders(NamedTuple):
+    """Where measurements land; where results lie, if anywhere; whether new results are kept there."""
 
-    A cache folder that cannot be written is said once, and the evaluation goes on without it.
+    measurements: Path
+    results: Path | None
+    keep: bool
+
+
+@contextmanager
+def folders(use_cache: bool) -> Iterator[Folders]:
+    """Those of the cache, or scratch that goes afterwards.
+
+    A cache folder that cannot be written is said once: its results are read, and the evaluation goes on in scratch.
     """
+    results = cache.folder("results") if use_cache else None
     if use_cache:
         root = cache.folder()
         try:
@@ -48,17 +57,17 @@ def folders(use_cache: bool) -> Iterator[tuple[Path, Path | None]]:
                 pass
         except OSError as error:
             warnings.warn(
-                f"The cache folder {root} cannot be written ({error.strerror or error}): going on without a cache, so "
-                f"nothing will "
-                "be there for the next call. Point PROBEKIT_CACHE at a writable folder.",
+                f"The cache folder {root} cannot be written ({error.strerror or error}): going on without a cache. "
+                "Results that lie there are read, but new ones will not be there for the next call. Point "
+                "PROBEKIT_CACHE at a writable folder.",
                 RuntimeWarning,
                 stacklevel=4,
             )
         else:
-            yield cache.folder("measurements"), cache.folder("results")
+            yield Folders(cache.folder("measurements"), results, keep=True)
             return
     with tempfile.TemporaryDirectory(prefix="probekit-") as scratch:
-        yield Path(scratch), None
+        yield Folders(Path(scratch), results, keep=False)
 
 
 NARROW = 256
@@ -100,13 +109,13 @@ class Tile:
         self.forwards = 0
         self.failures: list[ProbeError] = []
 
-    def run(self, measurements_root: Path, results_root: Path | None) -> xr.Dataset:
+    def run(self, where: Folders) -> xr.Dataset:
         """The dataset, dims checkpoint = 1 and data = 1. Failures of single probes are kept in `failures`."""
         arrays: results.Arrays = {}
         missing: dict[str, Path | None] = {}
         for name, settings in self.chosen.items():
             probe = probes.find(name)
-            file = None if results_root is None else results_root / f"{self.key(probe, settings)}.npz"
+            file = None if where.results is None else where.results / f"{self.key(probe, settings)}.npz"
             stored = results.load(file) if file else None
             if stored is not None:
                 arrays |= stored[0]
@@ -116,10 +125,10 @@ class Tile:
             if reason:
                 self.cannot(name, ProbeError(f"The probe {name} cannot run on {self.sets.name}: {reason}."), reason)
                 continue
-            missing[name] = file
+            missing[name] = file if where.keep else None
         if missing:
             with fitting_threads(self.frame):
-                arrays |= self.measure(missing, measurements_root)
+                arrays |= self.measure(missing, where.measurements)
         return self.dataset(arrays)
 
     def cannot(self, name: str, error: ProbeError, reason: str) -> None:

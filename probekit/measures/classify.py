@@ -18,6 +18,8 @@ from probekit.measures.linear import Floats, Ints, Linear, Rows
 from probekit.measures.logistic import STRENGTHS, fit_logistic
 from probekit.measures.sgd import fit_dinov2_grid, fit_mae_lars
 
+TOLERANCE = 1e-6
+"""Relative decrease of the objective that ends the sweep's chosen fit: it is then within about 1e-5 of the optimum."""
 PRESETS = ("lbfgs-sweep", "mae-lars-90", "dinov2-grid")
 
 
@@ -29,8 +31,9 @@ class LinearProbe:
         logits: (test images, classes) of the chosen head.
         model: all heads that were fitted. The sweep leaves out weak penalties that are well past the best one, so its
             `settings` may be fewer than the strengths asked for.
-        chosen: index of the chosen one in `model.settings`; of equally good ones the first (the strongest penalty).
-        val_accuracy: (settings,).
+        chosen: index of the chosen one in `model.settings`; of equally good ones the first (the strongest penalty). Of
+            the sweep, only heads that were solved to the end are chosen from (see `logistic.polish`).
+        val_accuracy: (settings,), top-1 of each head on the validation images.
         at_edge: the chosen setting is the first or last of several: the best one may lie outside the grid.
     """
 
@@ -70,20 +73,21 @@ def linear_probe(
     """
     if preset not in PRESETS:
         raise ProbeError(f"No linear probe preset {preset!r}. {did_you_mean(preset, PRESETS)}")
-    model: Linear
     if preset == "lbfgs-sweep":
-        model = fit_logistic(
-            train, train_labels, classes=classes, strengths=strengths, validation=(val, val_labels), device=device
-        )
-        tried = sorted(strengths)
-    elif preset == "mae-lars-90":
-        model = fit_mae_lars(train, train_labels, classes=classes, seed=seed, device=device)
-        tried = list(model.settings)
-    else:
-        model = fit_dinov2_grid(train, train_labels, classes=classes, seed=seed, device=device)
-        tried = list(model.settings)
+        path = fit_logistic(
+            train, train_labels, classes=classes, strengths=strengths, tolerance=TOLERANCE,
+            validation=(val, val_labels), device=device,
+        )  # fmt: skip
+        assert path.chosen is not None
+        return applied(path, sorted(strengths), path.val_accuracy, path.chosen, test)
+    fit = fit_mae_lars if preset == "mae-lars-90" else fit_dinov2_grid
+    model = fit(train, train_labels, classes=classes, seed=seed, device=device)
     accuracy = model.accuracies(val, np.asarray(val_labels))
-    chosen = int(accuracy.argmax())
+    return applied(model, model.settings, accuracy, int(accuracy.argmax()), test)
+
+
+def applied(model: Linear, tried: Sequence[float], accuracy: Floats, chosen: int, test: Rows) -> LinearProbe:
+    """The chosen head on test images; `tried` are all settings in order."""
     at_edge = len(tried) > 1 and model.settings[chosen] in (tried[0], tried[-1])
     return LinearProbe(model.logits(test, chosen), model, chosen, accuracy, at_edge)
 

@@ -62,6 +62,14 @@ def same_dims(features: Rows, dims: int, name: str) -> None:
         raise ProbeError(f"Training features have {dims} dims, {name} {other}: they must come from the same layer.")
 
 
+def one_label_each(labels: Any, features: Rows) -> int:
+    """How many rows `features` has, or a `ProbeError` unless there is a label for each."""
+    n, _ = checked(features)
+    if np.shape(labels) != (n,):
+        raise ProbeError(f"labels of shape {np.shape(labels)} for {n} images: expected one for each.")
+    return n
+
+
 def refuse_nan(rows: NDArray[Any], start: int) -> None:
     """A `ProbeError` naming the first row that is not finite; `start` is the number of the first of these rows."""
     finite = np.isfinite(rows).all(axis=1)
@@ -144,8 +152,7 @@ class Linear:
     def correct(self, features: Rows, labels: Ints) -> Bools:
         """Whether each head is right about each row: (settings, n)."""
         settings, dims, classes = self.weights.shape
-        if labels.shape != (features.shape[0],):
-            raise ProbeError(f"labels of shape {labels.shape} for {features.shape[0]} images: expected one for each.")
+        one_label_each(labels, features)
         table = self.weights.transpose(1, 0, 2).reshape(dims, -1)
         parts = []
         for start, rows in self.standardise.chunks(features):

@@ -7,7 +7,7 @@ Where features are many and correlated, plain L-BFGS needs hundreds of steps. Th
 2. Penalties go from strong to weak in one descent. What it has learned of the curvature of the cross-entropy holds
    for any penalty, so corrections are kept without the penalty's part, which is added back exactly.
 3. Where validation images choose the penalty, the path need not be exact: it is solved to a small part of the loss of
-   guessing, and only the penalty that wins is solved to the end.
+   guessing, and only the penalty that wins is solved to the end, and one more only if that made it clearly worse.
 
 Features are read in row chunks; float32 products are summed in float64. They are kept in memory only if they fit in
 `MEMORY_BYTES`, else read again in each step. Nothing is drawn: results differ by rounding alone when images come in
@@ -20,6 +20,7 @@ Optimiser: Nocedal, "Updating quasi-Newton matrices with limited storage", Math.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -30,14 +31,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from probekit.errors import ProbeError
-from probekit.measures.linear import Floats, Ints, Linear, Rows, Standardiser, checked, checked_labels, chunks
+from probekit.measures.linear import (
+    Floats,
+    Ints,
+    Linear,
+    Rows,
+    Standardiser,
+    checked,
+    checked_labels,
+    chunks,
+    one_label_each,
+    refuse_nan,
+    same_dims,
+)
 
 STRENGTHS = tuple(float(c) for c in np.logspace(-6, 3, 10))
 """Default inverse penalties (scikit-learn's C), one a decade, strongest penalty first."""
 PATH_TOLERANCE = 3e-4
 """Decrease of the objective that is not worth a step where validation images choose, in losses of guessing."""
 MEMORY_BYTES = 1 << 30
-"""Standardised features up to this size are kept in memory."""
+"""Features up to this size are kept in memory."""
 LOGIT_BYTES = 1 << 20
 """Logits worked on at a time: they should stay in the processor's cache."""
 HISTORY = 10
@@ -64,11 +77,15 @@ class LogisticPath(Linear):
         objective: (settings,), mean cross-entropy + |weights|² / (2 C n).
         iterations: (settings,), evaluations of loss and gradient.
         converged: (settings,), whether `tolerance` was reached; with validation images, only of the best ones.
+        val_accuracy: (settings,), top-1 on the validation images; empty without them.
+        chosen: index of the strength that validation images chose, one that was solved to the end; None without them.
     """
 
     objective: Floats
     iterations: Ints
     converged: NDArray[np.bool_]
+    val_accuracy: Floats
+    chosen: int | None
 
 
 class State(NamedTuple):
@@ -80,37 +97,67 @@ class State(NamedTuple):
     doubt: Tensor
 
 
+class Table:
+    """Rows less the training mean, float32, with a last column of ones for the bias: kept in memory if they fit, else
+    read again.
+
+    Iterating gives parts of as many rows as have at most `LOGIT_BYTES` of logits.
+    """
+
+    def __init__(self, features: Rows, mean: NDArray[np.float32], classes: int, device: torch.device) -> None:
+        self.features, self.mean, self.device = features, mean, device
+        self.step = max(256, LOGIT_BYTES // (4 * classes))
+        n, dims = checked(features)
+        fits = n * dims * 4 <= MEMORY_BYTES
+        self._kept = list(self._read()) if fits else None
+
+    def _read(self) -> Iterator[Tensor]:
+        for start, rows in chunks(self.features):
+            refuse_nan(rows, start)
+            table = np.ones((len(rows), rows.shape[1] + 1), dtype=np.float32)
+            np.subtract(rows, self.mean, out=table[:, :-1])
+            yield torch.from_numpy(table).to(self.device)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for rows in self._read() if self._kept is None else self._kept:
+            yield from torch.split(rows, self.step)
+
+
 class Problem:
-    """Features and labels, and the loss. Points are (classes, d + 1) in the features' principal axes, the bias last."""
+    """Features and labels, and the loss.
+
+    Points are (classes, d + 1) in the principal axes of the standardised features, the bias last. What takes a point to
+    weights on a `Table` is one matrix: the axes, and what is left of standardising once the mean is gone.
+    """
 
     def __init__(self, features: Rows, labels: Ints, classes: int, device: str) -> None:
         self.n, self.dims = checked(features)
         self.classes, self.device = classes, torch.device(device)
         self.standardise = Standardiser.of(features)
-        self._features = features
+        self._mean = self.standardise.mean.astype(np.float32)
         self._labels = torch.from_numpy(labels).to(self.device)
-        self._kept: list[Tensor] | None = None
-        if self.n * self.dims * 4 <= MEMORY_BYTES:
-            self._kept = list(self._read())
+        self._table = self.table(features)
         products = torch.zeros(self.dims + 1, self.dims + 1, dtype=torch.float64, device=self.device)
-        for rows in self._parts():
+        for rows in self._table:
             products += rows.T @ rows
-        variances, axes = torch.linalg.eigh(products[:-1, :-1] / self.n)
+        rest = self._rest()
+        variances, axes = torch.linalg.eigh((rest @ products @ rest.T)[:-1, :-1] / self.n)
         self.variances = torch.cat([variances.clamp(min=FLAT), variances.new_ones(1)])
         self.axes = torch.zeros_like(products)
         self.axes[:-1, :-1], self.axes[-1, -1] = axes, 1
-        self._axes = self.axes.float()
+        self._basis = (self.axes.T @ rest).float()
 
-    def _read(self) -> Iterator[Tensor]:
-        for _, rows in chunks(self._features):
-            table = np.ones((len(rows), self.dims + 1), dtype=np.float32)  # the last column is the bias's
-            table[:, :-1] = self.standardise(rows)
-            yield torch.from_numpy(table).to(self.device)
+    def _rest(self) -> Tensor:
+        """(d + 1, d + 1): takes a row of a table, as a column, to standardised features and the one."""
+        scale, mean = (torch.from_numpy(x).to(self.device) for x in (self.standardise.scale, self.standardise.mean))
+        left = mean - torch.from_numpy(self._mean).to(self.device)  # what float32 cannot hold of the mean
+        rest = torch.diag(torch.cat([1 / scale, scale.new_ones(1)]))
+        rest[:-1, -1] = -left / scale
+        return rest
 
-    def _parts(self) -> Iterator[Tensor]:
-        step = max(256, LOGIT_BYTES // (4 * self.classes))
-        for rows in self._read() if self._kept is None else self._kept:
-            yield from torch.split(rows, step)
+    def table(self, features: Rows) -> Table:
+        """Features of the same layer, as `accuracy` takes them."""
+        return Table(features, self._mean, self.classes, self.device)
 
     def start(self) -> State:
         """All classes alike."""
@@ -118,20 +165,26 @@ class Problem:
 
     def evaluate(self, point: Tensor) -> State:
         """Mean cross-entropy, its gradient (classes, d + 1), and each class's mean p(1 - p), (classes, 1)."""
-        weights = point.float() @ self._axes.T
+        weights = point.float() @ self._basis
         loss, start = torch.zeros((), dtype=torch.float64, device=self.device), 0
         slope = torch.zeros_like(point)
         doubt = torch.zeros(self.classes, dtype=torch.float64, device=self.device)
-        for rows in self._parts():
+        for rows in self._table:
             chances = weights @ rows.T
             loss += softmax_in_place(chances, own := self._labels[None, start : start + len(rows)])
             doubt += chances.sum(dim=1) - torch.linalg.vecdot(chances, chances)
             chances.scatter_add_(0, own, chances.new_full((1, 1), -1).expand(own.shape))
             slope += chances @ rows
             start += len(rows)
-        slope = (slope.float() @ self._axes).double()
+        slope = (slope.float() @ self._basis.T).double()
         doubt = doubt.clamp(min=LEAST_DOUBT * float(doubt.mean()) + FLAT) / self.n
         return State(point, float(loss) / self.n, slope / self.n, doubt[:, None])
+
+    def accuracy(self, point: Tensor, table: Table, labels: Tensor) -> float:
+        """Top-1 on other rows."""
+        weights = point.float() @ self._basis
+        guesses = torch.cat([(weights @ rows.T).argmax(dim=0) for rows in table])
+        return float((guesses == labels).double().mean())
 
     def weights(self, point: Tensor) -> Floats:
         """(d + 1, classes) on standardised features, the bias last."""
@@ -194,34 +247,39 @@ class Descent:
         while evaluations < limit:
             if evaluations % PATIENCE == 0:
                 inverse = (1 / (state.doubt * self.problem.variances + ridge)).flatten()
-            gradient = (state.slope + ridge * state.point).flatten()
-            changes = self.changes + ridge.flatten() * self.steps
+            gradient = torch.addcmul(state.slope, ridge, state.point).flatten()
+            changes = torch.addcmul(self.changes, ridge.flatten(), self.steps)
             direction = quasi_newton(gradient, self.steps, changes, inverse)
-            if float(gradient @ direction) >= 0:  # rounding in the corrections
+            descent = float(gradient @ direction)
+            if descent >= 0:  # rounding in the corrections
                 self.steps = self.changes = self.steps[:0]
                 direction = -inverse * gradient
-            descent, small = float(gradient @ direction), tolerance * max(objective, least)
+                descent = float(gradient @ direction)
+            small = tolerance * max(objective, least)
             # Signs of the end: the model promises nothing more, two steps running brought nothing, rounding is left.
             converged = evaluations > 0 and (-0.5 * descent < small or quiet >= 2 or length < SHORTEST)
             if converged:
                 break
-            new, length, tried = self._search(state, direction, descent, ridge)
+            new, reached, length, tried = self._search(state, objective, direction, descent, ridge)
             self._remember(state, new)
-            gained = objective - penalised(new, ridge)
-            state, objective, evaluations = new, objective - gained, evaluations + tried
-            quiet = quiet + 1 if gained < small else 0
+            quiet = quiet + 1 if objective - reached < small else 0
+            state, objective, evaluations = new, reached, evaluations + tried
         return Solution(state, objective, evaluations, converged)
 
-    def _search(self, state: State, direction: Tensor, descent: float, ridge: Tensor) -> tuple[State, float, int]:
-        """As far along a direction as it brings enough: the state there, the step's length, evaluations."""
-        objective, length, tried = penalised(state, ridge), 1.0, 1
+    def _search(
+        self, state: State, objective: float, direction: Tensor, descent: float, ridge: Tensor
+    ) -> tuple[State, float, float, int]:
+        """As far along a direction as it brings enough: the state there, its objective, the step's length,
+        evaluations."""
+        length, tried = 1.0, 1
         while True:
-            new = self.problem.evaluate(state.point + length * direction.view_as(ridge))
-            drop, gained = length * descent, objective - penalised(new, ridge)
+            new = self.problem.evaluate(torch.add(state.point, direction.view_as(ridge), alpha=length))
+            reached = penalised(new, ridge)
+            drop, gained = length * descent, objective - reached
             if gained >= -SUFFICIENT * drop - ROUNDING * objective:
-                return new, length, tried
+                return new, reached, length, tried
             if length < SHORTEST:
-                return state, length, tried
+                return state, objective, length, tried
             # The minimum of the parabola through both values and the slope, kept between a tenth and a half.
             length *= min(0.5, max(0.1, 0.5 * drop / (gained + drop)))
             tried += 1
@@ -259,8 +317,8 @@ def fit_logistic(
         tolerance: relative decrease of the objective that is no longer worth a step.
         max_iterations: evaluations of loss and gradient per strength; what has not converged by then is marked so.
         validation: features and labels to choose by: the path is solved loosely (`PATH_TOLERANCE`), then the strength
-            of the highest accuracy (of equals the strongest penalty) to `tolerance`, until that one is the best.
-            Weak penalties that are past the best are left out, and so missing from `settings` (see `hopeless`).
+            of the highest accuracy (of equals the strongest penalty) to `tolerance` (see `polish`). Weak penalties that
+            are past the best are left out, and so missing from `settings` (see `hopeless`).
         device: where to compute.
 
     Raises:
@@ -274,65 +332,85 @@ def fit_logistic(
     problem = Problem(features, targets, classes, device)
     descent, state = Descent(problem), problem.start()
     found: dict[float, Solution] = {}
-    accuracies: list[float] = []
-    for strength in sorted(float(c) for c in strengths):
-        if validation is None:
+    if validation is None:
+        for strength in sorted(float(c) for c in strengths):
             found[strength] = descent.solve(state, 1 / (strength * n), tolerance, 0, max_iterations)
-        else:
-            loose = descent.solve(state, 1 / (strength * n), PATH_TOLERANCE, float(np.log(classes)), max_iterations)
-            found[strength] = loose._replace(converged=False)
-            accuracies.append(accuracy(problem, loose, validation))
-            if hopeless(accuracies, validation[0].shape[0]):
-                break
-        state = found[strength].state
-    if validation is not None:
-        polish(descent, found, accuracies, validation, tolerance, max_iterations)
-    return collected(problem, [float(c) for c in strengths if float(c) in found], found)
+            state = found[strength].state
+        return collected(problem, strengths, found)
+    judge = Judge(problem, *validation)
+    for strength in sorted(float(c) for c in strengths):
+        loose = descent.solve(state, 1 / (strength * n), PATH_TOLERANCE, float(np.log(classes)), max_iterations)
+        found[strength], state = loose._replace(converged=False), loose.state
+        judge.see(strength, state)
+        if hopeless(list(judge.accuracies.values()), judge.n):
+            break
+    chosen = polish(descent, found, judge, tolerance, max_iterations)
+    return collected(problem, strengths, found, judge.accuracies, chosen)
 
 
-def polish(
-    descent: Descent,
-    found: dict[float, Solution],
-    accuracies: list[float],
-    validation: tuple[Rows, NDArray[Any]],
-    tolerance: float,
-    limit: int,
-) -> None:
-    """Solve the best of a loose path to the end; if another is the best then, that one too."""
-    problem, names, done = descent.problem, list(found), set()
-    while (best := int(np.argmax(accuracies))) not in done:
-        strength = names[best]
+class Judge:
+    """Top-1 accuracy on validation images, by strength."""
+
+    def __init__(self, problem: Problem, features: Rows, labels: NDArray[Any]) -> None:
+        same_dims(features, problem.dims, "features")
+        self.n = one_label_each(labels, features)
+        self.accuracies: dict[float, float] = {}
+        self._problem, self._table = problem, problem.table(features)
+        self._labels = torch.from_numpy(np.asarray(labels).astype(np.int64)).to(problem.device)
+
+    def see(self, strength: float, state: State) -> None:
+        self.accuracies[strength] = self._problem.accuracy(state.point, self._table, self._labels)
+
+
+def polish(descent: Descent, found: dict[float, Solution], judge: Judge, tolerance: float, limit: int) -> float:
+    """Solve the best of a loose path to the end, and the next one while that is better by more than noise.
+
+    Returns:
+        The strength of the best that is solved to the end; of equals the strongest penalty.
+    """
+    accuracies, done = judge.accuracies, dict[float, float]()
+    while True:
+        strength = max(accuracies, key=accuracies.__getitem__)  # the first of equals
+        if done and accuracies[strength] <= max(done.values()) + noise(accuracies[strength], judge.n):
+            return max(sorted(done), key=done.__getitem__)
         loose = found[strength]
-        tight = descent.solve(loose.state, 1 / (strength * problem.n), tolerance, 0, limit)
+        tight = descent.solve(loose.state, 1 / (strength * descent.problem.n), tolerance, 0, limit)
         found[strength] = tight._replace(evaluations=loose.evaluations + tight.evaluations)
-        accuracies[best] = accuracy(problem, tight, validation)
-        done.add(best)
+        judge.see(strength, tight.state)
+        done[strength] = accuracies[strength]
 
 
-def accuracy(problem: Problem, solution: Solution, validation: tuple[Rows, NDArray[Any]]) -> float:
-    """Top-1 accuracy of one solution."""
-    weights = problem.weights(solution.state.point)[None]
-    head = Linear(problem.standardise, weights[:, :-1], weights[:, -1], ())
-    return float(head.accuracies(validation[0], np.asarray(validation[1]))[0])
+def noise(accuracy: float, n: int) -> float:
+    """Half of the standard error of an accuracy on n images: what two heads on the same images differ by is less."""
+    return 0.5 * math.sqrt(accuracy * (1 - accuracy) / n)
 
 
-def collected(problem: Problem, settings: list[float], found: dict[float, Solution]) -> LogisticPath:
-    """The solutions in the order of `settings`."""
+def collected(
+    problem: Problem,
+    strengths: Sequence[float],
+    found: dict[float, Solution],
+    accuracies: dict[float, float] | None = None,
+    chosen: float | None = None,
+) -> LogisticPath:
+    """The solutions in the order of `strengths`."""
+    settings = [float(strength) for strength in strengths if float(strength) in found]
     solutions = [found[strength] for strength in settings]
     weights = np.stack([problem.weights(solution.state.point) for solution in solutions])
     _, objective, evaluations, converged = zip(*solutions, strict=True)
     return LogisticPath(
         problem.standardise, weights[:, :-1], weights[:, -1], tuple(settings),
         np.array(objective), np.array(evaluations), np.array(converged),
+        np.array([accuracies[strength] for strength in settings] if accuracies else []),
+        None if chosen is None else settings.index(chosen),
     )  # fmt: skip
 
 
 def hopeless(accuracies: Sequence[float], n: int) -> bool:
-    """Whether the last two of accuracies on n images are both worse than the best, by half of its standard error.
+    """Whether weaker penalties cannot win: nothing can beat an accuracy of 1, or the last two of accuracies on n images
+    are both worse than the best by more than noise.
 
     Accuracy along the path rises and falls once but for noise, and the noise of neighbours on the same images is small:
     who is behind twice running is past the best. The weakest penalties, left out so, are the costliest.
     """
     best = max(accuracies)
-    bound = best - 0.5 * (best * (1 - best) / n) ** 0.5
-    return len(accuracies) > 2 and max(accuracies[-2:]) < bound
+    return best == 1 or (len(accuracies) > 2 and max(accuracies[-2:]) < best - noise(best, n))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -83,6 +84,23 @@ def test_a_cache_that_cannot_be_written_is_said_and_gone_without(tmp_path, monke
     with pytest.warns(RuntimeWarning, match=r"cannot be written .* going on without a cache"):
         ds = probekit.evaluate(tiny(), "knn", SPEC, counts=COUNTS)
     assert "knn_accuracy" in ds
+
+
+def test_results_in_a_cache_that_cannot_be_written_are_read(own_cache, forwards, monkeypatch) -> None:
+    first = probekit.evaluate(tiny(), "knn", SPEC, counts=COUNTS)
+    forwards.clear()
+
+    def read_only(**_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(single.tempfile, "TemporaryFile", read_only)
+    before = sorted(own_cache.rglob("*"))
+    with pytest.warns(RuntimeWarning, match="Read-only file system"):
+        again = probekit.evaluate(tiny(), ["knn", "attention_distance"], SPEC, counts=COUNTS)
+    xr.testing.assert_identical(again.knn_accuracy, first.knn_accuracy)
+    assert np.isfinite(again.attention_distance.sel(layer=slice(1, None))).all()
+    assert sum(forwards) == COUNTS.images  # for the attention alone
+    assert sorted(own_cache.rglob("*")) == before
 
 
 def test_a_result_that_cannot_be_kept_is_not_lost(monkeypatch) -> None:
