@@ -211,19 +211,22 @@ def compare(
     counts: Annotated[str, typer.Option(help='How many images, as JSON: {"train": 500, "test": 200}.')] = "{}",
     options: Annotated[str, typer.Option(help='Options of probes, as JSON: {"knn": {"ks": [5]}}.')] = "{}",
     mixed: Annotated[bool, typer.Option(help="Line up different protocols too, and mark them.")] = False,
+    names: Annotated[str, typer.Option(help="What to call the checkpoints, with commas.")] = "",
 ) -> None:
     """Measure several checkpoints on the same images and line them up in one dataset.
 
     `--data own` takes those of the suite's image sets that fit what each checkpoint was trained on.
     """
     _measure(
-        checkpoints, output, suite, data, batch_size, device, precision, workers, cache, seed, counts, options, mixed
-    )
+        checkpoints, output, suite, data, batch_size, device, precision, workers, cache, seed, counts, options, mixed,
+        names.split(",") if names else None,
+    )  # fmt: skip
 
 
 def _measure(
     checkpoints: list[str], output: str, suite: str, data: list[str] | None, batch_size: int, device: str,
     precision: str, workers: int, cache: bool, seed: int, counts: str, options: str, mixed: bool = False,
+    names: list[str] | None = None,
 ) -> None:  # fmt: skip
     """What `evaluate` and `compare` share: texts to values, the call, the file."""
     import json
@@ -231,8 +234,10 @@ def _measure(
     from probekit.errors import ProbeError
 
     folder = os.path.dirname(output) or "."
-    if os.path.isdir(output) or not os.path.isdir(folder):  # before anything is measured
-        raise ProbeError(f"--output {output}: expected a file in a folder that exists; {folder} is the folder named.")
+    if os.path.isdir(output):  # before anything is measured
+        raise ProbeError(f"--output {output} is a folder. Name the file to write, such as {output}/results.nc.")
+    if not os.path.isdir(folder):
+        raise ProbeError(f"--output {output}: there is no folder {folder}. Make it first, or name one that exists.")
     parsed = {}
     for name, text in (("counts", counts), ("options", options)):
         try:
@@ -246,7 +251,7 @@ def _measure(
     chosen = suite.split(",") if "," in suite else suite
     own = data[0] if data == ["own"] else data or None
     ds = evaluation.compare(
-        checkpoints, chosen, own, mixed=mixed, batch_size=batch_size, device=device, precision=precision,
+        checkpoints, chosen, own, names=names, mixed=mixed, batch_size=batch_size, device=device, precision=precision,
         workers=workers, cache=cache, seed=seed, counts=parsed["counts"] or None, options=parsed["options"],
     )  # fmt: skip
     try:

@@ -31,7 +31,17 @@ def union(parts: Sequence[xr.Dataset], dim: Hashable) -> np.ndarray:
 
 def aligned(part: xr.Dataset, name: str, labels: Mapping[Hashable, np.ndarray]) -> xr.Variable:
     """A variable of `part` on these labels of its dims, filled where it has nothing."""
+    return _aligned(part, part.variables[name], labels)
+
+
+def covered(part: xr.Dataset, name: str, labels: Mapping[Hashable, np.ndarray]) -> np.ndarray:
+    """Where on these labels `part` has something of a variable; a NaN is nothing."""
     variable = part.variables[name]
+    there = xr.Variable(variable.dims, variable.notnull().values)
+    return np.asarray(_aligned(part, there, labels).values)
+
+
+def _aligned(part: xr.Dataset, variable: xr.Variable, labels: Mapping[Hashable, np.ndarray]) -> xr.Variable:
     coords = {str(dim): part.variables[dim].values for dim in variable.dims if dim in part.coords}
     mine = {
         str(dim): part.variables[dim].values if dim in part.coords else np.arange(part.sizes[dim]) for dim in part.dims
@@ -98,6 +108,44 @@ def _shared(name: str, having: Sequence[xr.Dataset], labels: Mapping[Hashable, n
     return first
 
 
+def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Results of one checkpoint on one image set from several datasets, as one.
+
+    Raises:
+        ResultsError: a variable, or the fingerprint of the images, is not the same in all that have it.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    labels = {dim: union(parts, dim) for dim in {dim for part in parts for dim in part.dims}}
+    named = {dim: values for dim, values in labels.items() if any(dim in part.coords for part in parts)}
+    coords = {name for part in parts for name in part.coords}
+    inside: dict[str, xr.Variable] = {}
+    beside: dict[str, xr.Variable] = {}
+    for name in dict.fromkeys(str(name) for part in parts for name in part.variables if name not in part.dims):
+        target = beside if name in coords else inside
+        target[name] = _agreeing(name, [part for part in parts if name in part.variables], labels)
+    whole = xr.Dataset(inside, coords={**named, **beside})
+    for dim in named:
+        whole[dim].attrs = next(part[dim].attrs for part in parts if dim in part.coords)
+    return whole
+
+
+def _agreeing(name: str, having: Sequence[xr.Dataset], labels: Mapping[Hashable, np.ndarray]) -> xr.Variable:
+    """A variable from all that have it, who must agree where they overlap."""
+    first = having[0].variables[name]
+    values, filled = aligned(having[0], name, labels).values, covered(having[0], name, labels)
+    for part in having[1:]:
+        other, here = aligned(part, name, labels), covered(part, name, labels)
+        if other.dims != first.dims or (values != other.values)[filled & here].any():
+            where = f"{part.checkpoint.values[0]} on {part.data.values[0]}"
+            raise ResultsError(
+                f"{name} of {where} is in more than one of the datasets, and differs. Rename the checkpoint in one of "
+                "them to see both, or leave one out."
+            )
+        values, filled = np.where(filled, values, other.values), filled | here
+    return xr.Variable(first.dims, values, first.attrs)
+
+
 def _missing(array: xr.Variable) -> np.ndarray:
     """Where there is nothing: NaN, an empty text, or for pictures and labels a whole image set of fill values."""
     if array.dtype.kind == "f":
@@ -134,15 +182,19 @@ def tiles(ds: xr.Dataset) -> list[xr.Dataset]:
 
 def lined_up(parts: Sequence[xr.Dataset], *, mixed: bool = False) -> xr.Dataset:
     """Tiles (one checkpoint and one image set each) as one dataset; checkpoints and image sets in order of appearance.
+    Of one checkpoint and image set there may be several, with different results.
 
     Protocols are compared between checkpoints on one image set; between image sets they may differ, and are then stored
     as JSON `{"by_data": {name: value}}`.
     """
     checkpoints = list(dict.fromkeys(str(part.checkpoint.values[0]) for part in parts))
-    by_data: dict[str, list[xr.Dataset]] = {}
+    by_data: dict[str, dict[str, list[xr.Dataset]]] = {}
     for part in parts:
-        by_data.setdefault(str(part.data.values[0]), []).append(part)
-    columns = [combine(column, "checkpoint", mixed=mixed) for column in by_data.values()]
+        column = by_data.setdefault(str(part.data.values[0]), {})
+        column.setdefault(str(part.checkpoint.values[0]), []).append(part)
+    columns = [
+        combine([joined(same) for same in column.values()], "checkpoint", mixed=mixed) for column in by_data.values()
+    ]
     whole = combine(columns, "data")
     return whole.sel(checkpoint=checkpoints) if len(checkpoints) > 1 else whole
 

@@ -92,7 +92,7 @@ def compare(
 
     Args:
         ckpts: checkpoints or what `probekit.load` takes; a results dataset, or the path of a `.nc` file, is taken as
-            measured.
+            measured. Datasets with different results of one checkpoint are put together.
         names: labels along `checkpoint`, as many as checkpoints; None for their own, made distinct.
         mixed: line up numbers of different protocols too, marked in the attribute `mixed_protocols`.
 
@@ -101,7 +101,7 @@ def compare(
     is a coordinate. Evaluation masks hide the same part of the image for every checkpoint.
 
     Raises:
-        ResultsError: datasets of different protocols, and not `mixed`.
+        ResultsError: datasets of different protocols, and not `mixed`; one name for different checkpoints.
     """
     if isinstance(ckpts, str | Path) or not isinstance(ckpts, Sequence):
         raise ProbeError("compare takes a list of checkpoints; for a single one call evaluate.")
@@ -309,13 +309,7 @@ def _distinct(
     live = [index for index, one in enumerate(opened) if one is not None]
     if names is not None and len(names) != len(live):
         raise ProbeError(f"{len(names)} names for {len(live)} checkpoints.")
-    taken = [str(name) for ds in measured if ds is not None for name in ds.checkpoint.values]
-    if len(set(taken)) < len(taken):
-        twice = sorted({name for name in taken if taken.count(name) > 1})
-        raise ResultsError(
-            f"More than one of the datasets has a checkpoint named {twice[0]!r}; rename it in one of them."
-        )
-    used = set(taken)
+    used = _named_once([ds for ds in measured if ds is not None])
     for position, index in enumerate(live):
         checkpoint = opened[index]
         assert checkpoint is not None
@@ -328,6 +322,36 @@ def _distinct(
         card.name = name
         opened[index] = replace(checkpoint, card=card)
     return [one for one in opened if one is not None]
+
+
+def _named_once(measured: Sequence[xr.Dataset]) -> set[str]:
+    """The checkpoints of datasets; one may be in several of them, if it is known to be the same.
+
+    Raises:
+        ResultsError: one name for different checkpoints.
+    """
+    digests: dict[str, list[str | None]] = {}
+    for ds in measured:
+        for name in map(str, ds.checkpoint.values):
+            digests.setdefault(name, []).append(_digest(schema.provenance(ds), name))
+    for name, found in digests.items():
+        if len(found) > 1 and (None in found or len(set(found)) > 1):
+            raise ResultsError(
+                f"More than one of the datasets has a checkpoint named {name!r}, and they are not known to be the same "
+                f"(sha256 {', '.join(str(digest)[:12] for digest in found)}): rename it in one of them, for instance "
+                "ds.assign_coords(checkpoint=[...])."
+            )
+    return set(digests)
+
+
+def _digest(record: Mapping[str, Any], name: str) -> str | None:
+    """The sha256 of a checkpoint in a record, or in those that it was put together from; None if it is not told."""
+    for one in record.get("records", []):
+        found = one.get("checkpoint", {}).get("sha256") if one.get("checkpoint_name") == name else None
+        found = found or _digest(one.get("from_results", {}), name)
+        if found:
+            return str(found)
+    return None
 
 
 def _agreed(live: Sequence[Checkpoint], settings: Settings) -> Settings:

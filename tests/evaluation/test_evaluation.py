@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -154,6 +155,34 @@ def test_equal_names_are_made_distinct_and_files_can_stand_beside(tmp_path) -> N
         probekit.compare([file, other.assign_coords(checkpoint=["new"])], "knn")
     mixed = probekit.compare([file, other.assign_coords(checkpoint=["new"])], "knn", mixed=True)
     assert "options" in json.loads(mixed.knn_accuracy.attrs["mixed_protocols"])
+
+
+def test_results_of_one_checkpoint_in_several_files_are_put_together(tmp_path) -> None:
+    few = {**asdict(COUNTS), "train": 30, "images": 15}
+    files = [
+        schema.write(probekit.evaluate(tiny(), probes, SPEC, counts=counts), tmp_path / f"{number}.nc")
+        for number, (probes, counts) in enumerate([("knn", COUNTS), ("attention_distance", few), ("knn", few)])
+    ]
+    both = probekit.compare([*files[:2], tiny(1)], "knn", SPEC, counts=COUNTS)
+    assert both.checkpoint.values.tolist() == ["model", "model (2)"]
+    for file in files[:2]:
+        alone = schema.read(file)
+        for name in schema.result_names(alone):
+            mine = both[name].sel({dim: alone[dim] for dim in alone[name].dims if dim in alone.coords})
+            np.testing.assert_array_equal(mine, alone[name])
+            assert mine.attrs["protocol"] == alone[name].attrs["protocol"]
+    np.testing.assert_array_equal(both.label[0], schema.read(files[0]).label[0])
+    xr.testing.assert_identical(schema.read(schema.write(both, tmp_path / "both.nc")), both)
+    again = probekit.compare([tmp_path / "both.nc", files[1]], "knn")
+    xr.testing.assert_identical(without_provenance(again), without_provenance(both))
+    with pytest.raises(ResultsError, match=r"knn_accuracy.* of model on quadtree is in more than one of the datasets"):
+        probekit.compare([files[0], files[2]], "knn")
+    fewer = probekit.evaluate(tiny(), "attention_distance", SPEC, counts={**few, "test": 20})
+    with pytest.raises(ResultsError, match=r"data_fingerprint of model on quadtree .* differs"):
+        probekit.compare([files[0], fewer], "knn")
+    stranger = schema.write(probekit.evaluate(tiny(1), "attention_distance", SPEC, counts=COUNTS), tmp_path / "s.nc")
+    with pytest.raises(ResultsError, match=r"checkpoint named 'model', and they are not known to be the same"):
+        probekit.compare([files[0], stranger], "knn")
 
 
 def test_probes_asked_for_by_name_that_cannot_run_are_errors_and_the_rest_is_kept() -> None:
