@@ -12,6 +12,7 @@ from probekit import data
 from probekit.collect.frame import Pairs
 from probekit.collect.settings import Counts
 from probekit.data import SPLITS, ImageSet
+from probekit.data.turns import in_turns
 from probekit.errors import DataError
 
 
@@ -70,9 +71,11 @@ class Sets:
                 f"sets with "
                 f"the keys {', '.join(SPLITS)}."
             )
-        if isinstance(self.source, Mapping):
-            return self.source[split]
-        return opened(self.source, split, self.counts.split(split))
+        counts = self.counts
+        source = self.source[split] if isinstance(self.source, Mapping) else self.source
+        images = opened(source, split, counts.split(split))
+        used = min(counts.test, counts.images, counts.objects) if split == "test" else counts.split(split)
+        return in_turns(images, used)
 
     def size(self, split: str) -> int:
         """How many images of a split are used."""
@@ -95,7 +98,7 @@ class Sets:
 
     def shifted(self, spec: str) -> ImageSet:
         if spec not in self._shifts:
-            self._shifts[spec] = opened(spec, "test", self.counts.shifted)
+            self._shifts[spec] = in_turns(opened(spec, "test", self.counts.shifted), self.counts.shifted)
         return self._shifts[spec]
 
     def pairs(self, seed: int) -> Pairs:

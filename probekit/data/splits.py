@@ -113,10 +113,13 @@ def choose(names: Sequence[str], labels: np.ndarray, count: int | None, seed: in
 
     The choice for a smaller count is contained in that for a larger one with the same seed.
     """
-    labels = np.asarray(labels)
     check_count(count, len(names))
-    if count is None:
-        return np.arange(len(names))
+    return np.arange(len(names)) if count is None else np.sort(turns(names, labels, seed)[:count])
+
+
+def turns(names: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarray:
+    """All indices: one of each class by turns, in an order that names and seed determine."""
+    labels = np.asarray(labels)
     order = np.argsort([unit_interval(f"choose {seed} {name}") for name in names], kind="stable")
     turn = np.empty(len(names), dtype=np.int64)  # an image of turn t is the t-th of its class
     for label in np.unique(labels):
@@ -124,4 +127,4 @@ def choose(names: Sequence[str], labels: np.ndarray, count: int | None, seed: in
         turn[members] = np.arange(len(members))
     position = np.empty(len(names), dtype=np.int64)
     position[order] = np.arange(len(names))
-    return np.sort(np.lexsort((position, turn))[:count])
+    return np.lexsort((position, turn))

@@ -1,0 +1,55 @@
+"""Class-sorted images in turns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from probekit.collect import Counts, Sets
+from probekit.data import load
+from probekit.data.base import ArraySet
+from probekit.data.turns import in_turns
+
+CLASSES = ("a", "b", "c")
+
+
+def class_by_class(split: str = "test", each: int = 20) -> ArraySet:
+    labels = np.repeat(np.arange(3), each)
+    images = np.broadcast_to(np.arange(3 * each, dtype=np.uint8)[:, None, None, None], (3 * each, 8, 8, 3))
+    made = ArraySet(
+        images, name="sorted", spec="sorted", split=split, classes=CLASSES, labels=labels, origin="stored", facts={}
+    )
+    made.groups = np.arange(3 * each) // 2
+    return made
+
+
+def test_the_first_images_are_of_all_classes_and_each_keeps_what_belongs_to_it() -> None:
+    given = class_by_class()
+    found = in_turns(given, 7)
+    assert np.bincount(found.labels[:6]).tolist() == [2, 2, 2]
+    assert np.bincount(found.labels).tolist() == [20, 20, 20]
+    at = [int(found[index][0, 0, 0]) for index in range(len(found))]
+    assert sorted(at) == list(range(60))
+    np.testing.assert_array_equal(found.labels, given.labels[at])
+    np.testing.assert_array_equal(found.groups, given.groups[at])
+    np.testing.assert_array_equal(found.pixels(np.array([5, 2])), given.pixels(np.array([at[5], at[2]])))
+    assert found.image_name(3) == given.image_name(at[3])
+    assert found.fingerprint != given.fingerprint
+    assert found.fingerprint == in_turns(class_by_class(), 7).fingerprint
+
+
+def test_sets_that_are_used_whole_or_are_mixed_already_stay_as_they_are() -> None:
+    given = class_by_class()
+    assert in_turns(given, 60) is given
+    mixed = load("shapes", "test", count=30)
+    assert in_turns(mixed, 10) is mixed
+    generated = load("quadtree", "test", count=30)
+    assert in_turns(generated, 10) is generated
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_an_evaluation_looks_at_all_classes(split: str) -> None:
+    sets = Sets({name: class_by_class(name) for name in ("train", "val", "test")}, Counts(train=9, val=9, images=9))
+    assert np.bincount(sets[split].labels[:9]).tolist() == [3, 3, 3]
+    whole = Sets({split: class_by_class(split)}, Counts())
+    assert whole[split].labels.tolist() == class_by_class(split).labels.tolist()
