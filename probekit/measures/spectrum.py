@@ -18,7 +18,6 @@ lower the rank.) See `jackknife_*`.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -191,19 +190,28 @@ def cross_norms(a: Floats, b: Floats, blocks: Blocks) -> Floats:
 def cka_with_and_without(features: Sequence[ArrayLike], blocks: Blocks) -> Floats:
     """Linear CKA of every pair, of all images and with each block left out: (layers, layers, 1 + blocks).
 
-    Each representation's own moments are computed once, not once for each pair.
+    Each representation's own moments are computed once, not once for each pair. No more than two representations are
+    held at a time, so `features` may read them as they are asked for.
     """
-    tables = [table(x) for x in features]
-    if len({len(x) for x in tables}) > 1:
-        raise ProbeError(f"CKA of {' and '.join(str(len(x)) for x in tables)} images: all must be of the same ones.")
-    tables = [x - x.mean(axis=0) for x in tables]
-    own = [cross_norms(x, x, blocks) for x in tables]
+    images, own = len(blocks.of_image), []
+    for array in map(centred, features):
+        if len(array) != images:
+            raise ProbeError(f"CKA of {images} and {len(array)} images: all must be of the same ones.")
+        own.append(cross_norms(array, array, blocks))
     if min(norms.min() for norms in own) <= 0:
         raise ProbeError("CKA of a constant representation is undefined.")
-    out = np.ones((len(tables), len(tables), len(own[0])))
-    for i, j in itertools.combinations(range(len(tables)), 2):
-        out[i, j] = out[j, i] = cross_norms(tables[i], tables[j], blocks) ** 2 / (own[i] * own[j])
+    out = np.ones((len(own), len(own), len(own[0])))
+    for i in range(len(own) - 1):
+        first = centred(features[i])
+        for j in range(i + 1, len(own)):
+            out[i, j] = out[j, i] = cross_norms(first, centred(features[j]), blocks) ** 2 / (own[i] * own[j])
     return out
+
+
+def centred(features: ArrayLike) -> Floats:
+    """Features as float64 (n, d), each dimension at mean 0."""
+    array = table(features)
+    return np.asarray(array - array.mean(axis=0))
 
 
 def jackknife_cka_pairs(features: Sequence[ArrayLike], blocks: Blocks) -> tuple[Floats, Floats]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -85,17 +86,30 @@ def left_out(m: Measurements, images: int) -> resample.Blocks:
     return resample.blocks(images, groups=m.groups(images), order=m.order(images), seed=m.seed)
 
 
+class Tables(Sequence[np.ndarray]):
+    """Test features of layers, each read when it is asked for: all of them at once may be larger than memory."""
+
+    def __init__(self, m: Measurements, layers: list[int], pooling: str) -> None:
+        self.m, self.layers, self.pooling = m, layers, pooling
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.m.pooled("test", self.layers[index], self.pooling)
+
+
 def similarity(m: Measurements) -> dict[str, xr.DataArray]:
     """CKA of every pair of layers."""
     shape = (len(m.poolings), len(m.layers), len(m.layers))
     values, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
     blocks = left_out(m, m.sets.size("test"))
     for p, pooling in enumerate(m.poolings):
-        tables = [m.pooled("test", layer, pooling) for layer in m.layers]
-        varies = np.flatnonzero([np.ptp(table, axis=0).any() for table in tables])
+        varies = np.flatnonzero([np.ptp(m.pooled("test", layer, pooling), axis=0).any() for layer in m.layers])
         if varies.size > 1:
             own = (p, *np.ix_(varies, varies))
-            values[own], interval[own] = spectrum.jackknife_cka_pairs([tables[layer] for layer in varies], blocks)
+            tables = Tables(m, [m.layers[layer] for layer in varies], pooling)
+            values[own], interval[own] = spectrum.jackknife_cka_pairs(tables, blocks)
         values[p, varies, varies], interval[p, varies, varies] = 1.0, 1.0
     coords = {"pooling": list(m.poolings), "layer": m.layers, "layer_other": m.layers}
     return VARIABLES[4].arrays(values, interval, coords=coords)
