@@ -11,6 +11,7 @@ from tiny_measured import COUNTS, SPEC, tiny
 from probekit import probes
 from probekit.collect import Frame, Measurements, Sets, Settings
 from probekit.data import SPLITS, ImageSet
+from probekit.measures import sgd
 
 EVERY_IMAGE = replace(COUNTS, images=30, pairs=30, objects=30, views=2, gradients=30)
 """Counts that leave no image out, since fewer are the first ones of a set."""
@@ -56,7 +57,7 @@ def runs(tmp_path_factory, orders):
     """(probe, shuffled, workers) -> arrays; a pass is shared by the probes."""
     root, checkpoint, opened = tmp_path_factory.mktemp("measurements"), tiny(), {}
 
-    def run(name: str, shuffled: bool, workers: int = 0):
+    def run(name: str, shuffled: bool, workers: int = 0, **options):
         spec = SPEC if "latents" in probes.find(name).requires else "shapes"
         if (spec, shuffled) not in opened:
             plain = Sets(spec, EVERY_IMAGE)
@@ -68,7 +69,7 @@ def runs(tmp_path_factory, orders):
         probe = probes.find(name)
         assert probe.lacking(frame, measurements.sets) is None
         measurements.gather(probe.needs)
-        return probe.run(measurements, **probe.options)
+        return probe.run(measurements, **{**probe.options, **options})
 
     return run
 
@@ -98,3 +99,13 @@ def test_shuffled_images_give_the_same_numbers_and_intervals(runs, orders, name)
 def test_decoding_processes_do_not_change_numbers(runs, orders) -> None:
     for name in ("knn", "reconstruction", "attention_distance"):
         agree(name, runs(name, shuffled=False), runs(name, shuffled=False, workers=2), np.arange(30))
+
+
+@pytest.mark.parametrize("preset", ["mae-lars-90", "dinov2-grid"])
+def test_stochastic_heads_draw_the_same_batches_from_shuffled_images(runs, orders, preset, monkeypatch) -> None:
+    monkeypatch.setattr(sgd, "LARS_EPOCHS", 2)
+    monkeypatch.setattr(sgd, "DINO_STEPS", 60)
+    first, other = (runs("linear_probe", shuffled=shuffled, preset=preset) for shuffled in (False, True))
+    agree("linear_probe", first, other, orders["test"])
+    right = first["linear_accuracy_image"].values
+    assert (right[..., orders["test"]] == other["linear_accuracy_image"].values).mean() > 0.99
