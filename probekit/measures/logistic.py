@@ -7,7 +7,7 @@ Where features are many and correlated, plain L-BFGS needs hundreds of steps. Th
 2. Penalties go from strong to weak in one descent. What it has learned of the curvature of the cross-entropy holds
    for any penalty, so corrections are kept without the penalty's part, which is added back exactly.
 3. Where validation images choose the penalty, the path need not be exact: it is solved to a small part of the loss of
-   guessing, and only the penalty that wins is solved to the end, and one more only if that made it clearly worse.
+   guessing, and only the penalty that wins is solved to the end.
 
 Features are read in row chunks; float32 products are summed in float64. They are kept in memory only if they fit in
 `MEMORY_BYTES`, else read again in each step. Nothing is drawn: results differ by rounding alone when images come in
@@ -78,7 +78,8 @@ class LogisticPath(Linear):
         iterations: (settings,), evaluations of loss and gradient.
         converged: (settings,), whether `tolerance` was reached; with validation images, only of the best ones.
         val_accuracy: (settings,), top-1 on the validation images; empty without them.
-        chosen: index of the strength that validation images chose, one that was solved to the end; None without them.
+        chosen: index of the strength of the highest accuracy, which is solved to the end; None without validation
+            images.
     """
 
     objective: Floats
@@ -317,8 +318,8 @@ def fit_logistic(
         tolerance: relative decrease of the objective that is no longer worth a step.
         max_iterations: evaluations of loss and gradient per strength; what has not converged by then is marked so.
         validation: features and labels to choose by: the path is solved loosely (`PATH_TOLERANCE`), then the strength
-            of the highest accuracy (of equals the strongest penalty) to `tolerance` (see `polish`). Weak penalties that
-            are past the best are left out, and so missing from `settings` (see `hopeless`).
+            of the highest accuracy (of equals the strongest penalty) to `tolerance`, until that one is the best.
+            Weak penalties that are past the best are left out, and so missing from `settings` (see `hopeless`).
         device: where to compute.
 
     Raises:
@@ -363,26 +364,16 @@ class Judge:
 
 
 def polish(descent: Descent, found: dict[float, Solution], judge: Judge, tolerance: float, limit: int) -> float:
-    """Solve the best of a loose path to the end, and the next one while that is better by more than noise.
-
-    Returns:
-        The strength of the best that is solved to the end; of equals the strongest penalty.
-    """
-    accuracies, done = judge.accuracies, dict[float, float]()
-    while True:
-        strength = max(accuracies, key=accuracies.__getitem__)  # the first of equals
-        if done and accuracies[strength] <= max(done.values()) + noise(accuracies[strength], judge.n):
-            return max(sorted(done), key=done.__getitem__)
-        loose = found[strength]
-        tight = descent.solve(loose.state, 1 / (strength * descent.problem.n), tolerance, 0, limit)
-        found[strength] = tight._replace(evaluations=loose.evaluations + tight.evaluations)
-        judge.see(strength, tight.state)
-        done[strength] = accuracies[strength]
-
-
-def noise(accuracy: float, n: int) -> float:
-    """Half of the standard error of an accuracy on n images: what two heads on the same images differ by is less."""
-    return 0.5 * math.sqrt(accuracy * (1 - accuracy) / n)
+    """Solve the best of a loose path to the end; if another is the best then, that one too. Returns the best strength,
+    of equals the strongest penalty."""
+    done = set[float]()
+    while (best := max(judge.accuracies, key=judge.accuracies.__getitem__)) not in done:  # the first of equals
+        loose = found[best]
+        tight = descent.solve(loose.state, 1 / (best * descent.problem.n), tolerance, 0, limit)
+        found[best] = tight._replace(evaluations=loose.evaluations + tight.evaluations)
+        judge.see(best, tight.state)
+        done.add(best)
+    return best
 
 
 def collected(
@@ -407,10 +398,11 @@ def collected(
 
 def hopeless(accuracies: Sequence[float], n: int) -> bool:
     """Whether weaker penalties cannot win: nothing can beat an accuracy of 1, or the last two of accuracies on n images
-    are both worse than the best by more than noise.
+    are both worse than the best, by half of its standard error.
 
     Accuracy along the path rises and falls once but for noise, and the noise of neighbours on the same images is small:
     who is behind twice running is past the best. The weakest penalties, left out so, are the costliest.
     """
     best = max(accuracies)
-    return best == 1 or (len(accuracies) > 2 and max(accuracies[-2:]) < best - noise(best, n))
+    bound = best - 0.5 * math.sqrt(best * (1 - best) / n)
+    return best == 1 or (len(accuracies) > 2 and max(accuracies[-2:]) < bound)

@@ -71,8 +71,7 @@ def test_validation_images_choose_a_strength_that_is_solved_to_the_end() -> None
     assert best is not None
     assert path.converged[best]
     np.testing.assert_allclose(path.val_accuracy, path.accuracies(*val), atol=0.0011)
-    assert path.val_accuracy[best] == path.val_accuracy[path.converged].max()
-    assert path.val_accuracy[best] >= path.val_accuracy.max() - logistic.noise(path.val_accuracy.max(), 1000)
+    assert path.val_accuracy[best] == path.val_accuracy.max()
     assert exact.converged.all()
     assert path.objective[best] == pytest.approx(exact.objective[best], rel=1e-5)
     np.testing.assert_allclose(path.objective, exact.objective, atol=5 * logistic.PATH_TOLERANCE * np.log(CLASSES))
@@ -108,12 +107,11 @@ def test_the_path_stops_where_validation_gives_up_hope() -> None:
     ("loose", "tight", "chosen", "solved"),
     [
         ((0.5, 0.9, 0.9), (0.5, 0.9, 0.9), 1.0, {1.0}),  # of equals the strongest penalty
-        ((0.5, 0.9, 0.9), (0.5, 0.895, 0.9), 1.0, {1.0}),  # worse by no more than noise
         ((0.5, 0.9, 0.9), (0.5, 0.8, 0.7), 1.0, {1.0, 2.0}),
         ((0.5, 0.9, 0.9), (0.5, 0.7, 0.8), 2.0, {1.0, 2.0}),
     ],
 )
-def test_the_next_strength_is_solved_if_the_end_made_the_first_clearly_worse(
+def test_the_next_strength_is_solved_if_the_end_made_the_first_worse(
     loose: tuple[float, ...], tight: tuple[float, ...], chosen: float, solved: set[float]
 ) -> None:
     names = (0.5, 1.0, 2.0)
@@ -182,8 +180,7 @@ def test_presets_choose_on_validation_images(preset: str, monkeypatch: pytest.Mo
     features = (2 * np.eye(CLASSES, 6)[labels] + rng.standard_normal((800, 6))).astype(np.float32)
     (x, y), (vx, vy), (tx, ty) = ((features[s], labels[s]) for s in (slice(400), slice(400, 600), slice(600, 800)))
     found = classify.linear_probe(x, y, vx, vy, tx, classes=CLASSES, preset=preset, strengths=[1e-3, 0.1, 10.0])
-    best = found.val_accuracy.max()
-    assert found.val_accuracy[found.chosen] >= best - (logistic.noise(best, 200) if preset == "lbfgs-sweep" else 0)
+    assert found.val_accuracy[found.chosen] == found.val_accuracy.max()
     assert len(found.model.settings) == len(found.val_accuracy)
     assert linear.topk_correct(found.logits, ty).mean() > 0.55
     np.testing.assert_allclose(found.logits, found.model.logits(tx, found.chosen))
