@@ -108,11 +108,12 @@ def _shared(name: str, having: Sequence[xr.Dataset], labels: Mapping[Hashable, n
     return first
 
 
-def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+def joined(parts: Sequence[xr.Dataset], *, mixed: bool = False) -> xr.Dataset:
     """Results of one checkpoint on one image set from several datasets, as one.
 
     Raises:
-        ResultsError: a variable, or the fingerprint of the images, is not the same in all that have it.
+        ResultsError: a variable, or the fingerprint of the images, is not the same in all that have it; different
+            protocols of one variable and not `mixed`.
     """
     if len(parts) == 1:
         return parts[0]
@@ -123,7 +124,9 @@ def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     beside: dict[str, xr.Variable] = {}
     for name in dict.fromkeys(str(name) for part in parts for name in part.variables if name not in part.dims):
         target = beside if name in coords else inside
-        target[name] = _agreeing(name, [part for part in parts if name in part.variables], labels)
+        having = [part for part in parts if name in part.variables]
+        target[name] = _agreeing(name, having, labels)
+        target[name].attrs = merged_attributes(name, having, "checkpoint", mixed)
     whole = xr.Dataset(inside, coords={**named, **beside})
     for dim in named:
         whole[dim].attrs = next(part[dim].attrs for part in parts if dim in part.coords)
@@ -143,7 +146,7 @@ def _agreeing(name: str, having: Sequence[xr.Dataset], labels: Mapping[Hashable,
                 "them to see both, or leave one out."
             )
         values, filled = np.where(filled, values, other.values), filled | here
-    return xr.Variable(first.dims, values, first.attrs)
+    return xr.Variable(first.dims, values)
 
 
 def _missing(array: xr.Variable) -> np.ndarray:
@@ -193,7 +196,8 @@ def lined_up(parts: Sequence[xr.Dataset], *, mixed: bool = False) -> xr.Dataset:
         column = by_data.setdefault(str(part.data.values[0]), {})
         column.setdefault(str(part.checkpoint.values[0]), []).append(part)
     columns = [
-        combine([joined(same) for same in column.values()], "checkpoint", mixed=mixed) for column in by_data.values()
+        combine([joined(same, mixed=mixed) for same in column.values()], "checkpoint", mixed=mixed)
+        for column in by_data.values()
     ]
     whole = combine(columns, "data")
     return whole.sel(checkpoint=checkpoints) if len(checkpoints) > 1 else whole

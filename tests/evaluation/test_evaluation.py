@@ -177,6 +177,12 @@ def test_results_of_one_checkpoint_in_several_files_are_put_together(tmp_path) -
     xr.testing.assert_identical(without_provenance(again), without_provenance(both))
     with pytest.raises(ResultsError, match=r"knn_accuracy.* of model on quadtree is in more than one of the datasets"):
         probekit.compare([files[0], files[2]], "knn")
+    k5, k7 = (probekit.evaluate(tiny(), "knn", SPEC, counts=COUNTS, options={"knn": {"ks": [k]}}) for k in (5, 7))
+    with pytest.raises(ResultsError, match=r"knn_accuracy was measured differently \(options\)"):
+        probekit.compare([k5, k7], "knn")
+    mixed = probekit.compare([k5, k7], "knn", mixed=True)
+    assert mixed.k.values.tolist() == [5, 7]
+    assert "options" in json.loads(mixed.knn_accuracy.attrs["mixed_protocols"])
     fewer = probekit.evaluate(tiny(), "attention_distance", SPEC, counts={**few, "test": 20})
     with pytest.raises(ResultsError, match=r"data_fingerprint of model on quadtree .* differs"):
         probekit.compare([files[0], fewer], "knn")
