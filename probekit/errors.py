@@ -44,7 +44,7 @@ def did_you_mean(name: str, known: Iterable[str], *, limit: int = 12) -> str:
     "Did you mean 'high_level'?"
     """
     known = sorted(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    close = get_close_matches(str(name), known, n=1, cutoff=0.6)
     if close:
         return f"Did you mean {close[0]!r}?"
     listed = ", ".join(known[:limit]) + (f", ... ({len(known)} in all)" if len(known) > limit else "")

@@ -29,11 +29,7 @@ class Sets:
 
     def __init__(self, source: Any, counts: Counts, *, shifts: Sequence[str] = (), conflict: str | None = None) -> None:
         if isinstance(source, Mapping):
-            unknown = set(source) - set(SPLITS)
-            if unknown or not all(isinstance(one, ImageSet) for one in source.values()):
-                raise DataError(
-                    f"data={source!r}: a dict of image sets has the keys {', '.join(SPLITS)} and ImageSets."
-                )
+            check_splits(source)
         self.source = source
         self.counts = counts
         self._more_shifts, self._conflict = tuple(shifts), conflict
@@ -108,6 +104,16 @@ class Sets:
         return self._pairs[seed]
 
 
+def check_splits(source: Mapping[Any, Any]) -> None:
+    """A `DataError` unless this is split -> ImageSet."""
+    if not source or set(source) - set(SPLITS) or not all(isinstance(one, ImageSet) for one in source.values()):
+        given = ", ".join(f"{key!r}: {type(one).__name__}" for key, one in source.items())
+        raise DataError(
+            f"data={{{given}}}: a dict of image sets has the keys {', '.join(SPLITS)}, or some of them, and ImageSets "
+            "(probekit.data.load makes one of arrays, folders and torch data sets)."
+        )
+
+
 def opened(source: Any, split: str, count: int) -> ImageSet:
     """`count` images of a split, or all of them where there are fewer."""
     if isinstance(source, ImageSet):
@@ -116,6 +122,10 @@ def opened(source: Any, split: str, count: int) -> ImageSet:
         source = str(source)
     try:
         return data.load(source, split, count=count)
+    except MemoryError as error:
+        raise DataError(
+            f"{count} images of {source!r} ({split}) do not fit in memory ({error}): ask for fewer."
+        ) from error
     except DataError:
         everything = data.load(source, split)
         if len(everything) >= count:

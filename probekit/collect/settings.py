@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from probekit.errors import ProbeError, did_you_mean
 
 MASK_RATIO = 0.75
@@ -45,8 +47,11 @@ class Settings:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ProbeError(f"precision={self.precision!r} is unknown. {did_you_mean(self.precision, PRECISIONS)}")
-        if self.batch_size < 1:
-            raise ProbeError(f"batch_size={self.batch_size}; expected 1 or more.")
+        for name, least in (("batch_size", 1), ("workers", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise ProbeError(f"{name}={value!r}; expected a whole number of at least {least}.")
+            object.__setattr__(self, name, int(value))  # a NumPy number is no JSON
 
     @property
     def facts(self) -> dict[str, Any]:

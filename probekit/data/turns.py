@@ -51,7 +51,7 @@ def in_turns(images: ImageSet, used: int) -> ImageSet:
     Sets whose latents are known are generated in random order, and stay as they are.
     """
     labels = images.labels
-    one_behind_the_other = labels[0] != labels[-1] and bool((np.diff(labels) >= 0).all())
+    one_behind_the_other = 0 < np.count_nonzero(np.diff(labels)) == len(np.unique(labels)) - 1
     if used >= len(images) or not one_behind_the_other or images.latents is not None:
         return images
     return InTurns(images, turns([str(index) for index in range(len(labels))], labels, seed=0))

@@ -107,6 +107,10 @@ def compare(
         raise ProbeError("compare takes a list of checkpoints; for a single one call evaluate.")
     if not ckpts:
         raise ProbeError("compare was given no checkpoint.")
+    if options is not None and not isinstance(options, Mapping):
+        raise ProbeError(
+            f"options={options!r}; expected a dict: probe -> its options, such as {{'knn': {{'ks': [5]}}}}."
+        )
     options, device = dict(options or {}), str(device)
     own = isinstance(data, str) and data == "own"
     chosen = suites.plans(suite, None if own else data, _counts(counts))
@@ -117,6 +121,8 @@ def compare(
     live = _distinct(opened, measured, names)
     settings = _agreed(live, settings)
     work = Work(settings, options)
+    if not own:
+        work.check_names(chosen)
     parts: list[xr.Dataset] = []
     described = suites.describe(suite)
     for checkpoint, there in zip(opened, measured, strict=True):
@@ -163,6 +169,19 @@ class Work:
             while len(_shipped) > KEPT_SETS:
                 _shipped.pop(next(iter(_shipped)))
         return kept[key]
+
+    def check_names(self, plans: Sequence[suites.Plan]) -> None:
+        """A `ProbeError` if two image sets have one name: results are labelled by it."""
+        named: dict[str, suites.Plan] = {}
+        for plan in plans if len(plans) > 1 else ():
+            name = self.sets(plan).name
+            if name in named:
+                raise ProbeError(
+                    f"Two of the image sets are called {name!r} ({named[name].data!r} and {plan.data!r}), and results "
+                    "are labelled by that name. Open one of them with probekit.data.load and set its .name, or measure "
+                    "them one by one."
+                )
+            named[name] = plan
 
     def evaluate(self, checkpoint: Checkpoint, plan: suites.Plan) -> xr.Dataset:
         """The tile of one checkpoint and plan."""

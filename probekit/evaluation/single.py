@@ -147,7 +147,9 @@ class Tile:
             try:
                 found = self.probe(name, measurements)
             except ProbeError as error:
-                self.cannot(name, error, str(error))
+                named = ProbeError(f"The probe {name} on {self.sets.name}: {error}")
+                named.__cause__ = error
+                self.cannot(name, named, str(error))
                 continue
             if file is not None:
                 results.save(file, found, measurements.lacking, self.facts(probes.find(name), self.chosen[name]))

@@ -5,7 +5,7 @@ A suite is never edited once published: a change of probes, sets or counts is a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -117,29 +117,33 @@ def plans(suite: str | Sequence[str], data: Any = None, counts: Counts | None = 
     Raises:
         ProbeError: an unknown suite or probe.
     """
-    found = (
-        _named(suite)
-        if data is None
-        else _on(suite, data if isinstance(data, list | tuple) and not _pair(data) else [data])
-    )
+    if isinstance(data, list | tuple) and not data:
+        raise ProbeError("data is an empty list; expected an image set, a list of some, or None for the suite's own.")
+    several = isinstance(data, list | tuple) and not _pair(data)
+    found = _named(suite) if data is None else _on(suite, data if several else [data])
     return [Plan(plan.data, plan.probes, counts or plan.counts, plan.explicit) for plan in found]
 
 
 def _pair(data: Sequence[Any]) -> bool:
-    """Whether this is one data set as (images, labels), not a list of sets."""
-    return len(data) == 2 and all(hasattr(part, "shape") for part in data)
+    """Whether this is one data set as (images, labels), not a list of sets: an array alone is no set."""
+    return len(data) == 2 and hasattr(data[0], "shape")
 
 
 def listed(suite: str | Sequence[str]) -> tuple[str, ...]:
     """Names of the probes asked for one by one; every one exists."""
+    if not isinstance(suite, Iterable):
+        raise ProbeError(f"suite={suite!r}: expected a suite ({', '.join(SUITES)}), a probe, or a list of probes.")
     chosen = (suite,) if isinstance(suite, str) else tuple(suite)
     if not chosen:
         raise ProbeError(f"An empty list of probes. Known: {', '.join(probes.names())}.")
     for name in chosen:
-        if name not in probes.names():
-            known = [*SUITES, *probes.names()] if isinstance(suite, str) else probes.names()
-            what = "suite or probe" if isinstance(suite, str) else "probe"
-            raise ProbeError(f"No {what} is called {name!r}. {did_you_mean(name, known, limit=30)}")
+        if name in probes.names():
+            continue
+        if name in list(SUITES):
+            raise ProbeError(f"{name!r} is a suite, and goes alone; a list is of probes: {', '.join(probes.names())}.")
+        known = [*SUITES, *probes.names()] if isinstance(suite, str) else probes.names()
+        what = "suite or probe" if isinstance(suite, str) else "probe"
+        raise ProbeError(f"No {what} is called {name!r}. {did_you_mean(name, known, limit=30)}")
     return tuple(dict.fromkeys(chosen))
 
 

@@ -5,7 +5,8 @@ A probe file has a docstring (its first line is the probe's line in `probekit pr
 - `VARIABLES`: the `schema.Variable`s that `run` returns;
 - `NEEDS`: names of measurements (`collect.measurements.NEEDS` and `EXTRA`) that must have been taken;
 - `REQUIRES`: what the checkpoint and the image set must have, from `REQUIREMENTS` below;
-- `OPTIONS`: its settings with their defaults, JSON-able; other values go into the variables' attribute `options`;
+- `OPTIONS`: its settings with their defaults, JSON-able; other values must be of the same kind (`_options.checked`),
+  and go into the variables' attribute `options`; `CHOICES`, if it has any: option -> the texts that it may be;
 - `run(measurements, **options) -> dict name -> xr.DataArray`, from `Variable.arrays`; further arrays (pictures) may
 come along.
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -29,6 +30,7 @@ from probekit.collect import Measurements
 from probekit.collect.frame import Frame
 from probekit.collect.sets import Sets
 from probekit.errors import ProbeError, did_you_mean
+from probekit.probes._options import checked
 from probekit.schema import Variable
 
 
@@ -42,6 +44,7 @@ class Probe:
     needs: tuple[str, ...]
     requires: tuple[str, ...]
     options: Mapping[str, Any]
+    choices: Mapping[str, Sequence[str]]
     run: Callable[..., dict[str, xr.DataArray]]
 
     @property
@@ -49,11 +52,12 @@ class Probe:
         return [variable.version for variable in self.variables]
 
     def settings(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Its options with the defaults filled in; an unknown one is an error."""
+        """Its options with the defaults filled in; an unknown one, or a value of another kind, is an error."""
         given = dict(options or {})
-        for name in given:
+        for name, value in given.items():
             if name not in self.options:
                 raise ProbeError(f"The probe {self.name} has no option {name!r}. {did_you_mean(name, self.options)}")
+            given[name] = checked(self.name, name, value, self.options[name], self.choices.get(name, ()))
         return {**self.options, **given}
 
     def lacking(self, frame: Frame, sets: Sets) -> str | None:
@@ -161,6 +165,7 @@ def find(name: str) -> Probe:
         tuple(module.NEEDS),
         tuple(module.REQUIRES),
         dict(module.OPTIONS),
+        getattr(module, "CHOICES", {}),
         module.run,
     )
 

@@ -7,7 +7,6 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.collect.recorders import chosen_nodes
-from probekit.errors import ProbeError
 from probekit.measures import regress
 from probekit.probes._common import OVER_IMAGES, explained
 from probekit.schema import Variable
@@ -32,14 +31,13 @@ VARIABLES = (
 NEEDS = ("features:train", "features:val", "features:test", "local:train", "local:val", "local:test")
 REQUIRES = ("latents", "splits")
 OPTIONS = {"landmarks": 256, "nonlinear_layers": "last"}
+CHOICES = {"nonlinear_layers": ("last", "all", "none")}
 
 
 def run(m: Measurements, *, landmarks: int, nonlinear_layers: str) -> dict[str, xr.DataArray]:
     truth = {split: targets(m, split) for split in ("train", "val", "test")}
     names = list(truth["test"])
     height = max(level for _, level, _ in names)
-    if nonlinear_layers not in ("last", "all", "none"):
-        raise ProbeError(f"latent_recovery: nonlinear_layers={nonlinear_layers!r}; expected 'last', 'all' or 'none'.")
     curved = {"last": m.layers[-1:], "all": m.layers, "none": []}[nonlinear_layers]
     shape = (len(READOUTS), len(REGRESSORS), len(TARGETS), len(m.layers), height, m.sets.size("test"))
     residual, total = np.zeros(shape), np.zeros(shape)

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
+from probekit.measures.classify import PRESETS
 from probekit.measures.linear import topk_correct
 from probekit.probes._common import OVER_IMAGES, cells, layer_pooling, mean_with_interval
 from probekit.probes._head import fitted
@@ -35,6 +36,7 @@ VARIABLES = (
 NEEDS = ("features:train", "features:val", "features:test")
 REQUIRES = ("splits", "classes")
 OPTIONS = {"preset": "lbfgs-sweep"}
+CHOICES = {"preset": PRESETS}
 
 
 def run(m: Measurements, *, preset: str) -> dict[str, xr.DataArray]:

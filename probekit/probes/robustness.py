@@ -19,10 +19,10 @@ VARIABLES = (
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test", "shifts")
 REQUIRES = ("splits", "classes", "shifts")
-OPTIONS = {"shifts": None}
+OPTIONS: dict[str, list[str]] = {"shifts": []}
 
 
-def run(m: Measurements, *, shifts: list[str] | None) -> dict[str, xr.DataArray]:
+def run(m: Measurements, *, shifts: list[str]) -> dict[str, xr.DataArray]:
     specs = m.sets.shifts  # `shifts` are among them
     most = max(m.store(f"shift:{spec}")["pooled"].shape[0] for spec in specs)
     correct = np.full((len(m.poolings), len(specs), most), np.nan, dtype=np.float32)

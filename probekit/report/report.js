@@ -199,8 +199,11 @@
     update();
   }
 
-  const openAll = () => document.querySelectorAll("details.record").forEach((record) => { record.open = true; });
-  window.addEventListener("beforeprint", openAll); // on paper nothing can be unfolded
+  const FEW = 6; // the records of a whole grid would be twenty pages; they are in the results file too
+  window.addEventListener("beforeprint", () => { // on paper nothing can be unfolded
+    const records = [...document.querySelectorAll("details.record")];
+    if (records.length <= FEW) records.forEach((record) => { record.open = true; });
+  });
 
   numbers(parse("table-data"));
   drawAll().then(() => {

@@ -38,6 +38,14 @@ def test_the_first_images_are_of_all_classes_and_each_keeps_what_belongs_to_it()
     assert found.fingerprint == in_turns(class_by_class(), 7).fingerprint
 
 
+def test_classes_may_lie_in_any_order() -> None:
+    given = class_by_class()
+    given.labels = np.repeat([2, 0, 1], 20)
+    assert np.bincount(in_turns(given, 7).labels[:6]).tolist() == [2, 2, 2]
+    given.labels = np.repeat([2, 0, 1, 0], 15)
+    assert in_turns(given, 7) is given
+
+
 def test_sets_that_are_used_whole_or_are_mixed_already_stay_as_they_are() -> None:
     given = class_by_class()
     assert in_turns(given, 60) is given

@@ -16,9 +16,9 @@ import xarray as xr
 from tiny_measured import COUNTS, SPEC, tiny
 
 import probekit
-from probekit import models, schema
+from probekit import models, probes, schema
 from probekit.data import ArraySet
-from probekit.errors import ProbeError, ResultsError
+from probekit.errors import ProbeError, ProbekitError, ResultsError
 from probekit.evaluation import single
 from probekit.models import MaskedAutoencoder
 
@@ -241,11 +241,66 @@ def test_a_split_that_is_missing_is_named() -> None:
         ({"suite": ["knn"], "counts": {"train": 0}}, "expected a whole number of at least 1"),
         ({"suite": ["knn"], "counts": 5}, "expected a dict"),
         ({"suite": ["knn"], "precision": "float61"}, "Did you mean 'float16'"),
+        ({"suite": ["knn"], "precision": None}, "precision=None is unknown"),
+        ({"suite": ["knn"], "seed": -1}, "seed=-1; expected a whole number of at least 0"),
+        ({"suite": ["knn"], "seed": None}, "seed=None"),
+        ({"suite": ["knn"], "batch_size": "64"}, "batch_size='64'; expected a whole number of at least 1"),
+        ({"suite": ["knn"], "workers": -1}, "workers=-1"),
+        ({"suite": ["knn"], "options": 5}, "options=5; expected a dict"),
+        ({"suite": None}, "suite=None: expected a suite"),
+        ({"suite": [5]}, "No probe is called 5"),
+        ({"suite": [["knn"]]}, r"No probe is called \['knn'\]"),
+        ({"suite": ["high_level"]}, "'high_level' is a suite, and goes alone"),
+        ({"suite": ["knn"], "data": []}, "data is an empty list"),
+        ({"suite": ["knn"], "data": [SPEC, "quadtree"]}, "Two of the image sets are called 'quadtree'"),
+        ({"suite": ["knn"], "data": {"train": 5}}, "data={'train': int}: a dict of image sets"),
+        ({"suite": ["knn"], "data": {}}, "a dict of image sets"),
+        ({"suite": ["knn"], "counts": {"test": 10**12}}, "1000000000000 images of .* do not fit in memory"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message) -> None:
-    with pytest.raises(ProbeError, match=message):
-        probekit.evaluate(tiny(), data=SPEC, **arguments)
+    with pytest.raises(ProbekitError, match=message):
+        probekit.evaluate(tiny(), **{"data": SPEC, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("probe", "options", "message"),
+    [
+        ("knn", {"ks": 5}, r"ks=5; expected a list of different whole numbers, such as \[10"),
+        ("knn", {"ks": ["a"]}, "whole numbers"),
+        ("knn", {"ks": [5, 5]}, "different whole numbers"),
+        ("knn", {"ks": []}, "whole numbers"),
+        ("knn", {"ks": [True]}, "whole numbers"),
+        ("knn", {"temperature": 0}, "temperature=0; expected a number above 0"),
+        ("linear_probe", {"preset": "mae-lars"}, "Did you mean 'mae-lars-90'"),
+        ("linear_probe", {"preset": None}, "preset=None is unknown"),
+        ("latent_recovery", {"nonlinear_layers": "lats"}, "Did you mean 'last'"),
+        ("latent_recovery", {"landmarks": 2.5}, "a whole number of at least 1"),
+        ("embedding", {"perplexity": -1}, "a number above 0"),
+        ("level_spectrum", {"untrained": "no"}, "expected True or False"),
+        ("robustness", {"shifts": -1}, "a list of different texts"),
+        ("shape_bias", {"conflict": ["x"]}, "expected a text"),
+    ],
+)
+def test_options_of_another_kind_are_refused_before_anything_is_measured(probe, options, message, forwards) -> None:
+    with pytest.raises(ProbeError, match=f"The probe {probe}: .*{message}"):
+        probekit.evaluate(tiny(), probe, SPEC, counts=COUNTS, options={probe: options})
+    assert not forwards
+
+
+def test_options_may_be_numpys_and_a_text_stands_for_a_list_of_one() -> None:
+    probe = probes.find("knn")
+    assert probe.settings({"ks": np.array([3, 5])})["ks"] == [3, 5]
+    assert probe.settings({"ks": (3,), "temperature": 1})["ks"] == [3]
+    assert probes.find("robustness").settings({"shifts": "photos"})["shifts"] == ["photos"]
+    assert probes.find("robustness").settings({"shifts": []})["shifts"] == []
+
+
+def test_a_pair_may_have_its_labels_as_a_list() -> None:
+    images = np.random.default_rng(0).integers(255, size=(60, 16, 16, 3), dtype=np.uint8)
+    labels = np.arange(60) % 3
+    first, second = (probekit.evaluate(tiny(), "knn", (images, y), counts=COUNTS) for y in (labels, labels.tolist()))
+    xr.testing.assert_identical(first.knn_accuracy, second.knn_accuracy)
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:

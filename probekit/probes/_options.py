@@ -1,0 +1,53 @@
+"""Values of a probe's options: each must be of the kind of its default."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from probekit.errors import ProbeError, did_you_mean
+
+
+def checked(probe: str, name: str, value: Any, default: Any, choices: Sequence[str] = ()) -> Any:
+    """The value as JSON has it.
+
+    Args:
+        default: True or False, a whole number or a fraction (both above 0 then), a list of whole numbers, [] for a list
+            of texts, None for a text or nothing.
+        choices: the texts that an option may be.
+
+    Raises:
+        ProbeError: a value of another kind.
+    """
+    value = value.tolist() if hasattr(value, "tolist") else list(value) if isinstance(value, tuple) else value
+    if choices:
+        if value in choices:
+            return value
+        raise ProbeError(f"The probe {probe}: {name}={value!r} is unknown. {did_you_mean(str(value), choices)}")
+    if isinstance(default, bool):
+        fits, expected = isinstance(value, bool), "True or False"
+    elif isinstance(default, int):
+        fits, expected = _whole(value), f"a whole number of at least 1, such as {default}"
+    elif isinstance(default, float):
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+        expected = f"a number above 0, such as {default}"
+    elif isinstance(default, list):
+        value = [value] if isinstance(value, str) else value
+        kind = _whole if default else _text
+        fits = isinstance(value, list) and all(map(kind, value)) and len(set(value)) == len(value) > 0
+        expected = f"a list of different {'whole numbers, such as' if default else 'texts'} {default or ''}".rstrip()
+        fits = fits or value == default
+    else:
+        fits, expected = value is None or _text(value), "a text"
+    if not fits:
+        raise ProbeError(f"The probe {probe}: {name}={value!r}; expected {expected}.")
+    return value
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
