@@ -40,8 +40,8 @@ def chunk_rows(dims: int) -> int:
     return max(256, CHUNK_BYTES // (4 * max(dims, 1)))
 
 
-def chunks(features: Rows, dtype: type = np.float32) -> Iterator[tuple[int, NDArray[Any]]]:
-    """(first row, rows) of features (n, d), as contiguous arrays of `dtype`."""
+def chunks(features: Rows, dtype: type | None = np.float32) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(first row, rows) of features (n, d), as contiguous arrays of `dtype`; None for their own."""
     n, dims = features.shape
     step = chunk_rows(dims)
     for start in range(0, n, step):

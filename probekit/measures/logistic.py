@@ -20,7 +20,6 @@ Optimiser: Nocedal, "Updating quasi-Newton matrices with limited storage", Math.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -113,10 +112,10 @@ class Table:
         self._kept = list(self._read()) if fits else None
 
     def _read(self) -> Iterator[Tensor]:
-        for start, rows in chunks(self.features):
+        for start, rows in chunks(self.features, None):  # the mean goes before float32 does
             refuse_nan(rows, start)
             table = np.ones((len(rows), rows.shape[1] + 1), dtype=np.float32)
-            np.subtract(rows, self.mean, out=table[:, :-1])
+            np.subtract(rows, self.mean, out=table[:, :-1], casting="same_kind")
             yield torch.from_numpy(table).to(self.device)
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -318,8 +317,8 @@ def fit_logistic(
         tolerance: relative decrease of the objective that is no longer worth a step.
         max_iterations: evaluations of loss and gradient per strength; what has not converged by then is marked so.
         validation: features and labels to choose by: the path is solved loosely (`PATH_TOLERANCE`), then the strength
-            of the highest accuracy (of equals the strongest penalty) to `tolerance`, until that one is the best.
-            Weak penalties that are past the best are left out, and so missing from `settings` (see `hopeless`).
+            of the highest accuracy (of equals the strongest penalty) to `tolerance`, until that one is the best. Where
+            all validation images are right, weaker penalties cannot win, and are missing from `settings`.
         device: where to compute.
 
     Raises:
@@ -343,7 +342,7 @@ def fit_logistic(
         loose = descent.solve(state, 1 / (strength * n), PATH_TOLERANCE, float(np.log(classes)), max_iterations)
         found[strength], state = loose._replace(converged=False), loose.state
         judge.see(strength, state)
-        if hopeless(list(judge.accuracies.values()), judge.n):
+        if judge.accuracies[strength] == 1:
             break
     chosen = polish(descent, found, judge, tolerance, max_iterations)
     return collected(problem, strengths, found, judge.accuracies, chosen)
@@ -394,15 +393,3 @@ def collected(
         np.array([accuracies[strength] for strength in settings] if accuracies else []),
         None if chosen is None else settings.index(chosen),
     )  # fmt: skip
-
-
-def hopeless(accuracies: Sequence[float], n: int) -> bool:
-    """Whether weaker penalties cannot win: nothing can beat an accuracy of 1, or the last two of accuracies on n images
-    are both worse than the best, by half of its standard error.
-
-    Accuracy along the path rises and falls once but for noise, and the noise of neighbours on the same images is small:
-    who is behind twice running is past the best. The weakest penalties, left out so, are the costliest.
-    """
-    best = max(accuracies)
-    bound = best - 0.5 * math.sqrt(best * (1 - best) / n)
-    return best == 1 or (len(accuracies) > 2 and max(accuracies[-2:]) < bound)

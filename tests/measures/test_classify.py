@@ -90,17 +90,22 @@ def test_features_on_disk_and_in_memory_give_the_same(tmp_path: Path, monkeypatc
     assert read.objective[0] == pytest.approx(kept.objective[0], rel=1e-6)
 
 
-def test_the_path_stops_where_validation_gives_up_hope() -> None:
-    features, labels = data(60, 40)
-    val = data(1500, 40, seed=1)
-    whole = logistic.fit_logistic(features, labels, classes=CLASSES, strengths=logistic.STRENGTHS)
-    path = logistic.fit_logistic(features, labels, classes=CLASSES, validation=val)
-    assert path.settings == whole.settings[: len(path.settings)]
-    assert path.accuracies(*val).max() == pytest.approx(whole.accuracies(*val).max(), abs=0.002)
-    assert logistic.hopeless([0.5, 0.9, 0.8, 0.8], 1000)
-    assert not logistic.hopeless([0.5, 0.9, 0.8, 0.899], 1000)
-    assert not logistic.hopeless([0.5, 0.9, 0.89, 0.89], 20)
-    assert logistic.hopeless([0.5, 1.0], 20)
+def test_the_path_stops_where_no_weaker_penalty_can_win_and_nowhere_else() -> None:
+    """The signal of trained features need not lie in their leading axes: strong penalties may all be at chance."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(CLASSES, size=900)
+    features = rng.standard_normal((900, 30)) * np.logspace(0, -2, 30)
+    features[:, -CLASSES:] += 0.03 * np.eye(CLASSES)[labels]
+    (x, y), val = (features[:600].astype(np.float32), labels[:600]), (features[600:].astype(np.float32), labels[600:])
+    path = logistic.fit_logistic(x, y, classes=CLASSES, validation=val)
+    assert path.settings == logistic.STRENGTHS
+    exact = logistic.fit_logistic(x, y, classes=CLASSES)
+    assert path.val_accuracy.max() == pytest.approx(exact.accuracies(*val).max(), abs=0.011)
+    apart = np.eye(CLASSES, 30)[labels].astype(np.float32)
+    path = logistic.fit_logistic(apart[:600], y, classes=CLASSES, validation=(apart[600:], labels[600:]))
+    assert path.settings == logistic.STRENGTHS[: len(path.settings)]
+    assert path.val_accuracy[-1] == 1
+    assert (path.val_accuracy[:-1] < 1).all()
 
 
 @pytest.mark.parametrize(
@@ -238,6 +243,15 @@ def test_awkward_features_reach_the_optimum_too(strengths: tuple[float, ...]) ->
             if len(peer.classes_) > 2:
                 places = np.searchsorted(peer.classes_, given)
                 assert found == pytest.approx(objective(peer, table, places, strength), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64, np.int64])
+def test_features_of_any_kind_and_with_a_huge_mean(kind: type) -> None:
+    features, labels = data(300, 8)
+    features = np.round(10 * (features - features.mean(axis=0)) / features.std(axis=0)).astype(np.float64)
+    moved = (features + (1e9 if kind is np.float64 else 0)).astype(kind)
+    found, plain = (logistic.fit_logistic(x, labels, classes=CLASSES, strengths=[1.0]) for x in (moved, features))
+    assert found.objective[0] == pytest.approx(plain.objective[0], rel=1e-5)
 
 
 def test_topk_and_ties() -> None:
