@@ -284,6 +284,11 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
         ResultsError: no such file, empty, truncated, not netCDF, not ours, or of a newer schema.
     """
     source = Path(path)
+    if source.is_dir():
+        raise ResultsError(
+            f"{source} is a folder; a results file is netCDF (.nc). If it is a zarr store, open it and give the "
+            "dataset: xarray.open_zarr(path).load()."
+        )
     if not source.is_file():
         raise ResultsError(f"No results file at {source}. `python -m probekit.report` writes one.")
     if source.stat().st_size == 0:

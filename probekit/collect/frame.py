@@ -17,13 +17,17 @@ import torch
 from torch import Tensor
 
 from probekit import masking
-from probekit.collect.identity import BITS, image_keys
+from probekit.collect.identity import image_keys
 from probekit.collect.settings import MASK_RATIO, Settings
 from probekit.data import ImageSet, Preprocess, Views
 from probekit.errors import ProbeError
 
 if TYPE_CHECKING:
     from probekit.models import Checkpoint
+
+
+SEED_STEP = 0x9E3779B1
+"""Odd, so that every seed changes the 32 bits that torch's generator looks at; 2**32 over the golden ratio."""
 
 
 @dataclass
@@ -103,7 +107,7 @@ class Frame:
             return None
         masks = []
         for key in image_keys(image_set, rows).tolist():
-            generator = torch.Generator().manual_seed(((self.settings.seed << BITS) + key) % 2**63)
+            generator = torch.Generator().manual_seed((key ^ (self.settings.seed * SEED_STEP)) % 2**32)
             hidden, _ = masking.sample_hidden(
                 1, self.mask_grid, mask_ratio=MASK_RATIO, patch_size=1, vit_patch_size=1, generator=generator
             )

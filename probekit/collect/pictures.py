@@ -78,7 +78,12 @@ class _Reconstructing(Recorder):
     @property
     def facts(self) -> dict[str, Any]:
         seed = self.frame.settings.seed
-        return {"mask_grid": self.frame.mask_grid, "mask_seed": seed, "drawn_by": "pixels", "statistics": STATISTICS}
+        return {
+            "mask_grid": self.frame.mask_grid,
+            "mask_seed": seed,
+            "drawn_by": "pixels and seed",
+            "statistics": STATISTICS,
+        }
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         """The tokens of the last layer are in the batch."""

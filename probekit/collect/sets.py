@@ -67,11 +67,8 @@ class Sets:
                 f"sets with "
                 f"the keys {', '.join(SPLITS)}."
             )
-        counts = self.counts
         source = self.source[split] if isinstance(self.source, Mapping) else self.source
-        images = opened(source, split, counts.split(split))
-        used = min(counts.test, counts.images, counts.objects) if split == "test" else counts.split(split)
-        return in_turns(images, used)
+        return in_turns(opened(source, split, self.counts.split(split)))
 
     def size(self, split: str) -> int:
         """How many images of a split are used."""
@@ -94,7 +91,7 @@ class Sets:
 
     def shifted(self, spec: str) -> ImageSet:
         if spec not in self._shifts:
-            self._shifts[spec] = in_turns(opened(spec, "test", self.counts.shifted), self.counts.shifted)
+            self._shifts[spec] = in_turns(opened(spec, "test", self.counts.shifted))
         return self._shifts[spec]
 
     def pairs(self, seed: int) -> Pairs:

@@ -61,8 +61,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many images each part of a measurement uses: the first that many of its split. Where only some are used and
-    the images lie class by class, they are taken in turns: one of each class, then the next of each.
+    """How many images each part of a measurement uses: the first that many of its split. Images that lie class by
+    class are taken in turns: one of each class, then the next of each.
 
     Args:
         train, val, test: features, for fits, selection and report.

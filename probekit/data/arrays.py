@@ -26,13 +26,6 @@ from probekit.data.unreadable import chosen_images
 from probekit.errors import DataError, did_you_mean
 
 
-class StoredArrays(ArraySet):
-    """Images as they were given; the fingerprint is that of their bytes."""
-
-    def content(self) -> str:
-        return hashlib.sha256(np.ascontiguousarray(self.images)).hexdigest()
-
-
 class TorchSet(ImageSet):
     """A map-style torch `Dataset` of (image, label): an image is a PIL picture, a uint8 array or tensor, or a float
     tensor (3, height, width) in [0, 1] as `ToTensor` makes it."""
@@ -227,7 +220,7 @@ def open_given(
         "description": f"{len(chosen)} images in {len(named)} classes; splits: {choice.rule}",
     }
     if in_memory:
-        return StoredArrays(np.ascontiguousarray(data[chosen]), origin="stored", **description)
+        return ArraySet(np.ascontiguousarray(data[chosen]), origin="stored", **description)
     result = TorchSet(data, choice.part, chosen, origin="decoded", **description)
     result.unreadable = left_out
     return result

@@ -7,6 +7,7 @@ never a guess. How its images are turned into batches is one function for all se
 from __future__ import annotations
 
 import abc
+import hashlib
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 """train: to fit on; val: to select on; test: to report. They never share an image."""
+
+PER_IMAGE = ("object_masks", "shape_labels", "texture_labels", "groups")
+"""Attributes of an `ImageSet` that hold something for each image, or None."""
 
 
 def check_split(split: str) -> str:
@@ -189,7 +193,7 @@ class ImageSet(abc.ABC):
 
 
 class ArraySet(ImageSet):
-    """An image set that lies in memory: `images` is uint8 (n, height, width, 3)."""
+    """An image set that lies in memory: `images` is uint8 (n, height, width, 3). Its fingerprint is of their bytes."""
 
     in_memory = True
 
@@ -206,6 +210,15 @@ class ArraySet(ImageSet):
 
     def read(self, index: int) -> np.ndarray:
         return self.images[index]
+
+    def content(self) -> str:
+        digest = hashlib.sha256(np.ascontiguousarray(self.images))
+        for name in PER_IMAGE:
+            values = getattr(self, name)
+            if values is not None:
+                digest.update(f"{name} {values.dtype} {values.shape}".encode())
+                digest.update(np.ascontiguousarray(values))
+        return digest.hexdigest()
 
     def pixels(self, indices: np.ndarray) -> np.ndarray:
         return self.images[indices]

@@ -282,6 +282,9 @@ class Quadtree(ArraySet):
                 advance(BLOCK)
         return images[:n], labels[:n]
 
+    def content(self) -> str:
+        return ""  # `facts` say it all
+
     def pixels(self, indices: np.ndarray) -> np.ndarray:
         """uint8 (len(indices), size, size, 3). In an endless set, any index from 0 upwards."""
         indices = np.asarray(indices)

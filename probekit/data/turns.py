@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from probekit import cache
-from probekit.data.base import ImageSet
+from probekit.data.base import PER_IMAGE, ImageSet
 from probekit.data.splits import turns
 
-PER_IMAGE = ("object_masks", "shape_labels", "texture_labels", "groups")
 SHARED = ("class_indices", "class_members", "shifts", "conflict", "unreadable", "colour_baseline", "in_memory")
 
 
@@ -45,13 +44,13 @@ class InTurns(ImageSet):
         return cache.key(images=self.images.fingerprint)
 
 
-def in_turns(images: ImageSet, used: int) -> ImageSet:
-    """`images`, of which only the first `used` are looked at: in turns if their classes lie one behind the other.
+def in_turns(images: ImageSet) -> ImageSet:
+    """`images`, in turns if their classes lie one behind the other.
 
     Sets whose latents are known are generated in random order, and stay as they are.
     """
     labels = images.labels
     one_behind_the_other = 0 < np.count_nonzero(np.diff(labels)) == len(np.unique(labels)) - 1
-    if used >= len(images) or not one_behind_the_other or images.latents is not None:
+    if not one_behind_the_other or images.latents is not None:
         return images
     return InTurns(images, turns([str(index) for index in range(len(labels))], labels, seed=0))

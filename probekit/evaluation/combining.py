@@ -17,7 +17,7 @@ from probekit import schema
 from probekit.errors import ResultsError
 from probekit.evaluation.plain import Plain, fill_of, merged_labels
 
-PROTOCOL = ("protocol", "version", "options", "mask_grid", "counts", "precision", "images")
+PROTOCOL = ("protocol", "version", "options", "mask_grid", "counts", "precision", "images", "seed")
 """Attributes in which two numbers of one variable must agree to stand side by side."""
 
 

@@ -121,7 +121,7 @@ def compare(
     live = _distinct(opened, measured, names)
     settings = _agreed(live, settings)
     work = Work(settings, options)
-    if not own:
+    if live and not own:
         work.check_names(chosen)
     parts: list[xr.Dataset] = []
     described = suites.describe(suite)
@@ -177,9 +177,9 @@ class Work:
             name = self.sets(plan).name
             if name in named:
                 raise ProbeError(
-                    f"Two of the image sets are called {name!r} ({named[name].data!r} and {plan.data!r}), and results "
-                    "are labelled by that name. Open one of them with probekit.data.load and set its .name, or measure "
-                    "them one by one."
+                    f"Two of the image sets are called {name!r} ({self.sets(named[name]).any.spec} and "
+                    f"{self.sets(plan).any.spec}), and results are labelled by that name. Open one of them with "
+                    "probekit.data.load and set its .name, or measure them one by one."
                 )
             named[name] = plan
 
@@ -278,7 +278,7 @@ def _measured(source: Any) -> xr.Dataset | None:
     """The dataset, if `source` is one or a results file."""
     if isinstance(source, xr.Dataset):
         return schema.validate(source)
-    if isinstance(source, str | Path) and str(source).endswith(".nc"):
+    if isinstance(source, str | Path) and str(source).rstrip("/").endswith((".nc", ".zarr")):
         return schema.read(source)
     return None
 

@@ -6,6 +6,7 @@ speaks of these two checkpoints on new images; whether a *masking setting* diffe
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,18 +42,24 @@ def contrast(
 
     Returns:
         `<name>_difference` with dims of `<name>` (the baseline itself left out), `<name>_difference_ci`, and
-        `<name>_difference_p`, two-sided.
+        `<name>_difference_p`, two-sided. It is the mean over images of which both checkpoints have something: of a
+        shape bias, over images that both decide, which is not the difference of the two biases.
 
     Raises:
         ResultsError: an unknown checkpoint, variable or correction, or nothing per image to compare.
     """
-    if not isinstance(ds, xr.Dataset):
-        ds = schema.read(Path(ds))
+    if not isinstance(ds, xr.Dataset | str | os.PathLike):
+        raise ResultsError(f"contrast was given a {type(ds).__name__}; expected a results dataset or the path of one.")
+    ds = schema.validate(ds) if isinstance(ds, xr.Dataset) else schema.read(Path(ds))
     if correction not in CORRECTIONS:
         raise ResultsError(f"correction={correction!r}: expected one of {', '.join(map(str, CORRECTIONS))}.")
     names = [str(name) for name in ds.checkpoint.values]
     if baseline not in names:
         raise ResultsError(f"No checkpoint is called {baseline!r}. {did_you_mean(baseline, names)}")
+    if len(set(names)) < len(names):
+        raise ResultsError(f"Two checkpoints have one name ({', '.join(names)}): rename one with assign_coords.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ResultsError(f"seed={seed!r}: expected a whole number of at least 0.")
     if len(names) < 2:
         raise ResultsError("A contrast needs two checkpoints or more; this dataset has one.")
     chosen = _variables(ds, variables)
@@ -64,7 +71,10 @@ def contrast(
     comparisons = sum(int(values.notnull().any("image").sum()) for values in differences.values())
     joint = resample.corrected_confidence(schema.CONFIDENCE, comparisons) if correction else schema.CONFIDENCE
     out: dict[str, xr.DataArray] = {}
-    tested = {name: _tested(ds, values, joint, seed) for name, values in differences.items()}
+    tested = {
+        name: _tested(ds, values, joint, seed, "images_of" not in ds[name].attrs)
+        for name, values in differences.items()
+    }
     p_values = _corrected([p for _, _, p in tested.values()], correction, comparisons)
     for (name, (mean, interval, _)), p in zip(tested.items(), p_values, strict=True):
         out |= _labelled(ds[name], mean, interval, joint, baseline, correction)
@@ -86,9 +96,16 @@ def contrast(
 
 def _variables(ds: xr.Dataset, asked: Sequence[str] | None) -> list[str]:
     have = [name for name in schema.result_names(ds) if f"{name}_image" in ds]
+    apart = [name for name in have if "images" in json.loads(ds[name].attrs.get("mixed_protocols", "{}"))]
     if asked is None:
         asked = have
+    elif isinstance(asked, str):
+        asked = [asked]
+    elif not asked:
+        raise ResultsError(f"variables is empty. Some that can be contrasted: {', '.join(have)}.")
     for name in asked:
+        if name in apart:
+            raise ResultsError(f"{name} was measured on different images for different checkpoints: nothing is paired.")
         if name not in have:
             results = schema.result_names(ds)
             if name in results:
@@ -107,12 +124,12 @@ def _images(ds: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def _tested(
-    ds: xr.Dataset, values: xr.DataArray, confidence: float, seed: int
+    ds: xr.Dataset, values: xr.DataArray, confidence: float, seed: int, own: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean difference, its interval, and the two-sided p-value, image set by image set.
 
-    The p-value is the normal one for the interval's own standard error, so that it knows of groups as the interval
-    does.
+    `own`: the images are the test images, whose groups the dataset holds. The p-value is the normal one for the
+    interval's own standard error, so that it knows of groups as the interval does.
     """
     where = values.dims.index("data")
     parts = []
@@ -121,7 +138,7 @@ def _tested(
         used = ~np.isnan(array).reshape(-1, array.shape[-1]).all(axis=0)
         array = array[..., used]
         groups = None
-        if "group" in ds:
+        if "group" in ds and own:
             found = ds["group"].isel(data=position).values[: len(used)][used]
             groups = found if (found >= 0).any() else None
         parts.append(_paired(array, groups, confidence, seed))
@@ -162,7 +179,7 @@ def _labelled(
     """`<name>_difference` and its interval."""
     name, title = f"{variable.name}_difference", f"{variable.attrs['long_name']}, minus {baseline}"
     coords = {dim: variable[dim] for dim in variable.dims if dim in variable.coords and dim != "checkpoint"}
-    attrs = {**variable.attrs, "long_name": title, "baseline": baseline}
+    attrs = {**variable.attrs, "long_name": title, "baseline": baseline, "mean_over": "images that both have"}
     bounds = {
         "long_name": f"{confidence:.5%} interval of: {title}",
         "units": variable.attrs["units"],

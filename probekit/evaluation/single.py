@@ -168,6 +168,7 @@ class Tile:
                 attrs["counts"] = json.dumps(self.used(probe), sort_keys=True)
                 attrs["images"] = self.sets.any.fingerprint
                 attrs["precision"] = self.frame.settings.precision
+                attrs["seed"] = self.frame.settings.seed
                 attrs["options"] = json.dumps(changed, sort_keys=True)
         return {key: results.Plain.of(array) for key, array in found.items()}
 

@@ -18,8 +18,8 @@ from probekit.measures.linear import Floats, Ints, Linear, Rows
 from probekit.measures.logistic import STRENGTHS, fit_logistic
 from probekit.measures.sgd import fit_dinov2_grid, fit_mae_lars
 
-TOLERANCE = 1e-6
-"""Relative decrease of the objective that ends the sweep's chosen fit: it is then within about 1e-5 of the optimum."""
+TOLERANCE = 1e-7
+"""Relative decrease of the objective that ends the sweep's chosen fit: it is then within about 1e-6 of the optimum."""
 PRESETS = ("lbfgs-sweep", "mae-lars-90", "dinov2-grid")
 
 

@@ -62,14 +62,6 @@ def same_dims(features: Rows, dims: int, name: str) -> None:
         raise ProbeError(f"Training features have {dims} dims, {name} {other}: they must come from the same layer.")
 
 
-def one_label_each(labels: Any, features: Rows) -> int:
-    """How many rows `features` has, or a `ProbeError` unless there is a label for each."""
-    n, _ = checked(features)
-    if np.shape(labels) != (n,):
-        raise ProbeError(f"labels of shape {np.shape(labels)} for {n} images: expected one for each.")
-    return n
-
-
 def refuse_nan(rows: NDArray[Any], start: int) -> None:
     """A `ProbeError` naming the first row that is not finite; `start` is the number of the first of these rows."""
     finite = np.isfinite(rows).all(axis=1)
@@ -82,15 +74,23 @@ def refuse_nan(rows: NDArray[Any], start: int) -> None:
 
 def checked_labels(labels: Any, n: int, classes: int, name: str = "labels") -> Ints:
     """Labels as int64 (n,) in 0..classes-1, of two classes at least, or a `ProbeError`."""
-    array = np.asarray(labels)
-    if array.shape != (n,) or array.dtype.kind not in "iu":
-        raise ProbeError(f"{name} are {array.dtype} {array.shape}, expected whole numbers ({n},): one for each image.")
-    if n < classes:
+    if np.shape(labels) == (n,) and n < classes:
         raise ProbeError(f"{n} images for {classes} classes ({name}): a classifier needs at least one image of each.")
-    if array.min() < 0 or array.max() >= classes:
-        raise ProbeError(f"{name} reach from {array.min()} to {array.max()}, expected 0 to {classes - 1}.")
+    array = label_numbers(labels, n, classes, name)
     if array.min() == array.max():
         raise ProbeError(f"All {n} {name} are of one class ({array.min()}): there is nothing to tell apart.")
+    return array
+
+
+def label_numbers(labels: Any, n: int, classes: int, name: str = "labels") -> Ints:
+    """Labels as int64 (n,) in 0..classes-1, or a `ProbeError`."""
+    array = np.asarray(labels)
+    if array.shape != (n,):
+        raise ProbeError(f"{name} of shape {array.shape} for {n} images: expected one for each.")
+    if array.dtype.kind not in "iu":
+        raise ProbeError(f"{name} are {array.dtype}, expected whole numbers.")
+    if array.min() < 0 or array.max() >= classes:
+        raise ProbeError(f"{name} reach from {array.min()} to {array.max()}, expected 0 to {classes - 1}.")
     return array.astype(np.int64)
 
 
@@ -152,7 +152,7 @@ class Linear:
     def correct(self, features: Rows, labels: Ints) -> Bools:
         """Whether each head is right about each row: (settings, n)."""
         settings, dims, classes = self.weights.shape
-        one_label_each(labels, features)
+        labels = label_numbers(labels, checked(features)[0], self.weights.shape[2])
         table = self.weights.transpose(1, 0, 2).reshape(dims, -1)
         parts = []
         for start, rows in self.standardise.chunks(features):

@@ -20,6 +20,7 @@ Optimiser: Nocedal, "Updating quasi-Newton matrices with limited storage", Math.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ from probekit.measures.linear import (
     checked,
     checked_labels,
     chunks,
-    one_label_each,
+    label_numbers,
     refuse_nan,
     same_dims,
 )
@@ -323,11 +324,11 @@ def fit_logistic(
 
     Raises:
         ProbeError: NaN in the features, labels out of range, one class only, fewer images than classes, a strength <=
-            0.
+            0 or not finite.
     """
     n, _ = checked(features)
     targets = checked_labels(labels, n, classes)
-    if len(strengths) == 0 or min(strengths) <= 0:
+    if len(strengths) == 0 or not all(0 < strength < math.inf for strength in strengths):
         raise ProbeError(f"strengths={tuple(strengths)}: expected one or more inverse penalties above 0.")
     problem = Problem(features, targets, classes, device)
     descent, state = Descent(problem), problem.start()
@@ -353,10 +354,10 @@ class Judge:
 
     def __init__(self, problem: Problem, features: Rows, labels: NDArray[Any]) -> None:
         same_dims(features, problem.dims, "features")
-        self.n = one_label_each(labels, features)
+        numbers = label_numbers(labels, features.shape[0], problem.classes)
         self.accuracies: dict[float, float] = {}
         self._problem, self._table = problem, problem.table(features)
-        self._labels = torch.from_numpy(np.asarray(labels).astype(np.int64)).to(problem.device)
+        self._labels = torch.from_numpy(numbers).to(problem.device)
 
     def see(self, strength: float, state: State) -> None:
         self.accuracies[strength] = self._problem.accuracy(state.point, self._table, self._labels)

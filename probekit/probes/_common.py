@@ -28,10 +28,14 @@ def layer_pooling(m: Measurements) -> dict[str, Any]:
 
 
 def resampled(
-    m: Measurements, images: int, interval: Callable[..., np.ndarray], *columns: np.ndarray, order: np.ndarray | None
+    m: Measurements,
+    images: int,
+    interval: Callable[..., np.ndarray],
+    *columns: np.ndarray,
+    groups: np.ndarray | None,
+    order: np.ndarray | None,
 ) -> np.ndarray:
     """An interval of `resample` of columns (..., images); NaN where there is one image, or one group, to resample."""
-    groups = m.groups(images)
     if images < 2 or (groups is not None and len(np.unique(groups)) < 2):
         m.lacking["intervals"] = "there is one test image, or one group of them: nothing to resample for an interval"
         return np.full((*columns[0].shape[:-1], 2), np.nan)
@@ -47,8 +51,8 @@ def mean_with_interval(
     values = total / np.maximum(counted.sum(axis=-1), 1)
     values = np.where(counted.any(axis=-1), values, np.nan)
     images = contributions.shape[-1]
-    order = None if shifted else m.order(images)
-    return values, resampled(m, images, resample.mean_interval, contributions, order=order)
+    groups, order = (None, None) if shifted else (m.groups(images), m.order(images))
+    return values, resampled(m, images, resample.mean_interval, contributions, groups=groups, order=order)
 
 
 def explained(m: Measurements, residual: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -60,7 +64,9 @@ def explained(m: Measurements, residual: np.ndarray, total: np.ndarray) -> tuple
     varies = sums > 0
     left = np.divide(residual.sum(axis=-1), sums, out=np.full_like(sums, np.nan), where=varies)
     images = total.shape[-1]
-    interval = 1 - resampled(m, images, resample.ratio_interval, residual, total, order=m.order(images))[..., ::-1]
+    groups, order = m.groups(images), m.order(images)
+    ratio = resampled(m, images, resample.ratio_interval, residual, total, groups=groups, order=order)
+    interval = 1 - ratio[..., ::-1]
     spread = np.where(varies, sums, 1.0)[..., None] / total.shape[-1]
     per_image = 1 - left[..., None] - (residual - left[..., None] * total) / spread
     return 1 - left, np.where(varies[..., None], interval, np.nan), per_image.astype(np.float32)

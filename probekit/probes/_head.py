@@ -23,9 +23,11 @@ def fitted(m: Measurements, layer: int, pooling: str, preset: str = "lbfgs-sweep
         train, val = (m.pooled(split, layer, pooling) for split in ("train", "val"))
         test, labels = m.pooled("test", layer, pooling), m.labels("train")
         classes = len(m.images("train").classes)
-        if preset != "lbfgs-sweep":  # stochastic descent: its batches are drawn from the images, however they come
-            by_content = np.argsort(m.order(len(labels), "train"))
-            train, labels = train[by_content], labels[by_content]
+        if preset == "lbfgs-sweep":  # rounding depends on the order of images; sorted, they come in the same one
+            order = np.lexsort((labels, *train[:, :3].T))
+        else:  # batches are drawn from the images, however they come
+            order = np.argsort(m.order(len(labels), "train"))
+        train, labels = train[order], labels[order]
         m.fits[key] = classify.linear_probe(
             train, labels, val, m.labels("val"), test,
             classes=classes, preset=preset, seed=m.seed, device=str(m.frame.device),

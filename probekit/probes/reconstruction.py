@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import MASK_RATIO, Measurements, pictures
+from probekit.errors import ProbeError
 from probekit.measures.fsim import FsimReference
 from probekit.measures.images import SsimReference
 from probekit.probes._common import OVER_IMAGES, mean_with_interval
@@ -54,6 +55,13 @@ OPTIONS: dict[str, object] = {}
 def run(m: Measurements) -> dict[str, xr.DataArray]:
     store = m.store("reconstruction")
     stored = set(store.names())
+    for name in stored & {"mse", "masked_mse"}:
+        broken = ~np.isfinite(store[name][:])
+        if broken.any():
+            raise ProbeError(
+                f"Reconstructions of {broken.sum()} of {len(broken)} images hold NaN or infinity ({name}): the "
+                "decoder's weights are damaged, or the precision is too low for them."
+            )
     out: dict[str, xr.DataArray] = {}
     for variable in VARIABLES:
         if variable.name not in stored:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
@@ -33,8 +35,16 @@ def run(m: Measurements, *, shifts: list[str]) -> dict[str, xr.DataArray]:
         for s, logits in enumerate(np.split(found, edges)):
             correct[j, s, : len(logits)] = hits(m, specs[s], logits)
     values, interval = mean_with_interval(m, correct, shifted=True)
-    coords = {"pooling": list(m.poolings), "shift": [spec.partition("?")[0] for spec in specs]}
-    return VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)
+    coords = {"pooling": list(m.poolings), "shift": titles(specs)}
+    out = VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)
+    out["robust_accuracy"].attrs["images_of"] = "the shifted sets"
+    return out
+
+
+def titles(specs: Sequence[str]) -> list[str]:
+    """The specs without their options where that still tells them apart."""
+    short = [spec.partition("?")[0] for spec in specs]
+    return [spec if short.count(name) > 1 else name for name, spec in zip(short, specs, strict=True)]
 
 
 def hits(m: Measurements, spec: str, logits: np.ndarray) -> np.ndarray:

@@ -38,5 +38,6 @@ def run(m: Measurements, *, conflict: str | None) -> dict[str, xr.DataArray]:
         decided[j] = classify.shape_bias(predicted, shape, texture).per_image
     values, interval = mean_with_interval(m, decided, shifted=True)
     out = VARIABLES[0].arrays(values, interval, coords={"pooling": list(m.poolings)}, per_image=decided)
+    out["shape_bias"].attrs["images_of"] = "the cue-conflict set"
     out["shape_bias"].attrs["decisions"] = np.isfinite(decided).sum(axis=1).tolist()
     return out

@@ -176,3 +176,11 @@ def test_an_unknown_need_is_named(measure) -> None:
         measure().gather(["atention"])
     with pytest.raises(ProbeError, match="must list it in its NEEDS"):
         measure().store("attention")
+
+
+def test_evaluation_masks_follow_the_seed_and_the_image(checkpoint, sets) -> None:
+    masks = {seed: Frame(checkpoint, Settings(seed=seed)).hidden_units(sets["test"], 30) for seed in (0, 1, 2**20)}
+    for a, b in ((0, 1), (0, 2**20), (1, 2**20)):
+        assert (masks[a] != masks[b]).any(dim=1).float().mean() > 0.9
+    assert torch.equal(Frame(checkpoint, Settings(seed=1)).hidden_units(sets["test"], 30), masks[1])
+    assert len(torch.unique(masks[0], dim=0)) > 20

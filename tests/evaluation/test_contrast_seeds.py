@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -81,12 +83,48 @@ def test_images_that_were_not_used_are_left_out() -> None:
     [
         ({"baseline": "aa"}, "Did you mean 'a'|No checkpoint is called 'aa'"),
         ({"baseline": "a", "variables": ["acuracy"]}, "Did you mean 'accuracy'"),
+        ({"baseline": None}, "No checkpoint is called None"),
+        ({"baseline": "a", "variables": "acuracy"}, "Did you mean 'accuracy'"),
+        ({"baseline": "a", "variables": []}, "variables is empty. Some that can be contrasted: accuracy"),
+        ({"baseline": "a", "seed": -1}, "seed=-1: expected a whole number"),
         ({"baseline": "a", "correction": "none"}, "expected one of None, bonferroni, holm"),
     ],
 )
 def test_what_is_wrong_is_named(three, arguments, message) -> None:
     with pytest.raises(ResultsError, match=message):
         contrast(three, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda ds: ds.isel(data=0), "data"),
+        (lambda ds: ds.isel(checkpoint=0), "checkpoint"),
+        (lambda ds: ds.assign_coords(checkpoint=["a", "a", "b"]), "Two checkpoints have one name"),
+        (lambda _: xr.Dataset(), "schema_version"),
+        (lambda _: 5, "was given a int"),
+    ],
+)
+def test_what_is_no_results_dataset_is_refused(three, change, message) -> None:
+    with pytest.raises(ResultsError, match=message):
+        contrast(change(three), baseline="a")
+
+
+def test_images_that_are_not_the_same_are_not_paired(three) -> None:
+    three.accuracy.attrs["mixed_protocols"] = json.dumps({"images": ["generated-1", "generated-2"]})
+    with pytest.raises(ResultsError, match="accuracy was measured on different images"):
+        contrast(three, baseline="a")
+
+
+def test_groups_are_of_the_test_images_only(three) -> None:
+    grouped = three.assign(group=(("data", "image"), np.arange(500)[None] // 10))
+
+    def interval(ds: xr.Dataset) -> np.ndarray:
+        return contrast(ds, baseline="a").accuracy_difference_ci.sel(checkpoint="c").values
+
+    assert not np.array_equal(interval(grouped), interval(three))
+    grouped.accuracy.attrs["images_of"] = "the shifted sets"
+    np.testing.assert_array_equal(interval(grouped), interval(three))
 
 
 def grid() -> xr.Dataset:

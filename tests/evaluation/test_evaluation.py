@@ -17,7 +17,7 @@ from tiny_measured import COUNTS, SPEC, tiny
 
 import probekit
 from probekit import models, probes, schema
-from probekit.data import ArraySet
+from probekit.data import SPLITS, ArraySet
 from probekit.errors import ProbeError, ProbekitError, ResultsError
 from probekit.evaluation import single
 from probekit.models import MaskedAutoencoder
@@ -294,6 +294,41 @@ def test_options_may_be_numpys_and_a_text_stands_for_a_list_of_one() -> None:
     assert probe.settings({"ks": (3,), "temperature": 1})["ks"] == [3]
     assert probes.find("robustness").settings({"shifts": "photos"})["shifts"] == ["photos"]
     assert probes.find("robustness").settings({"shifts": []})["shifts"] == []
+
+
+@pytest.mark.parametrize("part", ["all", "some"])
+def test_a_decoder_that_gives_no_numbers_is_named(part) -> None:
+    broken = tiny()
+    if part == "all":
+        broken.model.decoder.pred.bias.data[:] = torch.nan
+    else:  # only where an image lights this up
+        trace = broken.model.decoder.forward
+        broken.model.decoder.forward = lambda tokens, *rest: trace(tokens, *rest).masked_fill(
+            (tokens.mean(dim=(1, 2)) > 0)[:, None, None], torch.nan
+        )
+    with pytest.raises(ProbeError, match=r"The probe reconstruction on quadtree: .* of 25 images hold NaN"):
+        probekit.evaluate(broken, "reconstruction", SPEC, counts=COUNTS, cache=False)
+
+
+def test_shifted_sets_are_told_apart_and_resampled_by_themselves() -> None:
+    splits = {name: probekit.data.load("shapes", name, count=getattr(COUNTS, name)) for name in SPLITS}
+    splits["test"].groups = np.arange(30) // 3
+    options = {"robustness": {"shifts": ["shapes?seed=3", "shapes?seed=4"]}}
+    more = {**asdict(COUNTS), "shifted": 60}
+    found = probekit.evaluate(tiny(), "robustness", splits, counts=more, options=options, cache=False)
+    assert {"shapes?seed=3", "shapes?seed=4"} <= set(found["shift"].values.tolist())
+    plain = {**splits, "test": probekit.data.load("shapes", "test", count=30)}
+    other = probekit.evaluate(tiny(), "robustness", plain, counts=more, options=options, cache=False)
+    np.testing.assert_array_equal(found.robust_accuracy_ci, other.robust_accuracy_ci)
+
+
+def test_files_alone_open_no_image_set(tmp_path, monkeypatch) -> None:
+    ds = probekit.evaluate(tiny(), "knn", SPEC, counts=COUNTS)
+    file = schema.write(ds, tmp_path / "a.nc")
+    other = ds.assign_coords(checkpoint=["other"])
+    xr.testing.assert_equal(
+        probekit.compare([file, other], "knn", ["imagefolder:/nowhere", SPEC]).isel(checkpoint=[0]), ds
+    )
 
 
 def test_a_pair_may_have_its_labels_as_a_list() -> None:

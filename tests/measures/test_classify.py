@@ -304,6 +304,12 @@ def test_bad_input_is_named() -> None:
         probe(features, labels, features, labels, broken, classes=CLASSES)
     with pytest.raises(ProbeError, match="12 dims, features 5: they must come from the same layer"):
         probe(features, labels, features[:, :5], labels, features, classes=CLASSES)
+    with pytest.raises(ProbeError, match="reach from 9 to 12, expected 0 to 3"):
+        probe(features, labels, features, labels + 9, features, classes=CLASSES)
+    with pytest.raises(ProbeError, match="expected whole numbers"):
+        probe(features, labels, features, labels + 0.5, features, classes=CLASSES)
+    with pytest.raises(ProbeError, match="above 0"):
+        fit(features, labels, classes=CLASSES, strengths=[np.nan, 1.0])
     with pytest.raises(ProbeError, match=r"labels of shape \(3,\) for 400 images"):
         probe(features, labels, features, labels[:3], features, classes=CLASSES)
     with pytest.raises(ProbeError, match="Scores hold NaN"):
