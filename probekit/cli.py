@@ -248,7 +248,7 @@ def _measure(
             raise ProbeError(f"--{name} {text}: expected an object in braces, such as '{{\"test\": 200}}'.")
     from probekit import evaluation, schema
 
-    chosen = suite.split(",") if "," in suite else suite
+    chosen = [name.strip() for name in suite.split(",")] if "," in suite else suite
     own = data[0] if data == ["own"] else data or None
     ds = evaluation.compare(
         checkpoints, chosen, own, names=names, mixed=mixed, batch_size=batch_size, device=device, precision=precision,
@@ -306,9 +306,12 @@ def report(
 
 
 def main() -> None:
-    """Run the command line; an expected error is one message on standard error and exit code 2."""
+    """Run the command line; an expected error is one message on standard error and exit code 2, a warning a line."""
+    import warnings
+
     from probekit.errors import ProbekitError
 
+    warnings.formatwarning = lambda message, *_, **__: f"probekit: {message}\n"  # a line of source says nothing here
     try:
         app()
     except ProbekitError as error:

@@ -113,6 +113,8 @@ def compare(
         )
     options, device = dict(options or {}), str(device)
     own = isinstance(data, str) and data == "own"
+    if isinstance(data, list | tuple) and any(isinstance(one, str) and one == "own" for one in data):
+        raise ProbeError("data='own' goes alone: it takes those of the suite's image sets that fit the checkpoint.")
     chosen = suites.plans(suite, None if own else data, _counts(counts))
     _check_options(options, chosen)
     settings = Settings(batch_size=batch_size, precision=precision, workers=workers, cache=cache, seed=seed)
@@ -326,6 +328,8 @@ def _distinct(
 ) -> list[Checkpoint]:
     """Give every live checkpoint a name of its own, in place; returns the live ones."""
     live = [index for index, one in enumerate(opened) if one is not None]
+    if names is not None and (isinstance(names, str) or not all(isinstance(name, str) and name for name in names)):
+        raise ProbeError(f"names={names!r}: expected a list of texts, one for each checkpoint.")
     if names is not None and len(names) != len(live):
         raise ProbeError(f"{len(names)} names for {len(live)} checkpoints.")
     used = _named_once([ds for ds in measured if ds is not None])

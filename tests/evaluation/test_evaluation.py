@@ -255,6 +255,7 @@ def test_a_split_that_is_missing_is_named() -> None:
         ({"suite": ["knn"], "data": [SPEC, "quadtree"]}, "Two of the image sets are called 'quadtree'"),
         ({"suite": ["knn"], "data": {"train": 5}}, "data={'train': int}: a dict of image sets"),
         ({"suite": ["knn"], "data": {}}, "a dict of image sets"),
+        ({"suite": ["knn"], "data": ["own", SPEC]}, "data='own' goes alone"),
         ({"suite": ["knn"], "counts": {"test": 10**12}}, "1000000000000 images of .* do not fit in memory"),
     ],
 )
@@ -377,6 +378,12 @@ def test_every_variable_and_coordinate_says_what_it_is_and_zarrs_standard_format
     xr.testing.assert_identical(schema.read(schema.write(ds, tmp_path / "r.nc")), ds)
     ds.to_zarr(tmp_path / "r.zarr", consolidated=False)
     xr.testing.assert_identical(xr.open_zarr(tmp_path / "r.zarr", consolidated=False).load(), ds)
+
+
+@pytest.mark.parametrize("names", ["xy", ["x"], ["", "y"], [1, None]])
+def test_names_are_texts_one_for_each(names) -> None:
+    with pytest.raises(ProbeError, match="names"):
+        probekit.compare([tiny(), tiny(1)], "knn", SPEC, counts=COUNTS, names=names)
 
 
 def test_compare_needs_a_list() -> None:
