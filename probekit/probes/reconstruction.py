@@ -42,7 +42,7 @@ def _variable(name: str, masked: bool) -> Variable:
     how += _PASTED if name in ("ssim", "fsim") else ""
     protocol = f"{how}; {_MASKED}"
     return Variable(
-        f"masked_{name}", (), f"{title} of hidden pixels", units, better, protocol, reference, version=2, interval=_OVER
+        f"masked_{name}", (), f"{title} of hidden pixels", units, better, protocol, reference, version=3, interval=_OVER
     )
 
 

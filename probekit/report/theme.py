@@ -66,6 +66,7 @@ def config() -> dict[str, Any]:
             **text,
             "titleFontWeight": "normal",
             "symbolSize": 70,
+            "symbolOpacity": 1,
             "orient": "top",
             "titleOrient": "left",
             "labelLimit": 220,
