@@ -29,7 +29,7 @@ def _root() -> None:
 class Lists(typer.core.TyperCommand):
     """A command whose repeatable options take several values at once: `--mask-ratio 0.5 0.75`."""
 
-    def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]
+    def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # typer gives no types for them
         """Write `--option a b` as `--option a --option b`, then parse as usual."""
         repeatable = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
         spread, current = [], None
@@ -55,7 +55,7 @@ def train(
     output: Annotated[str, typer.Option("--output", "-o", help="The run's directory; of a grid, the folder of runs.")],
     mask_ratio: Annotated[list[float], typer.Option(help="Share of the image that is hidden. Several make a grid.")],
     patch_size: Annotated[list[int], typer.Option(help="Mask unit in pixels. Several make a grid.")],
-    seed: Annotated[list[int], typer.Option(help="Of everything random. Several make a grid.")] = [0],  # noqa: B006
+    seed: Annotated[list[int], typer.Option(help="Of everything random. Several make a grid.")] = [0],  # noqa: B006 - never changed
     order: Annotated[str, typer.Option(help="A grid's axes, slowest first.")] = "seed,mask_ratio,patch_size",
     preset: Annotated[str, typer.Option(help="tiny, small, base or large.")] = "tiny",
     images: Annotated[int | None, typer.Option(help="Training images in all, with repetition.")] = None,

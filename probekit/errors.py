@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class ProbekitError(ValueError):
     """Something that was asked for cannot be done; the message says why and what would work."""
+
+    results: Any = None
+    """What was computed before, as a results dataset, where there is something."""
 
 
 class CheckpointError(ProbekitError):

@@ -138,7 +138,7 @@ def compare(
                 except ProbekitError as error:
                     if parts:
                         with suppress(ProbekitError):  # parts that do not line up must not hide what went wrong
-                            error.results = work.assembled(parts, mixed, described)  # type: ignore[attr-defined]
+                            error.results = work.assembled(parts, mixed, described)
                     raise
     return work.finish(parts, mixed, described)
 
@@ -233,7 +233,7 @@ def _failed(failures: Sequence[ProbeError], ds: xr.Dataset) -> ProbeError:
         f" What was computed ({kept}) is in this error's `results`, and in the cache if one is used." if kept else ""
     )
     error = ProbeError(f"{failures[0]}{more}{there}")
-    error.results = ds  # type: ignore[attr-defined]
+    error.results = ds
     return error
 
 

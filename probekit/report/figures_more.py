@@ -175,7 +175,8 @@ def binding(results: Results, headline: Headline | None) -> Figure | None:
     )
     legend = colouring(results, panels[0].rows, "ratio").legend()
     legend += [
-        (f"{sign} {patch:g} px", "transparent") for patch, (_, sign) in zip(headline.patches, SHAPES, strict=False)
+        (f"{sign} {patch:g} px", "transparent")
+        for patch, (_, sign) in zip(headline.patches, SHAPES, strict=False)  # as many as there are
     ]
     return Figure("theory-binding", "Measured level against what the masks ask for", panels, text, legend, columns=2)
 
