@@ -4,8 +4,8 @@
         --suite linear_probe,knn,latent_recovery,level_spectrum
     python checkpoints/table.py results.nc ...
 
-Last layer, mean pooling. Intervals are 95 %, over test images. "Better": the interval lies above that of the untrained
-encoder of the same seed.
+Last layer, mean pooling. Intervals are 95 %, over test images. "Better": the paired difference to the untrained encoder
+of the same seed, image by image, lies above 0 with its interval.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ def cell(ds: xr.Dataset, name: str, checkpoint: str, where: dict[str, object]) -
     return np.concatenate([np.atleast_1d(part.to_numpy()) for part in both])
 
 
-def better(ds: xr.Dataset, name: str, found: dict[str, np.ndarray]) -> str:
-    """Where a trained checkpoint's interval lies above (yes), below (worse) or on (no) the untrained one's."""
-    seed = probekit.load(HERE / name, device="cpu").card.seed
+def better(differences: xr.Dataset, name: str) -> str:
+    """Where the difference to the untrained encoder lies above 0 (yes), below (worse) or on it (no), with its value."""
     words = []
     for key, label in (("linear_accuracy", "linear"), ("knn_accuracy", "k-NN")):
-        base = cell(ds, key, f"untrained-s{seed}", COLUMNS[key][1])
-        word = "yes" if found[key][1] > base[2] else "worse" if found[key][2] < base[1] else "no"
-        words.append(f"{label} {word}")
+        value, low, high = cell(differences, f"{key}_difference", name, COLUMNS[key][1])
+        words.append(f"{label} {'yes' if low > 0 else 'worse' if high < 0 else 'no'} ({value:+.3f})")
     return ", ".join(words)
 
 
 def table(ds: xr.Dataset) -> list[str]:
     columns = {name: column for name, column in COLUMNS.items() if name in ds}
+    both = ["linear_accuracy", "knn_accuracy"]
+    untrained = {seed: probekit.contrast(ds, baseline=f"untrained-s{seed}", variables=both) for seed in (0, 1)}
     names = [str(name) for name in ds.checkpoint.to_numpy()]
     rows = ["| name | final loss | " + " | ".join(title for title, _ in columns.values()) + " | better |"]
     rows.append("|" + "---|" * (len(columns) + 3))
@@ -58,7 +58,8 @@ def table(ds: xr.Dataset) -> list[str]:
         loss = card.split("(mean of the last steps): ")[-1].split(".\n")[0] if "last steps" in card else ""
         found = {key: cell(ds, key, name, where) for key, (_, where) in columns.items()}
         texts = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in found.values()]
-        verdict = "" if name.startswith("untrained") else better(ds, name, found)
+        seed = probekit.load(HERE / name, device="cpu").card.seed
+        verdict = "" if name.startswith("untrained") else better(untrained[seed], name)
         rows.append(f"| `{name}` | {loss} | " + " | ".join(texts) + f" | {verdict} |")
     return rows
 
