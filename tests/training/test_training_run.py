@@ -330,6 +330,7 @@ def test_images_that_are_not_square(images: ArraySet, options: Options, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default:The .grad attribute")  # torch's compiler hides it itself, but not from "error"
 def test_compiled_blocks_give_the_same_training(images: ArraySet, options: Options, tmp_path: Path) -> None:
     for name, compiled in (("plain", False), ("compiled", True)):
         probekit.train(images, **options(name, compile=compiled))
