@@ -121,10 +121,10 @@ def turns(names: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarray:
     """All indices: one of each class by turns, in an order that names and seed determine."""
     labels = np.asarray(labels)
     order = np.argsort([unit_interval(f"choose {seed} {name}") for name in names], kind="stable")
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    found, first = np.unique(labels[by_class], return_index=True)
     turn = np.empty(len(names), dtype=np.int64)  # an image of turn t is the t-th of its class
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        turn[members] = np.arange(len(members))
+    turn[by_class] = np.arange(len(names)) - first[np.searchsorted(found, labels[by_class])]
     position = np.empty(len(names), dtype=np.int64)
     position[order] = np.arange(len(names))
     return np.lexsort((position, turn))
