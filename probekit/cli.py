@@ -211,7 +211,7 @@ def compare(
     counts: Annotated[str, typer.Option(help='How many images, as JSON: {"train": 500, "test": 200}.')] = "{}",
     options: Annotated[str, typer.Option(help='Options of probes, as JSON: {"knn": {"ks": [5]}}.')] = "{}",
     mixed: Annotated[bool, typer.Option(help="Line up different protocols too, and mark them.")] = False,
-    names: Annotated[str, typer.Option(help="What to call the checkpoints, with commas.")] = "",
+    names: Annotated[str, typer.Option(help="What to call those that are measured, with commas.")] = "",
 ) -> None:
     """Measure several checkpoints on the same images and line them up in one dataset.
 
@@ -219,7 +219,7 @@ def compare(
     """
     _measure(
         checkpoints, output, suite, data, batch_size, device, precision, workers, cache, seed, counts, options, mixed,
-        names.split(",") if names else None,
+        [name.strip() for name in names.split(",")] if names else None,
     )  # fmt: skip
 
 
@@ -248,7 +248,7 @@ def _measure(
             raise ProbeError(f"--{name} {text}: expected an object in braces, such as '{{\"test\": 200}}'.")
     from probekit import evaluation, schema
 
-    chosen = [name.strip() for name in suite.split(",")] if "," in suite else suite
+    chosen = [name.strip() for name in suite.split(",") if name.strip()] if "," in suite else suite
     own = data[0] if data == ["own"] else data or None
     ds = evaluation.compare(
         checkpoints, chosen, own, names=names, mixed=mixed, batch_size=batch_size, device=device, precision=precision,
@@ -313,7 +313,7 @@ def main() -> None:
 
     warnings.formatwarning = lambda message, *_, **__: f"probekit: {message}\n"  # a line of source says nothing here
     try:
-        app()
+        app(prog_name="probekit")
     except ProbekitError as error:
         print(f"probekit: {error}", file=sys.stderr)
         sys.exit(2)

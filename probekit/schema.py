@@ -71,6 +71,7 @@ COORDS: dict[str, dict[str, str]] = {
     "normalised_targets": {"long_name": "Whether training targets were normalised by patch (1 or 0)", "units": "1"},
     "image_height": {"long_name": "Height of the images that the model sees", "units": "pixels"},
     "depth": {"long_name": "Blocks of the encoder", "units": "blocks"},
+    "sha256": {"long_name": "Digest of the weights: two checkpoints of one name are the same if it is"},
     "trained_on": {"long_name": "Training data, empty where unknown"},
     "data_fingerprint": {"long_name": "What the images depend on"},
     "relative_depth": {"long_name": "Layer / number of blocks", "units": "1"},

@@ -47,10 +47,12 @@ class Settings:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ProbeError(f"precision={self.precision!r} is unknown. {did_you_mean(self.precision, PRECISIONS)}")
-        for name, least in (("batch_size", 1), ("workers", 0), ("seed", 0)):
+        for name, least, most in (("batch_size", 1, None), ("workers", 0, None), ("seed", 0, 2**32 - 1)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise ProbeError(f"{name}={value!r}; expected a whole number of at least {least}.")
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not whole or value < least or (most is not None and value > most):
+                above = "" if most is None else f" and at most {most}"
+                raise ProbeError(f"{name}={value!r}; expected a whole number of at least {least}{above}.")
             object.__setattr__(self, name, int(value))  # a NumPy number is no JSON
 
     @property

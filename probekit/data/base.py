@@ -27,6 +27,9 @@ SPLITS = ("train", "val", "test")
 PER_IMAGE = ("object_masks", "shape_labels", "texture_labels", "groups")
 """Attributes of an `ImageSet` that hold something for each image, or None."""
 
+KNOWN = (*PER_IMAGE, "latents", "noise", "class_indices", "class_members")
+"""What may be known of the images beside pixels and labels."""
+
 
 def check_split(split: str) -> str:
     """`split` itself if it is one."""
@@ -85,6 +88,8 @@ class ImageSet(abc.ABC):
     conflict: str | None = None
     unreadable: tuple[str, ...] = ()
     colour_baseline: bool = False
+    implied: tuple[str, ...] = ()
+    """Which of `KNOWN` follow from `facts` and contents, and so need no digest of their own in the fingerprint."""
     endless: bool = False
     """Whether `pixels` takes any index >= 0 in the train split, so that training never sees an image twice."""
     in_memory: bool = False
@@ -169,6 +174,9 @@ class ImageSet(abc.ABC):
         }
         if self.origin == "decoded":
             facts["libraries"] = decoder_versions()
+        told = {name: getattr(self, name) for name in KNOWN if name not in self.implied}
+        if any(value is not None for value in told.values()):
+            facts["known"] = {name: _digest(value) for name, value in told.items() if value is not None}
         return f"{self.origin}-{cache.key(**facts)}"
 
     def batches(
@@ -212,16 +220,22 @@ class ArraySet(ImageSet):
         return self.images[index]
 
     def content(self) -> str:
-        digest = hashlib.sha256(np.ascontiguousarray(self.images))
-        for name in PER_IMAGE:
-            values = getattr(self, name)
-            if values is not None:
-                digest.update(f"{name} {values.dtype} {values.shape}".encode())
-                digest.update(np.ascontiguousarray(values))
-        return digest.hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.images)).hexdigest()
 
     def pixels(self, indices: np.ndarray) -> np.ndarray:
         return self.images[indices]
+
+
+def _digest(value: Any) -> str:
+    """Of an array, a dict of arrays or nested tuples of numbers."""
+    parts = value if isinstance(value, Mapping) else {"": value}
+    digest = hashlib.sha256()
+    for key, part in parts.items():
+        text = not isinstance(part, np.ndarray)  # tuples may be ragged
+        array = np.frombuffer(repr(part).encode(), dtype=np.uint8) if text else np.ascontiguousarray(part)
+        digest.update(f"{key} {array.dtype} {array.shape}".encode())
+        digest.update(array)
+    return digest.hexdigest()
 
 
 def decoder_versions() -> dict[str, str]:

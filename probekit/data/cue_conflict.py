@@ -77,6 +77,7 @@ def open_split(
     result.shape_labels = result.labels
     result.texture_labels = np.array([_texture(path, spec) for path in result.paths], dtype=np.int64)
     result.class_members = tuple(MEMBERS.values())
+    result.implied = ("shape_labels", "texture_labels", "class_members")
     result.licence = "CC BY 4.0 (stimuli of Geirhos et al.)"
     result.description += f"; {len(found.paths) - len(kept)} images without a conflict are left out"
     return result

@@ -72,7 +72,7 @@ def open_split(
             f"Add ?partial=true to work with what is there."
         )
     result = file_set(root, found, split, rule, spec, count, seed, on_unreadable, variant)
-    result.class_indices = indices
+    result.class_indices, result.implied = indices, ("class_indices",)
     if variant == "imagenet" and rule != "test as given" and (root / "test").is_dir():
         result.description += "; the images in test have no labels and are left out"
     result.licence = "for research, as the data set's terms say"

@@ -57,7 +57,7 @@ def open_split(
         labels=np.array([place[int(found.labels[index])] for index in images], dtype=np.int64),
     )
     result = file_set(root, overlap, split, "test set as given", spec, count, seed, on_unreadable, "objectnet", BORDER)
-    result.class_members = tuple(members[name] for name in overlap.classes)
+    result.class_members, result.implied = tuple(members[name] for name in overlap.classes), ("class_members",)
     result.licence = "CC BY 4.0; not for training"
     result.description += (
         f"; {len(found.classes) - len(kept)} of {len(found.classes)} classes, "

@@ -198,7 +198,7 @@ class Photos(ImageSet):
             facts={"source": "photos", "version": 1, "size": size, "crop": crop, "seed": seed},
             licence="as scikit-image's and scikit-learn's pictures: free to use; china and flower CC BY 2.0",
         )
-        self.groups = block
+        self.groups, self.implied = block, ("groups",)
         self.description = (
             f"{n} crops of {crop} x {crop} pixels resized to {size} x {size}, from {len(self.blocks.labels)} blocks of "
             f"{n_classes} pictures; a pixel that is shown is shown in {self.overlap:.1f} crops on average"

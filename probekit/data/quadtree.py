@@ -282,6 +282,8 @@ class Quadtree(ArraySet):
                 advance(BLOCK)
         return images[:n], labels[:n]
 
+    implied = ("latents", "noise")
+
     def content(self) -> str:
         return ""  # `facts` say it all
 

@@ -71,6 +71,7 @@ class Shapes(ImageSet):
             licence="generated; no rights reserved",
             description=f"{n} drawn objects, {variant}: {len(SHAPES)} shapes, {len(TEXTURES)} textures",
         )
+        self.implied = ("shape_labels", "texture_labels", "object_masks")
         self.shape_labels = self.labels
         self.texture_labels = None if variant == "sketch" else scene.texture
         self.endless = count is None and split == "train"

@@ -12,7 +12,16 @@ from probekit import cache
 from probekit.data.base import PER_IMAGE, ImageSet
 from probekit.data.splits import turns
 
-SHARED = ("class_indices", "class_members", "shifts", "conflict", "unreadable", "colour_baseline", "in_memory")
+SHARED = (
+    "class_indices",
+    "class_members",
+    "shifts",
+    "conflict",
+    "unreadable",
+    "colour_baseline",
+    "in_memory",
+    "implied",
+)
 
 
 class InTurns(ImageSet):
@@ -27,7 +36,7 @@ class InTurns(ImageSet):
         self.images, self.positions = images, positions
         for name in PER_IMAGE:
             values = getattr(images, name)
-            setattr(self, name, None if values is None else values[positions])
+            setattr(self, name, None if values is None else np.asarray(values)[positions])
         for name in SHARED:
             setattr(self, name, getattr(images, name))
 

@@ -98,12 +98,24 @@ def _stacked(name: str, parts: Sequence[xr.Dataset], dim: str, labels: Mapping[H
     return xr.Variable(template.dims, np.concatenate(pieces, axis=template.dims.index(dim)))
 
 
+FACTS = ("label", "group", "data_fingerprint")
+"""Facts of an image set beside its pictures: of different images there is none that holds for all."""
+
+
 def _shared(name: str, having: Sequence[xr.Dataset], labels: Mapping[Hashable, np.ndarray]) -> xr.Variable:
-    """A variable that does not run along the dim (pictures, facts of checkpoints): the first one there."""
+    """A variable that does not run along the dim: of pictures the first one there, of facts what all agree on."""
     first = aligned(having[0], name, labels)
+    filled = covered(having[0], name, labels) & ~_missing(first)
     for part in having[1:]:
         other = aligned(part, name, labels)
-        if other.dims == first.dims and (gaps := _missing(first)).any():
+        if other.dims != first.dims:
+            continue
+        if name in FACTS:
+            here = covered(part, name, labels) & ~_missing(other)
+            values = np.where(filled, first.values, other.values)
+            values = np.where(filled & here & (values != other.values), fill_of(first.dtype), values)
+            first, filled = xr.Variable(first.dims, values), filled | here
+        elif (gaps := _missing(first)).any():
             first = xr.Variable(first.dims, np.where(gaps, other.values, first.values))
     return first
 
@@ -125,12 +137,24 @@ def joined(parts: Sequence[xr.Dataset], *, mixed: bool = False) -> xr.Dataset:
     for name in dict.fromkeys(str(name) for part in parts for name in part.variables if name not in part.dims):
         target = beside if name in coords else inside
         having = [part for part in parts if name in part.variables]
-        target[name] = _agreeing(name, having, labels)
-        target[name].attrs = merged_attributes(name, having, "checkpoint", mixed)
+        merge = _shared if name.startswith("example_") else _agreeing  # pictures may be kept in different sizes
+        target[name] = merge(name, having, labels)
+        target[name].attrs = _attributes_of_one(name, having, mixed)
     whole = xr.Dataset(inside, coords={**named, **beside})
     for dim in named:
         whole[dim].attrs = next(part[dim].attrs for part in parts if dim in part.coords)
     return whole
+
+
+def _attributes_of_one(name: str, having: Sequence[xr.Dataset], mixed: bool) -> dict[str, Any]:
+    """Attributes of a variable of one checkpoint on one image set, from several datasets."""
+    attrs = dict(having[0].variables[name].attrs)
+    if all(key in attrs for key in schema.ATTRIBUTES):
+        marks = protocol_marks(name, having, "checkpoint", mixed)
+        attrs |= {key: json.dumps({"mixed": values}) for key, values in marks.items()}  # equal to no single protocol
+        if marks:
+            attrs["mixed_protocols"] = json.dumps(marks)
+    return attrs
 
 
 def _agreeing(name: str, having: Sequence[xr.Dataset], labels: Mapping[Hashable, np.ndarray]) -> xr.Variable:
@@ -207,25 +231,9 @@ def merged_attributes(name: str, having: Sequence[xr.Dataset], dim: str, mixed: 
     """Attributes of a variable over parts; a difference in protocol is refused or marked."""
     attrs = dict(having[0].variables[name].attrs)
     if all(key in attrs for key in schema.ATTRIBUTES):
-        different = [
-            key for key in PROTOCOL if len({_text(part.variables[name].attrs.get(key)) for part in having}) > 1
-        ]
-        if different and dim == "checkpoint":
-            whom = [
-                f"{'/'.join(map(str, part[dim].values))}: {part.variables[name].attrs.get(different[0])!r}"
-                for part in having
-            ]
-            if not mixed:
-                raise ResultsError(
-                    f"{name} was measured differently ({', '.join(different)}): {'; '.join(dict.fromkeys(whom))}. "
-                    f"Numbers of "
-                    "different protocols are not lined up; evaluate them again with the same settings, or pass "
-                    "mixed=True to have "
-                    "them side by side and marked."
-                )
-            attrs["mixed_protocols"] = json.dumps(
-                {key: [_text(part.variables[name].attrs.get(key)) for part in having] for key in different}
-            )
+        marks = protocol_marks(name, having, dim, mixed)
+        if marks:
+            attrs["mixed_protocols"] = json.dumps(marks)
     for key in list(attrs):
         if key != "mixed_protocols" and len({_text(part.variables[name].attrs.get(key)) for part in having}) > 1:
             each = {
@@ -233,6 +241,33 @@ def merged_attributes(name: str, having: Sequence[xr.Dataset], dim: str, mixed: 
             }
             attrs[key] = json.dumps({f"by_{dim}": each})
     return attrs
+
+
+def protocol_marks(name: str, having: Sequence[xr.Dataset], dim: str, mixed: bool) -> dict[str, list[str]]:
+    """Protocol attribute -> its values, where checkpoints differ in it now or did in a part.
+
+    Raises:
+        ResultsError: they differ, and not `mixed`.
+    """
+    marks: dict[str, list[str]] = {}
+    for part in having:
+        for key, values in json.loads(part.variables[name].attrs.get("mixed_protocols", "{}")).items():
+            marks[key] = list(dict.fromkeys([*marks.get(key, []), *values]))
+    if dim != "checkpoint":  # image sets may differ
+        return marks
+    values = {key: [_text(part.variables[name].attrs.get(key)) for part in having] for key in PROTOCOL}
+    different = [key for key in PROTOCOL if len(set(values[key])) > 1]
+    if different and not mixed:
+        whom = [
+            f"{'/'.join(map(str, part[dim].values))}: {_plain(part.variables[name].attrs.get(different[0]))!r}"
+            for part in having
+        ]
+        raise ResultsError(
+            f"{name} was measured differently ({', '.join(different)}): {'; '.join(dict.fromkeys(whom))}. Numbers of "
+            "different protocols are not lined up; evaluate them again with the same settings, or pass mixed=True to "
+            "have them side by side and marked."
+        )
+    return marks | {key: values[key] for key in different}
 
 
 def _chosen(value: Any, here: dict[str, str]) -> Any:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
 
-from probekit import probes, schema
+from probekit import schema
 from probekit.collect import Counts, Sets, Settings
 from probekit.collect.settings import PICTURE_SIDE
 from probekit.data import SHIPPED
-from probekit.errors import ProbeError, ProbekitError, ResultsError, did_you_mean
-from probekit.evaluation import combining, suites
+from probekit.errors import ProbeError, ProbekitError, ResultsError
+from probekit.evaluation import arguments, combining, suites
 from probekit.evaluation.single import Tile, folders, make_tile
 
 if TYPE_CHECKING:
@@ -93,7 +92,8 @@ def compare(
     Args:
         ckpts: checkpoints or what `probekit.load` takes; a results dataset, or the path of a `.nc` file, is taken as
             measured. Datasets with different results of one checkpoint are put together.
-        names: labels along `checkpoint`, as many as checkpoints; None for their own, made distinct.
+        names: labels along `checkpoint` of those that are measured now (results have theirs), as many as they are; None
+            for their own, made distinct.
         mixed: line up numbers of different protocols too, marked in the attribute `mixed_protocols`.
 
     Other arguments, and errors: as in `evaluate`. Shorter checkpoints have NaN in layers that they lack;
@@ -107,22 +107,19 @@ def compare(
         raise ProbeError("compare takes a list of checkpoints; for a single one call evaluate.")
     if not ckpts:
         raise ProbeError("compare was given no checkpoint.")
-    if options is not None and not isinstance(options, Mapping):
-        raise ProbeError(
-            f"options={options!r}; expected a dict: probe -> its options, such as {{'knn': {{'ks': [5]}}}}."
-        )
-    options, device = dict(options or {}), str(device)
+    device = str(device)
+    suite = suite if isinstance(suite, str) or not isinstance(suite, Iterable) else list(suite)
     own = isinstance(data, str) and data == "own"
     if isinstance(data, list | tuple) and any(isinstance(one, str) and one == "own" for one in data):
         raise ProbeError("data='own' goes alone: it takes those of the suite's image sets that fit the checkpoint.")
-    chosen = suites.plans(suite, None if own else data, _counts(counts))
-    _check_options(options, chosen)
+    chosen = suites.plans(suite, None if own else data, arguments.counts_of(counts))
+    asked = arguments.options_of(options, chosen)
     settings = Settings(batch_size=batch_size, precision=precision, workers=workers, cache=cache, seed=seed)
     measured = [_measured(one) for one in ckpts]
     opened = [None if there is not None else _opened(one, device) for one, there in zip(ckpts, measured, strict=True)]
     live = _distinct(opened, measured, names)
     settings = _agreed(live, settings)
-    work = Work(settings, options)
+    work = Work(settings, asked)
     if live and not own:
         work.check_names(chosen)
     parts: list[xr.Dataset] = []
@@ -174,16 +171,18 @@ class Work:
 
     def check_names(self, plans: Sequence[suites.Plan]) -> None:
         """A `ProbeError` if two image sets have one name: results are labelled by it."""
-        named: dict[str, suites.Plan] = {}
+        specs: dict[str, str] = {}
         for plan in plans if len(plans) > 1 else ():
-            name = self.sets(plan).name
-            if name in named:
+            name, spec = self.sets(plan).name, self.sets(plan).any.spec
+            if specs.get(name) == spec and isinstance(plan.data, str):
+                raise ProbeError(f"The image set {spec} is given twice.")
+            if name in specs:
                 raise ProbeError(
-                    f"Two of the image sets are called {name!r} ({self.sets(named[name]).any.spec} and "
-                    f"{self.sets(plan).any.spec}), and results are labelled by that name. Open one of them with "
-                    "probekit.data.load and set its .name, or measure them one by one."
+                    f"Two of the image sets are called {name!r} ({specs[name]} and {spec}); results are labelled so. "
+                    "Measure them one by one, or give one of them as a dict of its splits, each opened with "
+                    "probekit.data.load and its .name set."
                 )
-            named[name] = plan
+            specs[name] = spec
 
     def evaluate(self, checkpoint: Checkpoint, plan: suites.Plan) -> xr.Dataset:
         """The tile of one checkpoint and plan."""
@@ -249,33 +248,6 @@ def described(ds: xr.Dataset) -> xr.Dataset:
     return ds
 
 
-def _counts(counts: Counts | Mapping[str, int] | None) -> Counts | None:
-    if counts is None or isinstance(counts, Counts):
-        return counts
-    known = Counts.__dataclass_fields__
-    if not isinstance(counts, Mapping):
-        raise ProbeError(f"counts={counts!r}: expected a dict with some of {', '.join(known)}.")
-    for name, value in counts.items():
-        if name not in known:
-            raise ProbeError(f"counts has no {name!r}. {did_you_mean(str(name), known)}")
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ProbeError(f"counts: {name}={value!r}; expected a whole number of at least 1.")
-    return replace(Counts(), **{name: int(value) for name, value in counts.items()})
-
-
-def _check_options(options: Mapping[str, Any], chosen: Sequence[suites.Plan]) -> None:
-    running = {name for plan in chosen for name in plan.probes}
-    for name, given in options.items():
-        if name not in running:
-            suites.listed([name])
-            raise ProbeError(
-                f"options were given for {name}, which is not among the probes to run: {', '.join(sorted(running))}."
-            )
-        if not isinstance(given, Mapping):
-            raise ProbeError(f"options of {name}: {given!r}; expected a dict of its options, such as {{'ks': [5]}}.")
-        probes.find(name).settings(given)  # before anything is measured
-
-
 def _measured(source: Any) -> xr.Dataset | None:
     """The dataset, if `source` is one or a results file."""
     if isinstance(source, xr.Dataset):
@@ -328,10 +300,8 @@ def _distinct(
 ) -> list[Checkpoint]:
     """Give every live checkpoint a name of its own, in place; returns the live ones."""
     live = [index for index, one in enumerate(opened) if one is not None]
-    if names is not None and (isinstance(names, str) or not all(isinstance(name, str) and name for name in names)):
-        raise ProbeError(f"names={names!r}: expected a list of texts, one for each checkpoint.")
-    if names is not None and len(names) != len(live):
-        raise ProbeError(f"{len(names)} names for {len(live)} checkpoints.")
+    if names is not None:
+        arguments.check_names(names, len(live))
     used = _named_once([ds for ds in measured if ds is not None])
     for position, index in enumerate(live):
         checkpoint = opened[index]
@@ -353,28 +323,19 @@ def _named_once(measured: Sequence[xr.Dataset]) -> set[str]:
     Raises:
         ResultsError: one name for different checkpoints.
     """
-    digests: dict[str, list[str | None]] = {}
+    digests: dict[str, list[str]] = {}
     for ds in measured:
-        for name in map(str, ds.checkpoint.values):
-            digests.setdefault(name, []).append(_digest(schema.provenance(ds), name))
+        known = ds["sha256"].values if "sha256" in ds.coords else [""] * ds.sizes["checkpoint"]
+        for name, digest in zip(ds.checkpoint.values, known, strict=True):
+            digests.setdefault(str(name), []).append(str(digest))
     for name, found in digests.items():
-        if len(found) > 1 and (None in found or len(set(found)) > 1):
+        if len(found) > 1 and ("" in found or len(set(found)) > 1):
             raise ResultsError(
                 f"More than one of the datasets has a checkpoint named {name!r}, and they are not known to be the same "
-                f"(sha256 {', '.join(str(digest)[:12] for digest in found)}): rename it in one of them, for instance "
-                "ds.assign_coords(checkpoint=[...])."
+                f"(sha256 {', '.join(digest[:12] or 'unknown' for digest in found)}): rename it in one of them, for "
+                "instance ds.assign_coords(checkpoint=[...])."
             )
     return set(digests)
-
-
-def _digest(record: Mapping[str, Any], name: str) -> str | None:
-    """The sha256 of a checkpoint in a record, or in those that it was put together from; None if it is not told."""
-    for one in record.get("records", []):
-        found = one.get("checkpoint", {}).get("sha256") if one.get("checkpoint_name") == name else None
-        found = found or _digest(one.get("from_results", {}), name)
-        if found:
-            return str(found)
-    return None
 
 
 def _agreed(live: Sequence[Checkpoint], settings: Settings) -> Settings:

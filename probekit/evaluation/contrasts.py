@@ -58,7 +58,7 @@ def contrast(
         raise ResultsError(f"No checkpoint is called {baseline!r}. {did_you_mean(baseline, names)}")
     if len(set(names)) < len(names):
         raise ResultsError(f"Two checkpoints have one name ({', '.join(names)}): rename one with assign_coords.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ResultsError(f"seed={seed!r}: expected a whole number of at least 0.")
     if len(names) < 2:
         raise ResultsError("A contrast needs two checkpoints or more; this dataset has one.")
@@ -98,11 +98,13 @@ def _variables(ds: xr.Dataset, asked: Sequence[str] | None) -> list[str]:
     have = [name for name in schema.result_names(ds) if f"{name}_image" in ds]
     apart = [name for name in have if "images" in json.loads(ds[name].attrs.get("mixed_protocols", "{}"))]
     if asked is None:
-        asked = have
+        asked = [name for name in have if name not in apart]
+        if apart and not asked:
+            asked = apart  # to say why there is nothing
     elif isinstance(asked, str):
         asked = [asked]
-    elif not asked:
-        raise ResultsError(f"variables is empty. Some that can be contrasted: {', '.join(have)}.")
+    elif not isinstance(asked, Sequence) or not asked:
+        raise ResultsError(f"variables={asked!r}: expected a list, of some of {', '.join(have)}.")
     for name in asked:
         if name in apart:
             raise ResultsError(f"{name} was measured on different images for different checkpoints: nothing is paired.")

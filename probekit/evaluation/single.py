@@ -166,11 +166,26 @@ class Tile:
                 attrs = found[variable.name].attrs
                 attrs["probe"] = name
                 attrs["counts"] = json.dumps(self.used(probe), sort_keys=True)
-                attrs["images"] = self.sets.any.fingerprint
+                attrs["images"] = self.images(probe)
                 attrs["precision"] = self.frame.settings.precision
                 attrs["seed"] = self.frame.settings.seed
                 attrs["options"] = json.dumps(changed, sort_keys=True)
         return {key: results.Plain.of(array) for key, array in found.items()}
+
+    def images(self, probe: Probe) -> str:
+        """What its images depend on: those of the set, and of the shifted sets that it looks at."""
+        shifts = self.shifts(probe)
+        own = self.sets.any.fingerprint
+        return f"{own}+{cache.key(**shifts)}" if shifts else own
+
+    def shifts(self, probe: Probe) -> dict[str, str]:
+        """Spec -> fingerprint of the shifted sets that a probe looks at."""
+        sets = self.sets
+        specs = (
+            *(sets.shifts if "shifts" in probe.needs else ()),
+            *([sets.conflict] if "conflict" in probe.needs else ()),
+        )
+        return {spec: sets.shifted(spec).fingerprint for spec in specs if spec}
 
     def splits(self, probe: Probe) -> list[str]:
         """The splits that a probe looks at; no other is opened for it."""
@@ -187,21 +202,15 @@ class Tile:
 
     def facts(self, probe: Probe, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What determines a probe's numbers."""
-        sets = self.sets
-        specs = (
-            *(sets.shifts if "shifts" in probe.needs else ()),
-            *([sets.conflict] if "conflict" in probe.needs else ()),
-        )
-        shifts = {spec: sets.shifted(spec).fingerprint for spec in specs if spec}
         run = self.frame.settings
         return {
             "probe": probe.name,
             "versions": probe.version,
             "settings": dict(settings),
             "frame": self.frame.facts,
-            "images": {split: sets[split].fingerprint for split in self.splits(probe)},
-            "shifts": shifts,
-            "counts": asdict(sets.counts),
+            "images": {split: self.sets[split].fingerprint for split in self.splits(probe)},
+            "shifts": self.shifts(probe),
+            "counts": asdict(self.sets.counts),
             "run": {**run.facts, "mask_grid": self.frame.mask_grid, "picture_side": run.picture_side},
         }
 
@@ -256,6 +265,7 @@ class Tile:
         coords: dict[str, Any] = {
             key: ("checkpoint", [math.nan if value is None else float(value)]) for key, value in numbers.items()
         }
+        coords["sha256"] = ("checkpoint", [card.sha256])
         coords["trained_on"] = ("checkpoint", [str(card.data or "")])
         coords["data_fingerprint"] = ("data", [self.sets.any.fingerprint])
         if "layer" in ds.dims:

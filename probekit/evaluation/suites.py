@@ -120,6 +120,7 @@ def plans(suite: str | Sequence[str], data: Any = None, counts: Counts | None = 
     if isinstance(data, list | tuple) and not data:
         raise ProbeError("data is an empty list; expected an image set, a list of some, or None for the suite's own.")
     several = isinstance(data, list | tuple) and not _pair(data)
+    data = tuple(data) if isinstance(data, list) and not several else data  # [images, labels] is (images, labels)
     found = _named(suite) if data is None else _on(suite, data if several else [data])
     return [Plan(plan.data, plan.probes, counts or plan.counts, plan.explicit) for plan in found]
 

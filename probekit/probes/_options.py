@@ -20,7 +20,7 @@ def checked(probe: str, name: str, value: Any, default: Any, choices: Sequence[s
     Raises:
         ProbeError: a value of another kind.
     """
-    value = value.tolist() if hasattr(value, "tolist") else list(value) if isinstance(value, tuple) else value
+    value = _json(value)
     if choices:
         if value in choices:
             return value
@@ -33,9 +33,9 @@ def checked(probe: str, name: str, value: Any, default: Any, choices: Sequence[s
         fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
         expected = f"a number above 0, such as {default}"
     elif isinstance(default, list):
-        value = [value] if isinstance(value, str) else value
+        value = default if value is None else [value] if isinstance(value, str) else value
         kind = _whole if default else _text
-        fits = isinstance(value, list) and all(map(kind, value)) and len(set(value)) == len(value) > 0
+        fits = isinstance(value, list) and all(map(kind, value)) and len(dict.fromkeys(value)) == len(value) > 0
         expected = f"a list of different {'whole numbers, such as' if default else 'texts'} {default or ''}".rstrip()
         fits = fits or value == default
     else:
@@ -43,6 +43,13 @@ def checked(probe: str, name: str, value: Any, default: Any, choices: Sequence[s
     if not fits:
         raise ProbeError(f"The probe {probe}: {name}={value!r}; expected {expected}.")
     return value
+
+
+def _json(value: Any) -> Any:
+    """NumPy's arrays and numbers, and tuples, as lists and numbers."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_json(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _whole(value: Any) -> bool:

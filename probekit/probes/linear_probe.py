@@ -24,12 +24,12 @@ _REFERENCE = (
 
 VARIABLES = (
     Variable(
-        "linear_accuracy", ("layer", "pooling"), "Linear accuracy", "1", "higher", _PROTOCOL, _REFERENCE, version=3,
+        "linear_accuracy", ("layer", "pooling"), "Linear accuracy", "1", "higher", _PROTOCOL, _REFERENCE, version=4,
         interval=OVER_IMAGES,
     ),
     Variable(
         "linear_accuracy_top5", ("layer", "pooling"), "Linear accuracy, top 5", "1", "higher",
-        _PROTOCOL + "; NaN where there are fewer than 6 classes", _REFERENCE, version=3,
+        _PROTOCOL + "; NaN where there are fewer than 6 classes", _REFERENCE, version=4,
         interval=OVER_IMAGES,
     ),
 )  # fmt: skip

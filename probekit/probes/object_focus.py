@@ -30,7 +30,7 @@ VARIABLES = (
     Variable(
         "object_focus_gradients", (), "Integrated gradients on the object", "1", "none",
         f"absolute integrated gradients ({STEPS} steps from the mean image) of a true class's logit, channels summed; "
-        f"{HEAD}; {_SHARE}", "Sundararajan et al. 2017, captum", version=3, interval=_OVER,
+        f"{HEAD}; {_SHARE}", "Sundararajan et al. 2017, captum", version=4, interval=_OVER,
     ),
     Variable(
         "object_focus_chance", (), "Area of the object", "1", "none",

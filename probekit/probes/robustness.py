@@ -16,7 +16,7 @@ VARIABLES = (
     Variable(
         "robust_accuracy", ("pooling", "shift"), "Accuracy under shift", "1", "higher",
         HEAD + "; a shifted set with fewer classes is scored by argmax over its own", "Kong et al. 2023, Table 1",
-        version=3, interval=OVER_IMAGES,
+        version=4, interval=OVER_IMAGES,
     ),
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test", "shifts")

@@ -16,7 +16,7 @@ VARIABLES = (
     Variable(
         "shape_bias", ("pooling",), "Shape bias", "1", "none",
         HEAD + "; shape decisions / (shape + texture decisions) over images whose shape and texture classes differ and "
-        "where one of both is chosen", "Geirhos et al. 2019", version=3, interval=OVER_IMAGES,
+        "where one of both is chosen", "Geirhos et al. 2019", version=4, interval=OVER_IMAGES,
     ),
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test", "conflict")

@@ -77,7 +77,7 @@ def measure(sources: Sequence[str], data: Sequence[str], suite: str, settings: d
             "No checkpoints ship with this installation, and none were named. Name some: `python -m probekit.report "
             "CKPT...`, or a results file: `python -m probekit.report results.nc`."
         )
-    probes: str | list[str] = [name.strip() for name in suite.split(",")] if "," in suite else suite
+    probes: str | list[str] = [name.strip() for name in suite.split(",") if name.strip()] if "," in suite else suite
     where: str | list[str] = list(data) or "own"
     count = min(cores(), MOST_PROCESSES, len(chosen))
     if not sources and settings.get("cache", True) and count > 1:

@@ -7,7 +7,7 @@ import pytest
 
 from probekit.collect import Counts, Sets
 from probekit.data import load
-from probekit.data.base import ArraySet
+from probekit.data.base import KNOWN, ArraySet
 from probekit.data.turns import in_turns
 
 CLASSES = ("a", "b", "c")
@@ -64,12 +64,21 @@ def test_an_evaluation_looks_at_all_classes_and_counts_do_not_change_their_order
 
 def test_the_fingerprint_of_an_array_set_is_of_all_that_it_holds() -> None:
     prints = {class_by_class().fingerprint}
-    for change in ("images", "groups", "object_masks", "shape_labels"):
+    changes = {name: np.ones(60, dtype=np.int64) for name in ("groups", "object_masks", "shape_labels")}
+    changes |= {"latents": {1: np.ones((60, 1, 2))}, "class_members": ((1, 2), (3,), (4,))}
+    for name, value in (changes | {"groups ": [0] * 60}).items():
         other = class_by_class()
-        if change == "images":
-            other.images = other.images + 1
-        else:
-            setattr(other, change, np.ones(60, dtype=np.int64))
+        setattr(other, name.strip(), value)
         prints.add(other.fingerprint)
-    assert len(prints) == 5
+    other = class_by_class()
+    other.images = other.images + 1
+    prints.add(other.fingerprint)
+    assert len(prints) == 8
     assert class_by_class().fingerprint in prints
+
+
+@pytest.mark.parametrize("spec", ["shapes", "shapes:conflict", "photos", "quadtree"])
+def test_what_a_shipped_set_implies_is_not_digested_again(spec: str) -> None:
+    images = load(spec, "test", count=5)
+    told = [name for name in KNOWN if name not in images.implied and getattr(images, name) is not None]
+    assert told == []

@@ -100,3 +100,27 @@ def test_pictures_and_texts_are_filled_by_kind() -> None:
     assert ds["example"].dtype == np.uint8
     assert ds["example"].values.tolist() == [[[9, 9]], [[0, 0]]]
     assert ds.trained_on.values.tolist() == ["x", ""]
+
+
+def test_marks_of_a_mixed_image_set_stay_when_another_one_is_beside_it() -> None:
+    parts = [tile("a"), tile("b"), tile("a", "photos", images="x"), tile("b", "photos", images="y")]
+    for ds in (combining.lined_up(parts, mixed=True), combining.lined_up(parts[2:] + parts[:2], mixed=True)):
+        assert "images" in json.loads(ds.accuracy.attrs["mixed_protocols"])
+
+
+def test_what_holds_for_different_images_is_told_for_none() -> None:
+    one, other = tile("a"), tile("b", images="others")
+    other["label"] = other.label + np.array([0, 0, 5, 0])
+    ds = combining.lined_up([one, other], mixed=True)
+    assert ds.label.values.tolist() == [[0, 1, -1, 3]]
+    more = combining.lined_up([one, tile("b", rows=6)])
+    assert more.label.values.tolist() == [[0, 1, 2, 3, 4, 5]]
+
+
+def test_results_of_one_checkpoint_by_two_protocols_equal_neither() -> None:
+    first, second = tile("a", options="1"), tile("a", options="2")
+    second = second.assign_coords(layer=[3, 4, 5]).drop_vars("relative_depth")
+    both = combining.lined_up([first.drop_vars("relative_depth"), second], mixed=True)
+    assert json.loads(both.accuracy.attrs["options"]) == {"mixed": ['"1"', '"2"']}
+    with pytest.raises(ResultsError, match="options"):
+        combining.lined_up([both, tile("b", options="2").drop_vars("relative_depth")])

@@ -85,7 +85,11 @@ def test_images_that_were_not_used_are_left_out() -> None:
         ({"baseline": "a", "variables": ["acuracy"]}, "Did you mean 'accuracy'"),
         ({"baseline": None}, "No checkpoint is called None"),
         ({"baseline": "a", "variables": "acuracy"}, "Did you mean 'accuracy'"),
-        ({"baseline": "a", "variables": []}, "variables is empty. Some that can be contrasted: accuracy"),
+        (
+            {"baseline": "a", "variables": []},
+            r"variables=\[\]: expected a list, of some of accuracy",
+        ),
+        ({"baseline": "a", "variables": 5}, "variables=5"),
         ({"baseline": "a", "seed": -1}, "seed=-1: expected a whole number"),
         ({"baseline": "a", "correction": "none"}, "expected one of None, bonferroni, holm"),
     ],

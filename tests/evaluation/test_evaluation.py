@@ -244,6 +244,8 @@ def test_a_split_that_is_missing_is_named() -> None:
         ({"suite": ["knn"], "precision": None}, "precision=None is unknown"),
         ({"suite": ["knn"], "seed": -1}, "seed=-1; expected a whole number of at least 0"),
         ({"suite": ["knn"], "seed": None}, "seed=None"),
+        ({"suite": ["knn"], "seed": 2**32}, "at most 4294967295"),
+        ({"suite": ["knn"], "data": [SPEC, SPEC]}, "is given twice"),
         ({"suite": ["knn"], "batch_size": "64"}, "batch_size='64'; expected a whole number of at least 1"),
         ({"suite": ["knn"], "workers": -1}, "workers=-1"),
         ({"suite": ["knn"], "options": 5}, "options=5; expected a dict"),
@@ -293,6 +295,7 @@ def test_options_may_be_numpys_and_a_text_stands_for_a_list_of_one() -> None:
     probe = probes.find("knn")
     assert probe.settings({"ks": np.array([3, 5])})["ks"] == [3, 5]
     assert probe.settings({"ks": (3,), "temperature": 1})["ks"] == [3]
+    assert probe.settings({"ks": list(np.arange(3, 5))})["ks"] == [3, 4]
     assert probes.find("robustness").settings({"shifts": "photos"})["shifts"] == ["photos"]
     assert probes.find("robustness").settings({"shifts": []})["shifts"] == []
 
@@ -323,7 +326,52 @@ def test_shifted_sets_are_told_apart_and_resampled_by_themselves() -> None:
     np.testing.assert_array_equal(found.robust_accuracy_ci, other.robust_accuracy_ci)
 
 
-def test_files_alone_open_no_image_set(tmp_path, monkeypatch) -> None:
+def test_a_checkpoint_is_known_by_its_weights_whatever_it_is_called() -> None:
+    first, second = (probekit.evaluate(tiny(seed), "knn", SPEC, counts=COUNTS) for seed in (0, 1))
+    both = probekit.compare([second.assign_coords(checkpoint=["other"]), first], "knn")
+    more = [probekit.evaluate(tiny(seed), "attention_distance", SPEC, counts=COUNTS) for seed in (0, 1)]
+    found = probekit.compare([both, more[0]], "knn")
+    np.testing.assert_array_equal(
+        found.attention_distance.sel(checkpoint="model", layer=more[0].layer), more[0].attention_distance[0]
+    )
+    assert np.isnan(found.attention_distance.sel(checkpoint="other")).all()
+    with pytest.raises(ResultsError, match="not known to be the same"):
+        probekit.compare([both, more[1]], "knn")
+
+
+def test_pictures_of_different_size_do_not_keep_results_apart() -> None:
+    small, large = tiny(), tiny(image_size=(32, 32))
+    drawn = probekit.compare([small, large], "reconstruction", SPEC, counts=COUNTS, names=["small", "large"])
+    maps = probekit.compare([large], "attention_maps", SPEC, counts=COUNTS, names=["large"])
+    found = probekit.compare([drawn, maps], "knn")
+    assert found.checkpoint.values.tolist() == ["small", "large"]
+    assert "attention_peak" in found
+
+
+def test_options_reach_the_image_sets_as_they_were_checked() -> None:
+    counts = {**asdict(COUNTS), "shifted": 10}
+    for shifts in ("shapes:sketch", np.array(["shapes:sketch", "shapes:rendition"])):
+        ds = probekit.evaluate(
+            tiny(), "robustness", "shapes", counts=counts, options={"robustness": {"shifts": shifts}}
+        )
+        assert "shapes:sketch" in ds["shift"].values
+    plain = probekit.evaluate(tiny(), "robustness", "shapes", counts=counts, options={"robustness": {"shifts": None}})
+    assert json.loads(plain.robust_accuracy.attrs["options"]) == {}
+
+
+def test_results_on_other_shifted_images_are_not_lined_up() -> None:
+    counts = {**asdict(COUNTS), "shifted": 10}
+    one, other = (
+        probekit.evaluate(
+            tiny(seed), "shape_bias", "shapes", counts=counts,
+            options={"shape_bias": {"conflict": f"shapes:conflict?seed={seed}"}},
+        )
+        for seed in (0, 1)
+    )  # fmt: skip
+    assert one.shape_bias.attrs["images"] != other.shape_bias.attrs["images"]
+
+
+def test_files_alone_open_no_image_set(tmp_path) -> None:
     ds = probekit.evaluate(tiny(), "knn", SPEC, counts=COUNTS)
     file = schema.write(ds, tmp_path / "a.nc")
     other = ds.assign_coords(checkpoint=["other"])
@@ -335,8 +383,10 @@ def test_files_alone_open_no_image_set(tmp_path, monkeypatch) -> None:
 def test_a_pair_may_have_its_labels_as_a_list() -> None:
     images = np.random.default_rng(0).integers(255, size=(60, 16, 16, 3), dtype=np.uint8)
     labels = np.arange(60) % 3
-    first, second = (probekit.evaluate(tiny(), "knn", (images, y), counts=COUNTS) for y in (labels, labels.tolist()))
-    xr.testing.assert_identical(first.knn_accuracy, second.knn_accuracy)
+    pairs = ((images, labels), (images, labels.tolist()), [images, labels])
+    first, *others = (probekit.evaluate(tiny(), "knn", pair, counts=COUNTS) for pair in pairs)
+    for other in others:
+        xr.testing.assert_identical(first.knn_accuracy, other.knn_accuracy)
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:
