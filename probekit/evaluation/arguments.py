@@ -23,8 +23,9 @@ def counts_of(counts: Counts | Mapping[str, int] | None) -> Counts | None:
     for name, value in counts.items():
         if name not in known:
             raise ProbeError(f"counts has no {name!r}. {did_you_mean(str(name), known)}")
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ProbeError(f"counts: {name}={value!r}; expected a whole number of at least 1.")
+        least = 2 if name == "views" else 1
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise ProbeError(f"counts: {name}={value!r}; expected a whole number of at least {least}.")
     return replace(Counts(), **{name: int(value) for name, value in counts.items()})
 
 

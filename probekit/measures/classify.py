@@ -6,6 +6,7 @@ one reports is the commonest way to flatter a probe.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +79,13 @@ def linear_probe(
             validation=(val, val_labels), device=device,
         )  # fmt: skip
         assert path.chosen is not None
+        if not path.converged[path.chosen]:
+            warnings.warn(
+                f"The linear probe at C = {path.settings[path.chosen]:g} stopped after {path.iterations[path.chosen]} "
+                "evaluations, short of its optimum: take its numbers with care.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         return applied(path, sorted(strengths), path.val_accuracy, path.chosen, test)
     fit = fit_mae_lars if preset == "mae-lars-90" else fit_dinov2_grid
     model = fit(train, train_labels, classes=classes, seed=seed, device=device)

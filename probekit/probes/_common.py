@@ -12,6 +12,8 @@ from probekit.measures import resample
 
 OVER_IMAGES = "bootstrap over test images (their groups where the image set has groups); the fit is held fixed"
 
+OVER_SHIFTED = "bootstrap over the shifted images; the fit is held fixed"
+
 FIXED_FIT = "It speaks of this checkpoint and this fit on new images, not of another training run."
 
 

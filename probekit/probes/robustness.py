@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.probes._common import OVER_IMAGES, mean_with_interval
+from probekit.probes._common import OVER_SHIFTED, mean_with_interval
 from probekit.probes._head import HEAD, head_logits, own_classes
 from probekit.schema import Variable
 
@@ -16,7 +16,7 @@ VARIABLES = (
     Variable(
         "robust_accuracy", ("pooling", "shift"), "Accuracy under shift", "1", "higher",
         HEAD + "; a shifted set with fewer classes is scored by argmax over its own", "Kong et al. 2023, Table 1",
-        version=4, interval=OVER_IMAGES,
+        version=4, interval=OVER_SHIFTED,
     ),
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test", "shifts")

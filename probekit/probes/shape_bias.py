@@ -8,7 +8,7 @@ import xarray as xr
 from probekit.collect import Measurements
 from probekit.errors import ProbeError
 from probekit.measures import classify
-from probekit.probes._common import OVER_IMAGES, mean_with_interval
+from probekit.probes._common import OVER_SHIFTED, mean_with_interval
 from probekit.probes._head import HEAD, head_logits, own_classes
 from probekit.schema import Variable
 
@@ -16,7 +16,7 @@ VARIABLES = (
     Variable(
         "shape_bias", ("pooling",), "Shape bias", "1", "none",
         HEAD + "; shape decisions / (shape + texture decisions) over images whose shape and texture classes differ and "
-        "where one of both is chosen", "Geirhos et al. 2019", version=4, interval=OVER_IMAGES,
+        "where one of both is chosen", "Geirhos et al. 2019", version=4, interval=OVER_SHIFTED,
     ),
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test", "conflict")

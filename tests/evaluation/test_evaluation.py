@@ -239,6 +239,7 @@ def test_a_split_that_is_missing_is_named() -> None:
         ({"suite": ["knn"], "counts": {"trian": 5}}, "Did you mean 'train'"),
         ({"suite": ["knn"], "counts": {"train": "5"}}, "expected a whole number of at least 1"),
         ({"suite": ["knn"], "counts": {"train": 0}}, "expected a whole number of at least 1"),
+        ({"suite": ["knn"], "counts": {"views": 1}}, "views=1; expected a whole number of at least 2"),
         ({"suite": ["knn"], "counts": 5}, "expected a dict"),
         ({"suite": ["knn"], "precision": "float61"}, "Did you mean 'float16'"),
         ({"suite": ["knn"], "precision": None}, "precision=None is unknown"),

@@ -191,6 +191,14 @@ def test_presets_choose_on_validation_images(preset: str, monkeypatch: pytest.Mo
     np.testing.assert_allclose(found.logits, found.model.logits(tx, found.chosen))
 
 
+def test_a_head_short_of_its_optimum_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = data(300, 30)
+    fit = logistic.fit_logistic
+    monkeypatch.setattr(classify, "fit_logistic", lambda *args, **more: fit(*args, **more, max_iterations=1))
+    with pytest.warns(RuntimeWarning, match="short of its optimum"):
+        classify.linear_probe(features, labels, features, labels, features, classes=CLASSES)
+
+
 def test_stochastic_presets_repeat_with_their_seed() -> None:
     features, labels = data(100, 5)
     fits = [sgd.fit_mae_lars(features, labels, classes=CLASSES, epochs=1, seed=s).weights for s in (0, 0, 1)]
