@@ -15,6 +15,7 @@ from probekit.evaluation import suites
 
 
 def counts_of(counts: Counts | Mapping[str, int] | None) -> Counts | None:
+    """How many images to use; None for the suite's own numbers."""
     if counts is None or isinstance(counts, Counts):
         return counts
     known = Counts.__dataclass_fields__

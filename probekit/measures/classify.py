@@ -30,8 +30,7 @@ class LinearProbe:
 
     Args:
         logits: (test images, classes) of the chosen head.
-        model: all heads that were fitted. The sweep stops where all validation images are right, so its `settings` may
-            be fewer than the strengths asked for.
+        model: all heads that were fitted.
         chosen: index of the chosen one in `model.settings`; of equally good ones the first (the strongest penalty).
         val_accuracy: (settings,), top-1 of each head on the validation images.
         at_edge: the chosen setting is the first or last of several: the best one may lie outside the grid.

@@ -318,8 +318,7 @@ def fit_logistic(
         tolerance: relative decrease of the objective that is no longer worth a step.
         max_iterations: evaluations of loss and gradient per strength; what has not converged by then is marked so.
         validation: features and labels to choose by: the path is solved loosely (`PATH_TOLERANCE`), then the strength
-            of the highest accuracy (of equals the strongest penalty) to `tolerance`, until that one is the best. Where
-            all validation images are right, weaker penalties cannot win, and are missing from `settings`.
+            of the highest accuracy (of equals the strongest penalty) to `tolerance`, until that one is the best.
         device: where to compute.
 
     Raises:
@@ -343,8 +342,6 @@ def fit_logistic(
         loose = descent.solve(state, 1 / (strength * n), PATH_TOLERANCE, float(np.log(classes)), max_iterations)
         found[strength], state = loose._replace(converged=False), loose.state
         judge.see(strength, state)
-        if judge.accuracies[strength] == 1:
-            break
     chosen = polish(descent, found, judge, tolerance, max_iterations)
     return collected(problem, strengths, found, judge.accuracies, chosen)
 
@@ -384,7 +381,7 @@ def collected(
     chosen: float | None = None,
 ) -> LogisticPath:
     """The solutions in the order of `strengths`."""
-    settings = [float(strength) for strength in strengths if float(strength) in found]
+    settings = [float(strength) for strength in strengths]
     solutions = [found[strength] for strength in settings]
     weights = np.stack([problem.weights(solution.state.point) for solution in solutions])
     _, objective, evaluations, converged = zip(*solutions, strict=True)

@@ -95,9 +95,9 @@ def predictions(
     return out
 
 
-def fitted(  # type: ignore[no-untyped-def]
+def fitted(
     m: Measurements, features: Truth, stacked: Truth, regressor: str, landmarks: int
-):
+) -> regress.Ridge | regress.KernelRidge:
     """A fit on train with its strength chosen on val."""
     known = (features["train"], stacked["train"], features["val"], stacked["val"])
     if regressor == "linear":

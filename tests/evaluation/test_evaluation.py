@@ -362,14 +362,14 @@ def test_options_reach_the_image_sets_as_they_were_checked() -> None:
 
 def test_results_on_other_shifted_images_are_not_lined_up() -> None:
     counts = {**asdict(COUNTS), "shifted": 10}
-    one, other = (
-        probekit.evaluate(
-            tiny(seed), "shape_bias", "shapes", counts=counts,
-            options={"shape_bias": {"conflict": f"shapes:conflict?seed={seed}"}},
-        )
-        for seed in (0, 1)
-    )  # fmt: skip
-    assert one.shape_bias.attrs["images"] != other.shape_bias.attrs["images"]
+    splits = {name: probekit.data.load("shapes", name, count=getattr(COUNTS, name)) for name in SPLITS}
+    measured = []
+    for seed in (0, 1):
+        splits["test"].conflict = f"shapes:conflict?seed={seed}"  # the set's own, so that no option tells
+        measured.append(probekit.evaluate(tiny(seed), "shape_bias", splits, counts=counts))
+    measured[1] = measured[1].assign_coords(checkpoint=["other"])
+    with pytest.raises(ResultsError, match=r"shape_bias was measured differently \(images\)"):
+        probekit.compare(measured, "knn")
 
 
 def test_files_alone_open_no_image_set(tmp_path) -> None:

@@ -90,7 +90,7 @@ def test_features_on_disk_and_in_memory_give_the_same(tmp_path: Path, monkeypatc
     assert read.objective[0] == pytest.approx(kept.objective[0], rel=1e-6)
 
 
-def test_the_path_stops_where_no_weaker_penalty_can_win_and_nowhere_else() -> None:
+def test_no_penalty_is_given_up_before_it_is_tried() -> None:
     """The signal of trained features need not lie in their leading axes: strong penalties may all be at chance."""
     rng = np.random.default_rng(0)
     labels = rng.integers(CLASSES, size=900)
@@ -101,11 +101,6 @@ def test_the_path_stops_where_no_weaker_penalty_can_win_and_nowhere_else() -> No
     assert path.settings == logistic.STRENGTHS
     exact = logistic.fit_logistic(x, y, classes=CLASSES)
     assert path.val_accuracy.max() == pytest.approx(exact.accuracies(*val).max(), abs=0.011)
-    apart = np.eye(CLASSES, 30)[labels].astype(np.float32)
-    path = logistic.fit_logistic(apart[:600], y, classes=CLASSES, validation=(apart[600:], labels[600:]))
-    assert path.settings == logistic.STRENGTHS[: len(path.settings)]
-    assert path.val_accuracy[-1] == 1
-    assert (path.val_accuracy[:-1] < 1).all()
 
 
 @pytest.mark.parametrize(
