@@ -26,8 +26,8 @@ from pathlib import Path
 import torch
 
 from probekit import evaluation, models
-from probekit.collect import Counts, Frame, Measurements, Sets, Settings, passes, pictures, recorders
-from probekit.collect.frame import Batch, Source
+from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits, passes, pictures, recorders
+from probekit.collect.prepared import Batch, Source
 
 SIZES = {
     "base": {"image_size": (224, 224), "vit_patch_size": 16, "width": 768, "depth": 12, "num_heads": 12},
@@ -49,31 +49,31 @@ def clock(function) -> float:
     return time.process_time() - start
 
 
-def the_pass(checkpoint, sets: Sets, batch: int, *, fsim: bool) -> None:
+def the_pass(checkpoint, sets: Splits, batch: int, *, fsim: bool) -> None:
     wanted = pictures.Reconstruction.metrics
     pictures.Reconstruction.metrics = wanted if fsim else ("ssim",)
     pictures.references = pictures.References()
     with tempfile.TemporaryDirectory() as folder:
-        measurements = Measurements(Frame(checkpoint, Settings(batch_size=batch)), sets, Path(folder))
+        measurements = Measurements(PreparedModel(checkpoint, PassSettings(batch_size=batch)), sets, Path(folder))
         measurements.gather(["features:test", "attention", "reconstruction"])
     pictures.Reconstruction.metrics = wanted
 
 
-def bare(checkpoint, sets: Sets, batch: int) -> None:
+def bare(checkpoint, sets: Splits, batch: int) -> None:
     """The same calls: encode, decode; encode what is visible, decode. Nothing is kept."""
-    net, frame = checkpoint.model, Frame(checkpoint, Settings(batch_size=batch))
+    net, prepared = checkpoint.model, PreparedModel(checkpoint, PassSettings(batch_size=batch))
     rows = sets.size("test")
-    hidden = frame.hidden_units(sets["test"], rows)
+    hidden = prepared.hidden_units(sets["test"], rows)
     with torch.inference_mode():
-        for data in sets["test"].batches(batch, frame.preprocess, indices=range(rows)):
+        for data in sets["test"].batches(batch, prepared.preprocess, indices=range(rows)):
             images = data["image"]
-            net.decoder(net.encode(images), None, frame.grid)
+            net.decoder(net.encode(images), None, prepared.grid)
             net.predict(images, hidden[data["index"]])
 
 
 def compare_pass(arguments) -> None:
     count = arguments.images
-    sets = Sets("photos", Counts(test=count, images=count))
+    sets = Splits("photos", Counts(test=count, images=count))
     checkpoint, batch = model(arguments.model), arguments.batch
     sizes = {"bare loop": lambda: bare(checkpoint, sets, batch)}
     sizes["pass"] = lambda: the_pass(checkpoint, sets, batch, fsim=False)
@@ -107,11 +107,15 @@ def attention_forward(kind: str, name: str):
     size = SIZES[name]
     images = torch.randn(ATTENTION_BATCH, 3, *size["image_size"], generator=torch.Generator().manual_seed(0))
     if kind in ("bare", "statistics"):
-        frame = Frame(model(name), Settings())
-        source = Source(Sets("shapes", Counts(test=ATTENTION_BATCH))["test"], ATTENTION_BATCH)
-        takes = [passes.Take(recorders.AttentionStatistics(frame, source), Rows())]
+        prepared = PreparedModel(model(name), PassSettings())
+        source = Source(Splits("shapes", Counts(test=ATTENTION_BATCH))["test"], ATTENTION_BATCH)
+        takes = [passes.Recording(recorders.AttentionStatistics(prepared, source), Rows())]
         batch = Batch(np.arange(ATTENTION_BATCH), images)
-        call = (lambda: frame.model.encode(images)) if kind == "bare" else lambda: passes.forward(frame, batch, takes)
+        call = (
+            (lambda: prepared.model.encode(images))
+            if kind == "bare"
+            else lambda: passes.forward(prepared, batch, takes)
+        )
     else:
         from transformers import ViTConfig, ViTModel
 
@@ -182,9 +186,11 @@ def peak(images: int) -> float:
 
 def pass_features(images: int) -> None:
     """Features and attention of `images` pictures that are drawn as they are needed."""
-    sets = Sets("shapes", Counts(test=images, images=images))
+    sets = Splits("shapes", Counts(test=images, images=images))
     with tempfile.TemporaryDirectory() as folder:
-        Measurements(Frame(model("tiny"), Settings()), sets, Path(folder)).gather(["features:test", "attention"])
+        Measurements(PreparedModel(model("tiny"), PassSettings()), sets, Path(folder)).gather(
+            ["features:test", "attention"]
+        )
 
 
 def memory(arguments) -> None:

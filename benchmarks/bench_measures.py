@@ -129,11 +129,11 @@ def features(
 def shipped(name: str = "shipped:quadtree-r0.75-p4-s0", data: str = "quadtree") -> Iterator[Cell]:
     """Features of a checkpoint that ships: the mean of patches, at all layers."""
     from probekit import models
-    from probekit.collect import Counts, Frame, Measurements, Sets, Settings
+    from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits
 
-    frame = Frame(models.load(name, device="cpu"), Settings())
+    prepared = PreparedModel(models.load(name, device="cpu"), PassSettings())
     with tempfile.TemporaryDirectory() as folder:
-        m = Measurements(frame, Sets(data, Counts(train=2000, val=500, test=10)), Path(folder))
+        m = Measurements(prepared, Splits(data, Counts(train=2000, val=500, test=10)), Path(folder))
         m.gather(["features:train", "features:val"])
         for layer in m.layers:
             train, val = (m.pooled(split, layer, "mean") for split in ("train", "val"))

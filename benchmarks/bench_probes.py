@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from probekit import models, probes
-from probekit.collect import Frame, Measurements, Sets, Settings
+from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
 from probekit.collect.measurements import EXTRA, NEEDS
 from probekit.evaluation import SUITES
 
@@ -46,7 +46,7 @@ def main() -> None:
     for plan in SUITES["paper"].plans:
         if plan.data not in arguments.data:
             continue
-        sets = Sets(plan.data, plan.counts)
+        sets = Splits(plan.data, plan.counts)
         print(f"{plan.data}: {plan.counts}")
         with timed("images (once)"):
             for split in ("train", "val", "test"):
@@ -54,7 +54,7 @@ def main() -> None:
             if sets.any.height:
                 sets.pairs(0).partners  # noqa: B018  drawn when first read
         with tempfile.TemporaryDirectory() as folder:
-            measurements = Measurements(Frame(first, Settings()), sets, Path(folder))
+            measurements = Measurements(PreparedModel(first, PassSettings()), sets, Path(folder))
             start = time.process_time()
             needs = dict.fromkeys(need for name in plan.probes for need in probes.find(name).needs)
             with timed("the pass"):

@@ -138,10 +138,10 @@ def data_show(
     masks: Annotated[bool, typer.Option(help="Tint the objects, where their masks are known.")] = False,
 ) -> None:
     """Write a contact sheet: some images of every class."""
-    from probekit.data import load, sheet
+    from probekit.data import contact_sheet, load
 
     image_set = load(spec, split)
-    sheet.write(image_set, output, per_class=per_class, tile=tile, masks=masks)
+    contact_sheet.write(image_set, output, per_class=per_class, tile=tile, masks=masks)
     typer.echo(f"{output}: {image_set.description or image_set}")
 
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from probekit import cache
 from probekit.collect import passes, pictures, recorders
-from probekit.collect.frame import Frame, Source, ViewSource
 from probekit.collect.identity import ranks
-from probekit.collect.levels import PairTerms, reference
+from probekit.collect.image_sets import Splits
+from probekit.collect.partners import PairTerms, reference
+from probekit.collect.pass_settings import Counts
+from probekit.collect.prepared import PreparedModel, Source, ViewSource
 from probekit.collect.recorders import Recorder
-from probekit.collect.sets import Sets
-from probekit.collect.settings import Counts
 from probekit.collect.store import LAYOUT, Store
 from probekit.data import SPLITS, ImageSet
 from probekit.errors import ProbeError, did_you_mean
@@ -64,13 +64,13 @@ class Measurements:
     """The measurements of one checkpoint on one image set.
 
     Args:
-        frame: the checkpoint, and how images are put before it.
+        prepared: the checkpoint, and how images are put before it.
         sets: the splits.
         root: folder of the stores.
     """
 
-    def __init__(self, frame: Frame, sets: Sets, root: Path) -> None:
-        self.frame = frame
+    def __init__(self, prepared: PreparedModel, sets: Splits, root: Path) -> None:
+        self.prepared = prepared
         self.sets = sets
         self.root = root
         self.forwards = 0
@@ -90,16 +90,16 @@ class Measurements:
 
     @property
     def seed(self) -> int:
-        return self.frame.settings.seed
+        return self.prepared.settings.seed
 
     @property
     def layers(self) -> list[int]:
         """0 = embedding, 1..L."""
-        return list(range(self.frame.layers))
+        return list(range(self.prepared.layers))
 
     @property
     def poolings(self) -> tuple[str, ...]:
-        return self.frame.poolings
+        return self.prepared.poolings
 
     def images(self, split: str = "test") -> ImageSet:
         return self.sets[split]
@@ -121,7 +121,7 @@ class Measurements:
     # --- taking -----------------------------------------------------------------------------------------------------
 
     def gather(self, needs: Iterable[str]) -> None:
-        """Take what is missing of `needs`."""
+        """Recording what is missing of `needs`."""
         wanted = list(dict.fromkeys(needs))
         for name in list(wanted):
             wanted += [other for other in IMPLIED.get(name, ()) if other not in wanted]
@@ -136,14 +136,14 @@ class Measurements:
             self._pairs()
         if "views" in wanted:
             source = ViewSource(self.images("test"), self._rows("objects"), self.counts.views, self.seed)
-            self._run(source, {"views": recorders.Pooled(self.frame, source)}, "views")
+            self._run(source, {"views": recorders.Pooled(self.prepared, source)}, "views")
         specs = (
             *(self.sets.shifts if "shifts" in wanted else ()),
             *([self.sets.conflict] if "conflict" in wanted else ()),
         )
         for spec in specs:
             source = Source(self.sets.shifted(spec), self.counts.shifted)
-            self._run(source, {f"shift:{spec}": recorders.LastPooled(self.frame, source)}, spec)
+            self._run(source, {f"shift:{spec}": recorders.LastPooled(self.prepared, source)}, spec)
 
     def _rows(self, count: str) -> int:
         return min(int(getattr(self.counts, count)), self.sets.size("test"))
@@ -153,7 +153,7 @@ class Measurements:
         for name in names:
             rows = self.sets.size(split) if NEEDS[name].count == split else self._rows(NEEDS[name].count)
             source = Source(self.images(split), rows)
-            takes[name] = NEEDS[name].recorder(self.frame, source)
+            takes[name] = NEEDS[name].recorder(self.prepared, source)
         self._run(Source(self.images(split), self.sets.size(split)), takes, f"{split} images")
 
     def _pairs(self) -> None:
@@ -162,11 +162,11 @@ class Measurements:
         references = {}
         for layer in self.layers:
             mean, variance = moments["mean"][layer], moments["variance"][layer]
-            references[layer, "token"] = reference(mean, variance, self.frame.device)
+            references[layer, "token"] = reference(mean, variance, self.prepared.device)
             for name in self.poolings:
                 features = self.pooled("test", layer, name)[: source.rows].astype(np.float64)
-                references[layer, name] = reference(features.mean(axis=0), features.var(axis=0), self.frame.device)
-        self._run(source, {"pairs": PairTerms(self.frame, source, references)}, "partners")
+                references[layer, name] = reference(features.mean(axis=0), features.var(axis=0), self.prepared.device)
+        self._run(source, {"pairs": PairTerms(self.prepared, source, references)}, "partners")
 
     def _run(self, source: Source, takes: dict[str, Recorder], stage: str) -> None:
         running = []
@@ -175,15 +175,15 @@ class Measurements:
                 "layout": LAYOUT,
                 "take": recorder.name,
                 "version": recorder.version,
-                "frame": self.frame.facts,
+                "frame": self.prepared.facts,
                 "source": recorder.source.facts,
                 "recorder": recorder.facts,
             }
             folder = self.root / cache.key(**facts)
             self._stores[name] = Store(folder, recorder.source.rows, facts, whole=recorder.whole)
-            running.append(passes.Take(recorder, self._stores[name]))
-        title = f"{self.frame.checkpoint.name} on {self.images().name}: {stage}"
-        self.forwards += passes.run(self.frame, source, running, title) * source.per_row
+            running.append(passes.Recording(recorder, self._stores[name]))
+        title = f"{self.prepared.checkpoint.name} on {self.images().name}: {stage}"
+        self.forwards += passes.run(self.prepared, source, running, title) * source.per_row
 
     # --- reading ----------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from probekit import progress
-from probekit.collect.frame import Batch, Frame, Source
+from probekit.collect.prepared import Batch, PreparedModel, Source
 from probekit.collect.recorders import Recorder
 from probekit.collect.store import Store, alone
 from probekit.errors import ProbeError
@@ -27,14 +27,14 @@ goes in parts of 9 images, which costs no time and spares the memory that a whol
 
 
 @dataclass
-class Take:
+class Recording:
     """A recorder, where its rows go, and how many of them there are."""
 
     recorder: Recorder
     store: Store
 
 
-def stretches(takes: Sequence[Take]) -> Iterator[tuple[int, int, list[Take]]]:
+def stretches(takes: Sequence[Recording]) -> Iterator[tuple[int, int, list[Recording]]]:
     """(start, stop, takes at work) in order of rows, covering exactly what each take still lacks."""
     spans = [
         (0 if take.recorder.whole else take.store.done, take.store.rows, take)
@@ -48,7 +48,7 @@ def stretches(takes: Sequence[Take]) -> Iterator[tuple[int, int, list[Take]]]:
             yield start, stop, active
 
 
-def run(frame: Frame, source: Source, takes: Sequence[Take], stage: str) -> int:
+def run(prepared: PreparedModel, source: Source, takes: Sequence[Recording], stage: str) -> int:
     """Bring all takes to completion; returns the number of rows that went through the encoder.
 
     Raises:
@@ -59,66 +59,66 @@ def run(frame: Frame, source: Source, takes: Sequence[Take], stage: str) -> int:
         total = sum(stop - start for start, stop, _ in todo)
         if not total:
             return 0
-        training = frame.model.training
-        frame.model.eval()
+        training = prepared.model.training
+        prepared.model.eval()
         try:
-            with progress.bar(stage, total * source.per_row) as advance, torch.inference_mode(), frame.autocast():
+            with progress.bar(stage, total * source.per_row) as advance, torch.inference_mode(), prepared.autocast():
                 for start, stop, active in todo:
-                    for batch in source.batches(frame, start, stop):
-                        forward(frame, batch, active)
+                    for batch in source.batches(prepared, start, stop):
+                        forward(prepared, batch, active)
                         advance(len(batch.images))
         finally:
-            frame.model.train(training)
+            prepared.model.train(training)
         return total
 
 
-def forward(frame: Frame, batch: Batch, takes: Sequence[Take]) -> None:
+def forward(prepared: PreparedModel, batch: Batch, takes: Sequence[Recording]) -> None:
     """One batch through the encoder and into the stores; a few images at a time where attention is looked at."""
     attention = any(take.recorder.wants_attention for take in takes)
-    for part in parts(frame, batch) if attention else [batch]:
-        encode(frame, part, takes, attention)
+    for part in parts(prepared, batch) if attention else [batch]:
+        encode(prepared, part, takes, attention)
 
 
-def parts(frame: Frame, batch: Batch) -> Iterator[Batch]:
+def parts(prepared: PreparedModel, batch: Batch) -> Iterator[Batch]:
     """On a processor, the batch in parts whose attention, one layer's, keeps within `ATTENTION` (at least one row)."""
-    rows, tokens = len(batch.indices), frame.grid[0] * frame.grid[1] + frame.model.num_prefix_tokens
-    if frame.device.type != "cpu" or len(batch.images) != rows:  # partners and views belong together
+    rows, tokens = len(batch.indices), prepared.grid[0] * prepared.grid[1] + prepared.model.num_prefix_tokens
+    if prepared.device.type != "cpu" or len(batch.images) != rows:  # partners and views belong together
         yield batch
         return
-    step = max(1, ATTENTION // (frame.model.num_heads * tokens**2))
+    step = max(1, ATTENTION // (prepared.model.num_heads * tokens**2))
     for start in range(0, rows, step):
         part = slice(start, start + step)
         yield Batch(batch.indices[part], batch.images[part])
 
 
-def encode(frame: Frame, batch: Batch, takes: Sequence[Take], attention: bool) -> None:
+def encode(prepared: PreparedModel, batch: Batch, takes: Sequence[Recording], attention: bool) -> None:
     """Images through the encoder and into the stores."""
-    model = frame.model
+    model = prepared.model
     recorders = [take.recorder for take in takes]
     sums: list[Tensor] = []
     for layer in model.trace(batch.images, attention=attention):
         tokens = layer.tokens.float()
         sums.append(tokens.sum())
-        with torch.autocast(frame.device.type, enabled=False):  # what is measured of half-precision tokens is exact
+        with torch.autocast(prepared.device.type, enabled=False):  # what is measured of half-precision tokens is exact
             for recorder in recorders:
                 recorder.layer(layer.index, tokens, layer.attention, batch)
         if layer.index == model.depth:
             batch.tokens = layer.tokens
-    check_finite(frame, torch.stack(sums), batch)
+    check_finite(prepared, torch.stack(sums), batch)
     for take in takes:
         take.store.append(take.recorder.rows(batch), take.recorder.summary)
 
 
-def check_finite(frame: Frame, sums: Tensor, batch: Batch) -> None:
+def check_finite(prepared: PreparedModel, sums: Tensor, batch: Batch) -> None:
     """Raise, naming the first layer whose features are not finite."""
     bad = (~torch.isfinite(sums)).nonzero()
     if len(bad):
         layer = int(bad[0])
-        what = "the embedding" if layer == 0 else f"layer {layer} of {frame.model.depth}"
+        what = "the embedding" if layer == 0 else f"layer {layer} of {prepared.model.depth}"
         cause: Any = (
-            "precision='float32' may help" if frame.settings.precision != "float32" else "its weights may be damaged"
+            "precision='float32' may help" if prepared.settings.precision != "float32" else "its weights may be damaged"
         )
         raise ProbeError(
-            f"{frame.checkpoint.name}: features of {what} are NaN or infinite (images {batch.indices[0]} to "
+            f"{prepared.checkpoint.name}: features of {what} are NaN or infinite (images {batch.indices[0]} to "
             f"{batch.indices[-1]}); {cause}: see the verdict of `probekit inspect`."
         )

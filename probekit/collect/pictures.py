@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from probekit import masking
-from probekit.collect.frame import Batch, Frame, Source
+from probekit.collect.prepared import Batch, PreparedModel, Source
 from probekit.collect.recorders import Recorder, Rows
 from probekit.errors import ProbeError
 from probekit.measures import fsim, images
@@ -50,36 +50,36 @@ class References:
 references = References()
 
 
-def originals_of(frame: Frame, batch: Tensor) -> np.ndarray:
+def originals_of(prepared: PreparedModel, batch: Tensor) -> np.ndarray:
     """Normalised images back to float32 in [0, 1], on the exact 8-bit values they were made of."""
-    model = frame.model
+    model = prepared.model
     plain = batch * model.std[:, None, None] + model.mean[:, None, None]
     return ((plain * 255).round() / 255).clamp(0, 1).cpu().numpy()
 
 
-def unmasked(frame: Frame, batch: Batch) -> Tensor:
+def unmasked(prepared: PreparedModel, batch: Batch) -> Tensor:
     """`model.reconstruct(images)` from the tokens of the traced forward."""
-    model = frame.model
-    prediction = model.decoder(batch.tokens, None, frame.grid).float()
+    model = prepared.model
+    prediction = model.decoder(batch.tokens, None, prepared.grid).float()
     if model.normalised_targets:
         patches = model.patchify(batch.images)
-        prediction = pixels.undo_normalisation(prediction, patches, None, frame.grid, STATISTICS)
-    picture = pixels.unpatchify(prediction, model.vit_patch_size, frame.grid)
+        prediction = pixels.undo_normalisation(prediction, patches, None, prepared.grid, STATISTICS)
+    picture = pixels.unpatchify(prediction, model.vit_patch_size, prepared.grid)
     return (picture * model.std[:, None, None] + model.mean[:, None, None]).clamp(0, 1)
 
 
 class _Reconstructing(Recorder):
     """Shared: the masks of all rows, and both reconstructions of a batch."""
 
-    def __init__(self, frame: Frame, source: Source) -> None:
-        super().__init__(frame, source)
-        self.units = frame.hidden_units(source.image_set, source.rows)
+    def __init__(self, prepared: PreparedModel, source: Source) -> None:
+        super().__init__(prepared, source)
+        self.units = prepared.hidden_units(source.image_set, source.rows)
 
     @property
     def facts(self) -> dict[str, Any]:
-        seed = self.frame.settings.seed
+        seed = self.prepared.settings.seed
         return {
-            "mask_grid": self.frame.mask_grid,
+            "mask_grid": self.prepared.mask_grid,
             "mask_seed": seed,
             "drawn_by": "pixels and seed",
             "statistics": STATISTICS,
@@ -92,16 +92,20 @@ class _Reconstructing(Recorder):
         """The batch's masks on the model's patches."""
         if self.units is None:
             return None
-        return masking.expand(self.units[torch.from_numpy(batch.indices)], self.frame.mask_grid, self.frame.grid)
+        return masking.expand(self.units[torch.from_numpy(batch.indices)], self.prepared.mask_grid, self.prepared.grid)
 
     def hidden_pixels(self, batch: Batch) -> np.ndarray:
         """The batch's masks in pixels, bool (n, H, W)."""
         rows = self.units[torch.from_numpy(batch.indices)]
-        return masking.expand(rows, self.frame.mask_grid, self.frame.size).reshape(-1, *self.frame.size).numpy()
+        return (
+            masking.expand(rows, self.prepared.mask_grid, self.prepared.size).reshape(-1, *self.prepared.size).numpy()
+        )
 
     def masked(self, batch: Batch, hidden: Tensor) -> Tensor:
         """The prediction from the visible patches, nothing pasted."""
-        return self.frame.model.reconstruct(batch.images, hidden.to(batch.images.device), statistics=STATISTICS).float()
+        return self.prepared.model.reconstruct(
+            batch.images, hidden.to(batch.images.device), statistics=STATISTICS
+        ).float()
 
 
 class Reconstruction(_Reconstructing):
@@ -113,9 +117,9 @@ class Reconstruction(_Reconstructing):
     metrics = ("ssim", "fsim")
     """The ones that compare with a reference; MSE and PSNR are always there."""
 
-    def __init__(self, frame: Frame, source: Source) -> None:
-        super().__init__(frame, source)
-        trial = np.zeros((1, 3, *frame.size), dtype=np.float32)
+    def __init__(self, prepared: PreparedModel, source: Source) -> None:
+        super().__init__(prepared, source)
+        trial = np.zeros((1, 3, *prepared.size), dtype=np.float32)
         self.makers = {}
         for metric, make in (("ssim", images.SsimReference), ("fsim", fsim.FsimReference)):
             if metric in self.metrics and too_small(make, trial) is None:
@@ -126,10 +130,14 @@ class Reconstruction(_Reconstructing):
         return super().facts | {"metrics": sorted(self.makers)}
 
     def rows(self, batch: Batch) -> Rows:
-        originals = originals_of(self.frame, batch.images)
-        place = (self.source.image_set.fingerprint, self.frame.preprocess.pixels_fingerprint, batch.indices.tobytes())
+        originals = originals_of(self.prepared, batch.images)
+        place = (
+            self.source.image_set.fingerprint,
+            self.prepared.preprocess.pixels_fingerprint,
+            batch.indices.tobytes(),
+        )
         made = {name: references.get((name, *place), originals, make) for name, make in self.makers.items()}
-        full = unmasked(self.frame, batch).cpu().numpy()
+        full = unmasked(self.prepared, batch).cpu().numpy()
         mse = images.mse(originals, full)
         out = {"mse": mse, "psnr": images.decibels(mse)}
         out |= {name: reference.score(full) for name, reference in made.items()}
@@ -159,10 +167,10 @@ class Pictures(_Reconstructing):
     name = "pictures"
 
     def rows(self, batch: Batch) -> Rows:
-        out = {"full": unmasked(self.frame, batch)}
+        out = {"full": unmasked(self.prepared, batch)}
         hidden = self.hidden(batch)
         if hidden is not None:
             flags = torch.from_numpy(self.hidden_pixels(batch))[:, None].to(batch.images.device)
-            originals = torch.from_numpy(originals_of(self.frame, batch.images)).to(batch.images.device)
+            originals = torch.from_numpy(originals_of(self.prepared, batch.images)).to(batch.images.device)
             out["pasted"] = torch.where(flags, self.masked(batch, hidden), originals)
         return {name: (array * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy() for name, array in out.items()}

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probekit.collect.frame import Batch, Frame, Source
+from probekit.collect.prepared import Batch, PreparedModel, Source
 from probekit.data import ImageSet
 from probekit.measures import attention as attention_measures
-from probekit.measures import levels as level_measures
-from probekit.measures import spectrum as spectrum_measures
+from probekit.measures import label_free as spectrum_measures
+from probekit.measures import level_shares as level_measures
 
 Rows = dict[str, np.ndarray]
 
@@ -32,18 +32,18 @@ class Recorder(abc.ABC):
     whole = False
     """Whether all rows must be seen in one go: such a take starts again after a kill."""
 
-    def __init__(self, frame: Frame, source: Source) -> None:
-        self.frame = frame
+    def __init__(self, prepared: PreparedModel, source: Source) -> None:
+        self.prepared = prepared
         self.source = source
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What determines the numbers besides the frame's and the source's facts."""
+        """What determines the numbers besides the prepared's and the source's facts."""
         return {}
 
     @abc.abstractmethod
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
-        """Take what is wanted of one layer (tokens float32)."""
+        """Recording what is wanted of one layer (tokens float32)."""
 
     @abc.abstractmethod
     def rows(self, batch: Batch) -> Rows:
@@ -59,16 +59,16 @@ class Pooled(Recorder):
 
     name = "features"
 
-    def __init__(self, frame: Frame, source: Source) -> None:
-        super().__init__(frame, source)
+    def __init__(self, prepared: PreparedModel, source: Source) -> None:
+        super().__init__(prepared, source)
         self._layers: list[np.ndarray] = []
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {"poolings": self.frame.poolings}
+        return {"poolings": self.prepared.poolings}
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
-        pooled = torch.stack([self.frame.model.pool(tokens, name) for name in self.frame.poolings], dim=1)
+        pooled = torch.stack([self.prepared.model.pool(tokens, name) for name in self.prepared.poolings], dim=1)
         array = pooled.cpu().numpy().astype(np.float32, copy=False)
         if self.source.per_row > 1:
             array = array.reshape(len(batch.indices), self.source.per_row, *array.shape[1:]).swapaxes(1, 2)
@@ -86,7 +86,7 @@ class LastPooled(Pooled):
     name = "last_features"
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
-        if index == self.frame.model.depth:
+        if index == self.prepared.model.depth:
             super().layer(index, tokens, attention, batch)
 
 
@@ -122,20 +122,20 @@ class Local(Recorder):
 
     name = "local"
 
-    def __init__(self, frame: Frame, source: Source) -> None:
-        super().__init__(frame, source)
+    def __init__(self, prepared: PreparedModel, source: Source) -> None:
+        super().__init__(prepared, source)
         latents = source.image_set.latents or {}
         self.weights = torch.zeros(
-            sum(len(chosen_nodes(latents[h].shape[1])) for h in sorted(latents)), np.prod(frame.grid)
+            sum(len(chosen_nodes(latents[h].shape[1])) for h in sorted(latents)), np.prod(prepared.grid)
         )
         row = 0
         for level in sorted(latents):
             nodes = latents[level].shape[1]
             for node in chosen_nodes(nodes):
-                under = support(node, nodes, frame.grid)
+                under = support(node, nodes, prepared.grid)
                 self.weights[row, under] = 1 / len(under)
                 row += 1
-        self.weights = self.weights.to(frame.device)
+        self.weights = self.weights.to(prepared.device)
         self._layers: list[np.ndarray] = []
 
     @property
@@ -143,7 +143,7 @@ class Local(Recorder):
         return {"nodes": NODES_PER_LEVEL}
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
-        patches = tokens[:, self.frame.model.num_prefix_tokens :]
+        patches = tokens[:, self.prepared.model.num_prefix_tokens :]
         self._layers.append(torch.matmul(self.weights, patches).cpu().numpy())
 
     def rows(self, batch: Batch) -> Rows:
@@ -158,14 +158,16 @@ class AttentionStatistics(Recorder):
     name = "attention"
     wants_attention = True
 
-    def __init__(self, frame: Frame, source: Source) -> None:
-        super().__init__(frame, source)
-        self.distances = attention_measures.patch_distances(frame.grid, frame.model.vit_patch_size, frame.device)
+    def __init__(self, prepared: PreparedModel, source: Source) -> None:
+        super().__init__(prepared, source)
+        self.distances = attention_measures.patch_distances(
+            prepared.grid, prepared.model.vit_patch_size, prepared.device
+        )
         self._layers: list[Tensor] = []
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         if attention is not None:
-            prefix = self.frame.model.num_prefix_tokens
+            prefix = self.prepared.model.num_prefix_tokens
             found = attention_measures.statistics(attention, self.distances, num_prefix=prefix)
             self._layers.append(torch.stack([found.distance, found.entropy, found.nmi]))
 
@@ -185,9 +187,9 @@ class AttentionMaps(Recorder):
     name = "attention_maps"
     wants_attention = True
 
-    def __init__(self, frame: Frame, source: Source) -> None:
-        super().__init__(frame, source)
-        self.has_cls = "cls" in frame.model.poolings
+    def __init__(self, prepared: PreparedModel, source: Source) -> None:
+        super().__init__(prepared, source)
+        self.has_cls = "cls" in prepared.model.poolings
         self._cls: list[Tensor] = []
         self._rollout = attention_measures.Rollout()
         self._last: Tensor | None = None
@@ -195,19 +197,19 @@ class AttentionMaps(Recorder):
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         if attention is None:
             return
-        prefix = self.frame.model.num_prefix_tokens
+        prefix = self.prepared.model.num_prefix_tokens
         if self.has_cls:
             self._cls.append(attention_measures.query_map(attention, 0, num_prefix=prefix))
             self._rollout.update(attention)
-        if index == self.frame.model.depth:
-            queries = torch.from_numpy(object_patches(self.source.image_set, batch.indices, self.frame)) + prefix
+        if index == self.prepared.model.depth:
+            queries = torch.from_numpy(object_patches(self.source.image_set, batch.indices, self.prepared)) + prefix
             self._last = attention_measures.query_map(attention, queries, num_prefix=prefix)
 
     def rows(self, batch: Batch) -> Rows:
         out = {"object": self._last.cpu().numpy()} if self._last is not None else {}
         if self.has_cls:
             out["cls"] = torch.stack(self._cls, dim=1).cpu().numpy()
-            prefix = self.frame.model.num_prefix_tokens
+            prefix = self.prepared.model.num_prefix_tokens
             rolled = self._rollout.result()[:, 0, prefix:]
             out["rollout"] = (rolled / rolled.sum(dim=1, keepdim=True)).cpu().numpy()
         self._cls.clear()
@@ -215,12 +217,12 @@ class AttentionMaps(Recorder):
         return out
 
 
-def object_patches(image_set: ImageSet, indices: np.ndarray, frame: Frame) -> np.ndarray:
+def object_patches(image_set: ImageSet, indices: np.ndarray, prepared: PreparedModel) -> np.ndarray:
     """For each image the patch nearest the centre of its object: int64 (n,)."""
-    rows, columns = frame.grid
+    rows, columns = prepared.grid
     if image_set.object_masks is None:
         return np.full(len(indices), (rows // 2) * columns + columns // 2, dtype=np.int64)
-    masks = frame.masks(image_set, indices).astype(np.float64)
+    masks = prepared.masks(image_set, indices).astype(np.float64)
     mass = np.maximum(masks.sum(axis=(1, 2)), 1e-12)
     y = np.einsum("nhw,h->n", masks, np.arange(masks.shape[1]) + 0.5) / mass / masks.shape[1]
     x = np.einsum("nhw,w->n", masks, np.arange(masks.shape[2]) + 0.5) / mass / masks.shape[2]
@@ -239,9 +241,9 @@ class Moments(Recorder):
     name = "moments"
     whole = True
 
-    def __init__(self, frame: Frame, source: Source) -> None:
-        super().__init__(frame, source)
-        self.layers = [level_measures.Moments() for _ in range(frame.layers)]
+    def __init__(self, prepared: PreparedModel, source: Source) -> None:
+        super().__init__(prepared, source)
+        self.layers = [level_measures.Moments() for _ in range(prepared.layers)]
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         self.layers[index].update(tokens.cpu().numpy())
@@ -259,13 +261,13 @@ class Fourier(Recorder):
 
     name = "fourier"
 
-    def __init__(self, frame: Frame, source: Source) -> None:
-        super().__init__(frame, source)
+    def __init__(self, prepared: PreparedModel, source: Source) -> None:
+        super().__init__(prepared, source)
         self._layers: list[np.ndarray] = []
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
-        patches = tokens[:, self.frame.model.num_prefix_tokens :]
-        maps = patches.reshape(len(patches), *self.frame.grid, -1).cpu().numpy()
+        patches = tokens[:, self.prepared.model.num_prefix_tokens :]
+        maps = patches.reshape(len(patches), *self.prepared.grid, -1).cpu().numpy()
         self._layers.append(spectrum_measures.fourier_log_amplitude(maps).astype(np.float32))
 
     def rows(self, batch: Batch) -> Rows:

@@ -13,14 +13,14 @@ from probekit.data.preprocess import Preprocess
 from probekit.data.spec import SHIPPED, SOURCES, load
 
 if TYPE_CHECKING:
-    from probekit.data.streams import TrainingStream, Views
+    from probekit.data.augmentation import TrainingStream, Views
 
 __all__ = ["SHIPPED", "SOURCES", "SPLITS", "ArraySet", "ImageSet", "Preprocess", "TrainingStream", "Views", "load"]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("TrainingStream", "Views"):
-        from probekit.data import streams
+        from probekit.data import augmentation
 
-        return getattr(streams, name)
+        return getattr(augmentation, name)
     raise AttributeError(f"module 'probekit.data' has no attribute {name!r}")

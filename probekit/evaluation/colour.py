@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from probekit.collect import Sets
+from probekit.collect import Splits
 from probekit.collect.identity import ranks
 from probekit.data import ImageSet, baselines
 from probekit.evaluation.results import Arrays, Plain
@@ -24,7 +24,7 @@ VARIABLE = Variable(
 )
 
 
-def beside(sets: Sets, measured: Arrays) -> Arrays:
+def beside(sets: Splits, measured: Arrays) -> Arrays:
     """`colour_accuracy`, where an accuracy was measured on a set that asks for it; else nothing."""
     accuracies = [name for name in measured if "accuracy" in name]
     if not accuracies or not sets.any.colour_baseline or not (sets.has("train") and sets.has("test")):

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from probekit import schema
-from probekit.collect import Counts, Sets, Settings
-from probekit.collect.settings import PICTURE_SIDE
+from probekit.collect import Counts, PassSettings, Splits
+from probekit.collect.pass_settings import PICTURE_SIDE
 from probekit.data import SHIPPED
 from probekit.errors import ProbeError, ProbekitError, ResultsError
 from probekit.evaluation import arguments, combining, suites
-from probekit.evaluation.single import Tile, folders, make_tile
+from probekit.evaluation.single import Evaluation, folders, make_evaluation
 
 if TYPE_CHECKING:
     from probekit.models import Checkpoint
@@ -114,12 +114,12 @@ def compare(
         raise ProbeError("data='own' goes alone: it takes those of the suite's image sets that fit the checkpoint.")
     chosen = suites.plans(suite, None if own else data, arguments.counts_of(counts))
     asked = arguments.options_of(options, chosen)
-    settings = Settings(batch_size=batch_size, precision=precision, workers=workers, cache=cache, seed=seed)
+    settings = PassSettings(batch_size=batch_size, precision=precision, workers=workers, cache=cache, seed=seed)
     measured = [_measured(one) for one in ckpts]
     opened = [None if there is not None else _opened(one, device) for one, there in zip(ckpts, measured, strict=True)]
     live = _distinct(opened, measured, names)
     settings = _agreed(live, settings)
-    work = Work(settings, asked)
+    work = Comparison(settings, asked)
     if live and not own:
         work.check_names(chosen)
     parts: list[xr.Dataset] = []
@@ -141,22 +141,22 @@ def compare(
 
 
 KEPT_SETS = 6
-"""Sets that ship and stay open: they are made of nothing but their spec, so they cannot go stale."""
+"""Splits that ship and stay open: they are made of nothing but their spec, so they cannot go stale."""
 
-_shipped: dict[Any, Sets] = {}
+_shipped: dict[Any, Splits] = {}
 
 
-class Work:
+class Comparison:
     """One call: opened image sets, and what is known so far."""
 
-    def __init__(self, settings: Settings, options: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, settings: PassSettings, options: Mapping[str, Mapping[str, Any]]) -> None:
         self.settings, self.options = settings, options
         self.reasons: dict[str, dict[str, str]] = {}
         self.records: list[dict[str, Any]] = []
         self.failures: list[ProbeError] = []
-        self._sets: dict[Any, Sets] = {}
+        self._sets: dict[Any, Splits] = {}
 
-    def sets(self, plan: suites.Plan) -> Sets:
+    def sets(self, plan: suites.Plan) -> Splits:
         """The plan's image sets, opened once; those that ship stay open for the next call too."""
         more = tuple(self.options.get("robustness", {}).get("shifts") or ())
         conflict = self.options.get("shape_bias", {}).get("conflict")
@@ -164,7 +164,7 @@ class Work:
         kept = _shipped if ships else self._sets
         key = (plan.data if isinstance(plan.data, str) else id(plan.data), plan.counts, more, conflict)
         if key not in kept:
-            kept[key] = Sets(plan.data, plan.counts, shifts=more, conflict=conflict)
+            kept[key] = Splits(plan.data, plan.counts, shifts=more, conflict=conflict)
             while len(_shipped) > KEPT_SETS:
                 _shipped.pop(next(iter(_shipped)))
         return kept[key]
@@ -186,13 +186,13 @@ class Work:
 
     def evaluate(self, checkpoint: Checkpoint, plan: suites.Plan) -> xr.Dataset:
         """The tile of one checkpoint and plan."""
-        tile = make_tile(checkpoint, self.sets(plan), plan.probes, self.settings, self.options, plan.explicit)
+        tile = make_evaluation(checkpoint, self.sets(plan), plan.probes, self.settings, self.options, plan.explicit)
         with folders(self.settings.cache) as where:
             found = tile.run(where)
         self.note(tile, checkpoint.name)
         return found
 
-    def note(self, tile: Tile, name: str) -> None:
+    def note(self, tile: Evaluation, name: str) -> None:
         mine = self.reasons.setdefault(name, {})
         for probe, reason in tile.reasons.items():
             mine[probe] = f"{mine[probe]}; {reason}" if probe in mine else reason
@@ -200,7 +200,7 @@ class Work:
         self.failures += tile.failures
 
     def keep(self, ds: xr.Dataset) -> None:
-        """Take over the record of a dataset that was measured before."""
+        """Recording over the record of a dataset that was measured before."""
         for name, reasons in schema.not_applicable(ds).items():
             self.reasons.setdefault(name, {}).update(reasons)
         self.records.append({"from_results": schema.provenance(ds)})
@@ -338,7 +338,7 @@ def _named_once(measured: Sequence[xr.Dataset]) -> set[str]:
     return set(digests)
 
 
-def _agreed(live: Sequence[Checkpoint], settings: Settings) -> Settings:
+def _agreed(live: Sequence[Checkpoint], settings: PassSettings) -> PassSettings:
     """Masks on the finest grid that fits all ViT patches, and pictures of one size."""
     if not live:
         return settings

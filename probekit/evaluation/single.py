@@ -20,7 +20,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from probekit import cache, probes, schema
-from probekit.collect import Counts, Frame, Measurements, Sets, Settings
+from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits
 from probekit.collect.measurements import LIMITS, NEEDS
 from probekit.data import SPLITS
 from probekit.errors import ProbeError
@@ -75,14 +75,14 @@ NARROW = 256
 
 
 @contextmanager
-def fitting_threads(frame: Frame) -> Iterator[None]:
+def fitting_threads(prepared: PreparedModel) -> Iterator[None]:
     """One thread for a narrow model on a processor, for the pass and the fits.
 
     Its products take microseconds. To share them brings next to nothing on an idle machine, and on a busy one threads
     wait for each other at every single one: two cores with other work were 30 times slower with two threads than with
     one.
     """
-    if frame.device.type != "cpu" or frame.model.width > NARROW:
+    if prepared.device.type != "cpu" or prepared.model.width > NARROW:
         yield
         return
     before = torch.get_num_threads()
@@ -94,17 +94,19 @@ def fitting_threads(frame: Frame) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class Tile:
+class Evaluation:
     """The evaluation of one checkpoint on one image set.
 
     Args:
-        frame, sets: what is measured.
+        prepared, sets: what is measured.
         chosen: probes with their settings.
         explicit: the user named the probes, so one that cannot run is an error.
     """
 
-    def __init__(self, frame: Frame, sets: Sets, chosen: Mapping[str, dict[str, Any]], *, explicit: bool) -> None:
-        self.frame, self.sets, self.chosen, self.explicit = frame, sets, chosen, explicit
+    def __init__(
+        self, prepared: PreparedModel, sets: Splits, chosen: Mapping[str, dict[str, Any]], *, explicit: bool
+    ) -> None:
+        self.prepared, self.sets, self.chosen, self.explicit = prepared, sets, chosen, explicit
         self.reasons: dict[str, str] = {}
         self.forwards = 0
         self.failures: list[ProbeError] = []
@@ -121,13 +123,13 @@ class Tile:
                 arrays |= stored[0]
                 self.reasons |= {key: f"{self.sets.name}: {reason}" for key, reason in stored[1].items()}
                 continue
-            reason = probe.lacking(self.frame, self.sets)
+            reason = probe.lacking(self.prepared, self.sets)
             if reason:
                 self.cannot(name, ProbeError(f"The probe {name} cannot run on {self.sets.name}: {reason}."), reason)
                 continue
             missing[name] = file if where.keep else None
         if missing:
-            with fitting_threads(self.frame):
+            with fitting_threads(self.prepared):
                 arrays |= self.measure(missing, where.measurements)
         return self.dataset(arrays)
 
@@ -138,7 +140,7 @@ class Tile:
 
     def measure(self, missing: Mapping[str, Path | None], root: Path) -> results.Arrays:
         """Run the probes whose results are not in the cache."""
-        measurements = Measurements(self.frame, self.sets, root)
+        measurements = Measurements(self.prepared, self.sets, root)
         measurements.gather(need for name in missing for need in probes.find(name).needs)
         self.forwards += measurements.forwards
         out: results.Arrays = {}
@@ -167,8 +169,8 @@ class Tile:
                 attrs["probe"] = name
                 attrs["counts"] = json.dumps(self.used(probe), sort_keys=True)
                 attrs["images"] = self.images(probe)
-                attrs["precision"] = self.frame.settings.precision
-                attrs["seed"] = self.frame.settings.seed
+                attrs["precision"] = self.prepared.settings.precision
+                attrs["seed"] = self.prepared.settings.seed
                 attrs["options"] = json.dumps(changed, sort_keys=True)
         return {key: results.Plain.of(array) for key, array in found.items()}
 
@@ -202,16 +204,16 @@ class Tile:
 
     def facts(self, probe: Probe, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What determines a probe's numbers."""
-        run = self.frame.settings
+        run = self.prepared.settings
         return {
             "probe": probe.name,
             "versions": probe.version,
             "settings": dict(settings),
-            "frame": self.frame.facts,
+            "frame": self.prepared.facts,
             "images": {split: self.sets[split].fingerprint for split in self.splits(probe)},
             "shifts": self.shifts(probe),
             "counts": asdict(self.sets.counts),
-            "run": {**run.facts, "mask_grid": self.frame.mask_grid, "picture_side": run.picture_side},
+            "run": {**run.facts, "mask_grid": self.prepared.mask_grid, "picture_side": run.picture_side},
         }
 
     def key(self, probe: Probe, settings: Mapping[str, Any]) -> str:
@@ -221,8 +223,8 @@ class Tile:
 
     def dataset(self, arrays: results.Arrays) -> xr.Dataset:
         """The labelled dataset of this tile."""
-        name, data = self.frame.checkpoint.name, self.sets.name
-        beside = theory.beside(self.frame, self.sets) | colour.beside(self.sets, arrays)
+        name, data = self.prepared.checkpoint.name, self.sets.name
+        beside = theory.beside(self.prepared, self.sets) | colour.beside(self.sets, arrays)
         everything = {**arrays, **self.label(), **beside}
         labels, named = results.labels_of(everything)  # probes may cover fewer layers, levels or images than others
         labelled = {}
@@ -251,7 +253,7 @@ class Tile:
 
     def coordinates(self, ds: xr.Dataset) -> dict[str, Any]:
         """Facts of the checkpoint, as coordinates on it."""
-        card, model = self.frame.checkpoint.card, self.frame.model
+        card, model = self.prepared.checkpoint.card, self.prepared.model
         numbers = {
             "mask_ratio": card.mask_ratio,
             "patch_size": card.patch_size,
@@ -259,7 +261,7 @@ class Tile:
             "seed": card.seed,
             "images_seen": card.images_seen,
             "normalised_targets": model.normalised_targets if model.has_decoder else None,
-            "image_height": self.frame.size[0],
+            "image_height": self.prepared.size[0],
             "depth": model.depth,
         }
         coords: dict[str, Any] = {
@@ -275,14 +277,14 @@ class Tile:
 
     def provenance(self) -> dict[str, Any]:
         """For the record, besides what the attributes say."""
-        card, sets = self.frame.checkpoint.card, self.sets
+        card, sets = self.prepared.checkpoint.card, self.sets
         return {
             "checkpoint": {
-                "source": str(self.frame.checkpoint.source),
+                "source": str(self.prepared.checkpoint.source),
                 "sha256": card.sha256,
                 "architecture": card.architecture,
                 "licence": card.licence,
-                "verdict": self.frame.checkpoint.verdict.record(),
+                "verdict": self.prepared.checkpoint.verdict.record(),
             },
             "data": {
                 "spec": sets.any.spec,
@@ -290,7 +292,7 @@ class Tile:
                 "counts": asdict(sets.counts),
                 "licence": sets.any.licence,
             },
-            "settings": asdict(self.frame.settings),
+            "settings": asdict(self.prepared.settings),
             "forwards": self.forwards,
         }
 
@@ -300,17 +302,17 @@ def _storable(value: Any) -> Any:
     return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
-def make_tile(
+def make_evaluation(
     checkpoint: Checkpoint,
-    source: Sets,
+    source: Splits,
     names: tuple[str, ...],
-    settings: Settings,
+    settings: PassSettings,
     options: Mapping[str, Mapping[str, Any]],
     explicit: bool,
-) -> Tile:
+) -> Evaluation:
     """A tile, with the options of its probes checked."""
     chosen = {name: probes.find(name).settings(options.get(name)) for name in names}
-    return Tile(Frame(checkpoint, settings), source, chosen, explicit=explicit)
+    return Evaluation(PreparedModel(checkpoint, settings), source, chosen, explicit=explicit)
 
 
-__all__ = ["Counts", "Tile", "folders", "make_tile"]
+__all__ = ["Counts", "Evaluation", "folders", "make_evaluation"]

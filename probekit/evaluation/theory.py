@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from probekit.collect import Frame, Sets
+from probekit.collect import PreparedModel, Splits
 from probekit.errors import MaskError
 from probekit.evaluation.results import Arrays, Plain
 from probekit.latents import LatentGraph, expected_levels
@@ -19,18 +19,18 @@ NAMES = {
 }
 
 
-def beside(frame: Frame, sets: Sets) -> Arrays:
+def beside(prepared: PreparedModel, sets: Splits) -> Arrays:
     """`expected_*` for a checkpoint whose ratio and patch size are known, on a tree of latents; else nothing.
 
     The mask unit is taken relative to the image: a leaf of the tree has the size that it has after preprocessing. Where
     the unit is no whole number of leaves, the theorem's patches are not the tree's, and nothing is said.
     """
-    card, images = frame.checkpoint.card, sets.any
+    card, images = prepared.checkpoint.card, sets.any
     if images.height is None or images.patch_size is None or card.mask_ratio is None or card.patch_size is None:
         return {}
     leaves = 2 ** (images.height - 1)
-    leaf = frame.size[0] / leaves
-    if frame.size[0] != frame.size[1] or leaf != int(leaf) or card.patch_size % leaf:
+    leaf = prepared.size[0] / leaves
+    if prepared.size[0] != prepared.size[1] or leaf != int(leaf) or card.patch_size % leaf:
         return {}
     try:
         return dict(_expected(images.height, int(leaf), float(card.mask_ratio), int(card.patch_size)))

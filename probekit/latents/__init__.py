@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from probekit.latents.draws import Draw
 from probekit.latents.graph import GraphError, LatentGraph
 from probekit.latents.process import GeneratingProcess
+from probekit.latents.samples import Draw
 
 if TYPE_CHECKING:
-    from probekit.latents.levels import expected_levels
+    from probekit.latents.expected_levels import expected_levels
     from probekit.latents.recovery import examples, recover, recover_many
 
 __all__ = [

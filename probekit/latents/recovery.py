@@ -21,10 +21,10 @@ import xarray as xr
 
 from probekit import progress
 from probekit.latents.autoencoder import Floats, VectorAutoencoders, train
-from probekit.latents.draws import Nodes
 from probekit.latents.graph import GraphError, LatentGraph, Node
 from probekit.latents.process import GeneratingProcess
 from probekit.latents.regression import Fit, regress, resamples
+from probekit.latents.samples import Nodes
 
 ENCODERS = ("smaller", "matched", "doubled", "untrained")
 """Half of c's intrinsic dimension (at least 1), just that dimension, twice it, and the matched one before training."""

@@ -178,7 +178,7 @@ def level_intervals(
     """Intervals of the level shares (H + 1, 2) and of the representation level (2,), pairs resampled jointly.
 
     Args:
-        terms: `levels.level_terms` of S_1..S_H; pair i of each built on the same image.
+        terms: `level_shares.level_terms` of S_1..S_H; pair i of each built on the same image.
     """
     columns = np.concatenate([np.stack([a for a, _ in terms]), np.stack([b for _, b in terms])])
     sums = bootstrap_sums(columns, groups=groups, order=order, draws=draws, seed=seed)

@@ -27,8 +27,8 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.collect.frame import Frame
-from probekit.collect.sets import Sets
+from probekit.collect.image_sets import Splits
+from probekit.collect.prepared import PreparedModel
 from probekit.errors import ProbeError, did_you_mean
 from probekit.probes._options import checked
 from probekit.schema import Variable
@@ -60,31 +60,33 @@ class Probe:
             given[name] = checked(self.name, name, value, self.options[name], self.choices.get(name, ()))
         return {**self.options, **given}
 
-    def lacking(self, frame: Frame, sets: Sets) -> str | None:
+    def lacking(self, prepared: PreparedModel, sets: Splits) -> str | None:
         """Why this probe has no number for this checkpoint on this image set; None if it has."""
         for name in self.requires:
-            reason = REQUIREMENTS[name](frame, sets)
+            reason = REQUIREMENTS[name](prepared, sets)
             if reason:
                 return reason
         return None
 
 
-def _decoder(frame: Frame, sets: Sets) -> str | None:
+def _decoder(prepared: PreparedModel, sets: Splits) -> str | None:
     return (
-        None if frame.model.has_decoder else "the checkpoint is an encoder alone: it has no decoder to reconstruct with"
+        None
+        if prepared.model.has_decoder
+        else "the checkpoint is an encoder alone: it has no decoder to reconstruct with"
     )
 
 
-def _attention(frame: Frame, sets: Sets) -> str | None:
-    kind = type(frame.model.encoder.blocks[0]).__name__
-    return None if frame.model.has_attention else f"the attention of {kind} blocks cannot be read"
+def _attention(prepared: PreparedModel, sets: Splits) -> str | None:
+    kind = type(prepared.model.encoder.blocks[0]).__name__
+    return None if prepared.model.has_attention else f"the attention of {kind} blocks cannot be read"
 
 
-def _cls(frame: Frame, sets: Sets) -> str | None:
-    return None if "cls" in frame.poolings else "the checkpoint has no [CLS] token"
+def _cls(prepared: PreparedModel, sets: Splits) -> str | None:
+    return None if "cls" in prepared.poolings else "the checkpoint has no [CLS] token"
 
 
-def _splits(frame: Frame, sets: Sets) -> str | None:
+def _splits(prepared: PreparedModel, sets: Splits) -> str | None:
     missing = [split for split in ("train", "val", "test") if not sets.has(split)]
     return (
         f"the image set has no {' and no '.join(missing)} split; give a dict of image sets with all three"
@@ -93,11 +95,11 @@ def _splits(frame: Frame, sets: Sets) -> str | None:
     )
 
 
-def _test(frame: Frame, sets: Sets) -> str | None:
+def _test(prepared: PreparedModel, sets: Splits) -> str | None:
     return None if sets.has("test") else "the image set has no test split"
 
 
-def _classes(frame: Frame, sets: Sets) -> str | None:
+def _classes(prepared: PreparedModel, sets: Splits) -> str | None:
     if isinstance(sets.source, Mapping) and len({tuple(images.classes) for images in sets.source.values()}) > 1:
         return "its splits name different classes; all must list the same ones in the same order"
     labels = sets.any.labels
@@ -109,25 +111,25 @@ def _classes(frame: Frame, sets: Sets) -> str | None:
     return None
 
 
-def _latents(frame: Frame, sets: Sets) -> str | None:
+def _latents(prepared: PreparedModel, sets: Splits) -> str | None:
     return None if sets.any.height is not None else "the latents of these images are not known (they are on 'quadtree')"
 
 
-def _masks(frame: Frame, sets: Sets) -> str | None:
+def _masks(prepared: PreparedModel, sets: Splits) -> str | None:
     return None if sets.any.object_masks is not None else "the image set has no object masks (it has on 'shapes')"
 
 
-def _conflict(frame: Frame, sets: Sets) -> str | None:
+def _conflict(prepared: PreparedModel, sets: Splits) -> str | None:
     return (
         None if sets.conflict else "no version of the image set has conflicting shape and texture (one of 'shapes' has)"
     )
 
 
-def _shifts(frame: Frame, sets: Sets) -> str | None:
+def _shifts(prepared: PreparedModel, sets: Splits) -> str | None:
     return None if sets.shifts else "the image set has no shifted versions (it has on 'shapes')"
 
 
-REQUIREMENTS: dict[str, Callable[[Frame, Sets], str | None]] = {
+REQUIREMENTS: dict[str, Callable[[PreparedModel, Splits], str | None]] = {
     "decoder": _decoder,
     "attention": _attention,
     "cls": _cls,

@@ -30,7 +30,7 @@ def fitted(m: Measurements, layer: int, pooling: str, preset: str = "lbfgs-sweep
         train, labels = train[order], labels[order]
         m.fits[key] = classify.linear_probe(
             train, labels, val, m.labels("val"), test,
-            classes=classes, preset=preset, seed=m.seed, device=str(m.frame.device),
+            classes=classes, preset=preset, seed=m.seed, device=str(m.prepared.device),
         )  # fmt: skip
     return m.fits[key]
 

@@ -1,4 +1,4 @@
-"""Pictures that go into a results dataset, at most `Settings.picture_side` pixels on the longer side."""
+"""Pictures that go into a results dataset, at most `PassSettings.picture_side` pixels on the longer side."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ IMAGE_DIMS = ("example", "row", "column", "channel")
 
 def picture_size(m: Measurements) -> tuple[int, int]:
     """(rows, columns) of kept pictures."""
-    height, width = m.frame.size
-    scale = min(1.0, m.frame.settings.picture_side / max(height, width))
+    height, width = m.prepared.size
+    scale = min(1.0, m.prepared.settings.picture_side / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
@@ -31,7 +31,7 @@ def shrink(images: np.ndarray, m: Measurements) -> np.ndarray:
 
 def enlarge(maps: np.ndarray, m: Measurements) -> np.ndarray:
     """Maps on the patch grid, float (n, patches), at the size of kept pictures: each patch a block, float32."""
-    planes = torch.from_numpy(np.ascontiguousarray(maps)).reshape(len(maps), 1, *m.frame.grid)
+    planes = torch.from_numpy(np.ascontiguousarray(maps)).reshape(len(maps), 1, *m.prepared.grid)
     return torch.nn.functional.interpolate(planes, size=picture_size(m), mode="nearest-exact")[:, 0].numpy()
 
 
@@ -44,13 +44,13 @@ def example_images(m: Measurements) -> xr.DataArray:
     """The images themselves, as the checkpoint sees them."""
     indices = np.arange(examples(m))
     test = m.images("test")
-    pixels = np.stack([m.frame.preprocess(test[int(index)]) for index in indices])
+    pixels = np.stack([m.prepared.preprocess(test[int(index)]) for index in indices])
     return xr.DataArray(shrink(pixels, m), dims=IMAGE_DIMS, attrs={"long_name": "Test image"})
 
 
 def example_masks(m: Measurements) -> xr.DataArray:
     """Which pixels the evaluation masks hide."""
-    units = m.frame.hidden_units(m.images("test"), examples(m))
+    units = m.prepared.hidden_units(m.images("test"), examples(m))
     assert units is not None
-    grid = masking.expand(units, m.frame.mask_grid, m.frame.grid).numpy().astype(np.float32)
+    grid = masking.expand(units, m.prepared.mask_grid, m.prepared.grid).numpy().astype(np.float32)
     return xr.DataArray(enlarge(grid, m) > 0.5, dims=IMAGE_DIMS[:3], attrs={"long_name": "Hidden pixels"})

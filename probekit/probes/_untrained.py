@@ -8,14 +8,14 @@ from dataclasses import replace
 import torch
 
 from probekit import cache
-from probekit.collect import Frame, Measurements, Store
+from probekit.collect import Measurements, PreparedModel, Store
 
 
 def untrained_pairs(m: Measurements) -> Store:
     """Terms of the level spectrum of the untrained twin of the checkpoint in `m`."""
-    frame = Frame(untrained(m), m.frame.settings)
-    frame.facts = {**m.frame.facts, "weights": "untrained-0", "architecture": architecture(m)}
-    twin = Measurements(frame, m.sets, m.root)
+    prepared = PreparedModel(untrained(m), m.prepared.settings)
+    prepared.facts = {**m.prepared.facts, "weights": "untrained-0", "architecture": architecture(m)}
+    twin = Measurements(prepared, m.sets, m.root)
     twin.gather(["pairs"])
     m.forwards += twin.forwards
     return twin.store("pairs")
@@ -23,17 +23,17 @@ def untrained_pairs(m: Measurements) -> Store:
 
 def architecture(m: Measurements) -> str:
     """What a fresh initialisation depends on: the names and shapes of all parameters."""
-    shapes = {name: list(tensor.shape) for name, tensor in m.frame.model.encoder.state_dict().items()}
+    shapes = {name: list(tensor.shape) for name, tensor in m.prepared.model.encoder.state_dict().items()}
     return cache.key(**shapes)
 
 
 def untrained(m: Measurements):  # type: ignore[no-untyped-def]
     """The checkpoint with its weights drawn anew, as MAE initialises them, with seed 0."""
-    checkpoint = m.frame.checkpoint
+    checkpoint = m.prepared.checkpoint
     model = copy.deepcopy(checkpoint.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model.cpu().initialise()
     card = copy.copy(checkpoint.card)
     card.name = f"{card.name} (untrained)"
-    return replace(checkpoint, model=model.to(m.frame.device).eval(), card=card)
+    return replace(checkpoint, model=model.to(m.prepared.device).eval(), card=card)

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.measures import resample, spectrum
+from probekit.measures import label_free, resample
 from probekit.probes._common import cells, layer_pooling
 from probekit.schema import Variable
 
@@ -51,7 +51,7 @@ def run(m: Measurements, *, images: int, perplexity: float) -> dict[str, xr.Data
 
 
 def mean_silhouette(features: np.ndarray, labels: np.ndarray) -> float:
-    return float(spectrum.silhouette(features, labels).mean())
+    return float(label_free.silhouette(features, labels).mean())
 
 
 def standardised(features: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def run(m: Measurements, *, ks: list[int], temperature: float) -> dict[str, xr.D
             continue
         found = knn(
             train, train_labels, test, classes=classes, ks=tuple(ks), temperature=temperature,
-            device=str(m.frame.device),
+            device=str(m.prepared.device),
         )  # fmt: skip
         predicted = dict(zip(found.ks, found.predicted, strict=True))
         correct[i, j] = np.stack([predicted[k] for k in capped]) == test_labels

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.measures import resample, spectrum
+from probekit.measures import label_free, resample
 from probekit.probes._common import cells, layer_pooling, mean_with_interval
 from probekit.schema import Variable
 
@@ -67,7 +67,7 @@ def run(m: Measurements) -> dict[str, xr.DataArray]:
         out |= variable.arrays(*found[variable.name], coords=layer_pooling(m))
     fourier = np.moveaxis(np.asarray(m.store("fourier")["fourier"][:]), 0, -1)
     values, interval = mean_with_interval(m, fourier)
-    frequency = 2 * np.arange(fourier.shape[1]) / min(m.frame.grid)
+    frequency = 2 * np.arange(fourier.shape[1]) / min(m.prepared.grid)
     out |= VARIABLES[3].arrays(values, interval, coords={"layer": m.layers, "frequency": frequency})
     return out | similarity(m)
 
@@ -78,7 +78,7 @@ def measured(m: Measurements, layer: int, pooling: str) -> dict[str, tuple[float
     if not np.ptp(features, axis=0).any():
         return {}  # [CLS] at the embedding is the same for every image
     blocks, seen = left_out(m, len(features)), left_out(m, len(views))
-    return spectrum.jackknife_spectrum(features, blocks) | {"lidar": spectrum.jackknife_lidar(views, seen)}
+    return label_free.jackknife_spectrum(features, blocks) | {"lidar": label_free.jackknife_lidar(views, seen)}
 
 
 def left_out(m: Measurements, images: int) -> resample.Blocks:
@@ -109,7 +109,7 @@ def similarity(m: Measurements) -> dict[str, xr.DataArray]:
         if varies.size > 1:
             own = (p, *np.ix_(varies, varies))
             tables = Tables(m, [m.layers[layer] for layer in varies], pooling)
-            values[own], interval[own] = spectrum.jackknife_cka_pairs(tables, blocks)
+            values[own], interval[own] = label_free.jackknife_cka_pairs(tables, blocks)
         values[p, varies, varies], interval[p, varies, varies] = 1.0, 1.0
     coords = {"pooling": list(m.poolings), "layer": m.layers, "layer_other": m.layers}
     return VARIABLES[4].arrays(values, interval, coords=coords)

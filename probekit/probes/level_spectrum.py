@@ -7,8 +7,8 @@ import xarray as xr
 
 from probekit import schema
 from probekit.collect import Measurements
-from probekit.collect.levels import SCALINGS, shared
-from probekit.measures import levels, resample
+from probekit.collect.partners import SCALINGS, shared
+from probekit.measures import level_shares, resample
 from probekit.probes._untrained import untrained_pairs
 from probekit.schema import Variable
 
@@ -80,7 +80,7 @@ def spectra(
     sums = resample.bootstrap_sums(np.concatenate([above, below]), groups=None, order=order, seed=seed)
     top, bottom = np.split(sums, 2, axis=1)
     ratios = np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
-    drawn = levels.spectrum(ratios.reshape(len(ratios), *cells, height))
+    drawn = level_shares.spectrum(ratios.reshape(len(ratios), *cells, height))
     nested = np.divide(
         above.sum(axis=1), below.sum(axis=1), out=np.full(len(above), np.nan), where=below.sum(axis=1) > 0
     )
@@ -90,10 +90,10 @@ def spectra(
         + (above - nested[:, None] * below) / np.where(below.any(axis=1), below.mean(axis=1), 1)[:, None]
     )
     per_image = influence.reshape(*cells, height, pairs).sum(axis=-2)
-    share = levels.spectrum(nested.reshape(*cells, height))
+    share = level_shares.spectrum(nested.reshape(*cells, height))
     share_ci = resample.percentiles(drawn, schema.CONFIDENCE)
-    mean_ci = resample.percentiles(levels.representation_level(drawn), schema.CONFIDENCE)
-    return share, share_ci, levels.representation_level(share), mean_ci, per_image.astype(np.float32)
+    mean_ci = resample.percentiles(level_shares.representation_level(drawn), schema.CONFIDENCE)
+    return share, share_ci, level_shares.representation_level(share), mean_ci, per_image.astype(np.float32)
 
 
 def mean_height(terms: list[tuple[np.ndarray, np.ndarray]]) -> float:
@@ -106,8 +106,8 @@ def pixel_level_terms(m: Measurements, scaling: str) -> list[tuple[np.ndarray, n
     pairs = m.sets.pairs(m.seed)
 
     def pixels(images: object) -> np.ndarray:
-        batches = images.batches(256, m.frame.preprocess, indices=np.arange(pairs.rows))  # type: ignore[attr-defined]
+        batches = images.batches(256, m.prepared.preprocess, indices=np.arange(pairs.rows))  # type: ignore[attr-defined]
         return np.concatenate([batch["image"].flatten(1).numpy() for batch in batches])
 
     base = pixels(pairs.image_set)
-    return [levels.level_terms(base, pixels(partner), scaling=scaling) for partner in pairs.partners]
+    return [level_shares.level_terms(base, pixels(partner), scaling=scaling) for partner in pairs.partners]

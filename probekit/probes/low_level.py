@@ -46,7 +46,7 @@ def properties(m: Measurements, images: ImageSet, rows: int) -> dict[str, np.nda
     found: dict[str, list[np.ndarray]] = {name: [] for name in texture.TARGETS}
     for start in range(0, rows, 256):
         indices = range(start, min(start + 256, rows))
-        pixels = np.stack([m.frame.preprocess(images[index]) for index in indices])
+        pixels = np.stack([m.prepared.preprocess(images[index]) for index in indices])
         for name, target in texture.TARGETS.items():
             values = np.asarray(target(pixels), dtype=np.float64)
             found[name].append(values.reshape(len(values), -1))

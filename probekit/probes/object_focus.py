@@ -46,8 +46,8 @@ OPTIONS = {"gradients": True}
 def run(m: Measurements, *, gradients: bool) -> dict[str, xr.DataArray]:
     maps = np.asarray(m.store("attention_maps")["cls"][:])
     rows, blocks, _ = maps.shape
-    masks = m.frame.masks(m.images("test"), np.arange(rows))
-    grid = m.frame.grid
+    masks = m.prepared.masks(m.images("test"), np.arange(rows))
+    grid = m.prepared.grid
     found = [focus.object_share(maps[:, block].reshape(rows, *grid), masks) for block in range(blocks)]
     share = np.stack([one.share for one in found]).astype(np.float32)
     values, interval = mean_with_interval(m, share)
@@ -65,7 +65,7 @@ def integrated_gradients(m: Measurements, indices: np.ndarray) -> np.ndarray:
     """|integrated gradients| of the true class's logit, channels summed: float (n, height, width)."""
     from captum.attr import IntegratedGradients
 
-    model, pooling, device = m.frame.model, "cls", m.frame.device
+    model, pooling, device = m.prepared.model, "cls", m.prepared.device
     probe = head(m, pooling)
     weights, bias = (
         torch.as_tensor(part, dtype=torch.float32, device=device) for part in probe.model.raw(probe.chosen)
@@ -76,8 +76,8 @@ def integrated_gradients(m: Measurements, indices: np.ndarray) -> np.ndarray:
 
     attribution = IntegratedGradients(logits)
     maps = []
-    size = max(1, m.frame.settings.batch_size // STEPS)
-    for batch in m.images("test").batches(size, m.frame.preprocess, indices=indices, device=str(device)):
+    size = max(1, m.prepared.settings.batch_size // STEPS)
+    for batch in m.images("test").batches(size, m.prepared.preprocess, indices=indices, device=str(device)):
         with torch.enable_grad():
             found = attribution.attribute(batch["image"], target=batch["label"], n_steps=STEPS)
         maps.append(found.detach().abs().sum(dim=1).cpu().numpy())

@@ -71,18 +71,18 @@ def run(m: Measurements) -> dict[str, xr.DataArray]:
         values, interval = mean_with_interval(m, per_image)
         out |= variable.arrays(values, interval, per_image=per_image)
         if variable.name.startswith("masked_"):
-            out[variable.name].attrs["mask_grid"] = list(m.frame.mask_grid)
+            out[variable.name].attrs["mask_grid"] = list(m.prepared.mask_grid)
     return out | _pictures(m)
 
 
 def reason(m: Measurements, metric: str) -> str:
     """Why a metric was not recorded."""
     make = {"ssim": SsimReference, "fsim": FsimReference}.get(metric)
-    small = None if make is None else pictures.too_small(make, np.zeros((1, 3, *m.frame.size), dtype=np.float32))
+    small = None if make is None else pictures.too_small(make, np.zeros((1, 3, *m.prepared.size), dtype=np.float32))
     return small or (
         "the ViT patches of the checkpoints that are compared fit no common grid of two units or more, on which the "
         "same pixels could be hidden for all"
-        if m.frame.grid != (1, 1)
+        if m.prepared.grid != (1, 1)
         else "the grid of ViT patches has one patch: nothing can be hidden"
     )
 
@@ -93,7 +93,7 @@ def _pictures(m: Measurements) -> dict[str, xr.DataArray]:
     store = m.store("pictures")
     dims = ("example", "row", "column", "channel")
     out = {"example_image": example_images(m)}
-    if m.frame.mask_grid != (1, 1):
+    if m.prepared.mask_grid != (1, 1):
         out["example_hidden"] = example_masks(m)
     for name, stored in (("example_reconstruction", "pasted"), ("example_reconstruction_full", "full")):
         if stored in store.names():

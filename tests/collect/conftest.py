@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_measured import COUNTS, SPEC, tiny
 
-from probekit.collect import Frame, Measurements, Sets, Settings
+from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -27,7 +27,7 @@ def checkpoint():
 
 @pytest.fixture(scope="session")
 def sets():
-    return Sets(SPEC, COUNTS)
+    return Splits(SPEC, COUNTS)
 
 
 @pytest.fixture
@@ -35,6 +35,8 @@ def measure(checkpoint, sets, tmp_path):
     """Measurements in a folder of this test, with other settings on request."""
 
     def make(folder="store", given=None, data=None, **settings) -> Measurements:
-        return Measurements(Frame(given or checkpoint, Settings(**settings)), data or sets, tmp_path / folder)
+        return Measurements(
+            PreparedModel(given or checkpoint, PassSettings(**settings)), data or sets, tmp_path / folder
+        )
 
     return make

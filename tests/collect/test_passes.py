@@ -7,8 +7,8 @@ import pytest
 import torch
 from tiny_measured import tiny
 
-from probekit.collect import Frame, Settings
-from probekit.collect.frame import Source
+from probekit.collect import PassSettings, PreparedModel
+from probekit.collect.prepared import Source
 from probekit.errors import ProbeError
 from probekit.masking import expand
 from probekit.models import MaskedAutoencoder
@@ -56,7 +56,7 @@ def test_the_same_numbers_however_it_is_run(measure, reference, how) -> None:
 
 def test_shuffled_images_give_the_same_rows(measure, sets, checkpoint) -> None:
     """A set whose order is permuted gives the permuted rows."""
-    from probekit.collect import Counts, Sets
+    from probekit.collect import Counts, Splits
     from probekit.data import ArraySet
 
     test = sets["test"]
@@ -70,8 +70,8 @@ def test_shuffled_images_give_the_same_rows(measure, sets, checkpoint) -> None:
 
     names = ("features:test", "attention", "fourier")
     counts = Counts(test=30, images=30)
-    plain = arrays(measure("plain", data=Sets({"test": array_set(np.arange(30))}, counts)), names)
-    shuffled = arrays(measure("shuffled", data=Sets({"test": array_set(order)}, counts)), names)
+    plain = arrays(measure("plain", data=Splits({"test": array_set(np.arange(30))}, counts)), names)
+    shuffled = arrays(measure("shuffled", data=Splits({"test": array_set(order)}, counts)), names)
     same({name: array[order] for name, array in plain.items()}, shuffled)
 
 
@@ -101,8 +101,8 @@ def test_a_killed_pass_goes_on_where_it_stopped(measure, reference, monkeypatch)
     monkeypatch.setattr(store, "CHUNK_IMAGES", 8)
     batches = Source.batches
 
-    def dying(self, frame, start, stop):
-        for number, batch in enumerate(batches(self, frame, start, stop)):
+    def dying(self, prepared, start, stop):
+        for number, batch in enumerate(batches(self, prepared, start, stop)):
             if number == 3:
                 raise KeyboardInterrupt
             yield batch
@@ -148,14 +148,14 @@ def test_nan_features_name_the_layer_and_the_checkpoint(measure) -> None:
 
 
 def test_evaluation_masks_hide_the_same_pixels_for_every_vit_patch(checkpoint, sets) -> None:
-    settings = Settings(mask_grid=(2, 2))
-    fine, coarse = Frame(checkpoint, settings), Frame(tiny(vit_patch_size=8), settings)
+    settings = PassSettings(mask_grid=(2, 2))
+    fine, coarse = PreparedModel(checkpoint, settings), PreparedModel(tiny(vit_patch_size=8), settings)
     assert torch.equal(fine.hidden_units(sets["test"], 5), coarse.hidden_units(sets["test"], 9)[:5])
-    on_pixels = [expand(frame.hidden_units(sets["test"], 5), (2, 2), (16, 16)) for frame in (fine, coarse)]
+    on_pixels = [expand(prepared.hidden_units(sets["test"], 5), (2, 2), (16, 16)) for prepared in (fine, coarse)]
     assert torch.equal(*on_pixels)
     assert (on_pixels[0].float().mean(dim=1) == 0.75).all()
     with pytest.raises(ProbeError, match="whole multiples"):
-        Frame(checkpoint, Settings(mask_grid=(3, 3)))
+        PreparedModel(checkpoint, PassSettings(mask_grid=(3, 3)))
 
 
 def test_autocast_is_near_and_has_a_key_of_its_own(measure, reference) -> None:
@@ -166,9 +166,9 @@ def test_autocast_is_near_and_has_a_key_of_its_own(measure, reference) -> None:
 
 def test_unknown_settings_and_measurements_are_named() -> None:
     with pytest.raises(ProbeError, match="Did you mean 'bfloat16'"):
-        Settings(precision="bfloat61")
+        PassSettings(precision="bfloat61")
     with pytest.raises(ProbeError, match="batch_size=0"):
-        Settings(batch_size=0)
+        PassSettings(batch_size=0)
 
 
 def test_an_unknown_need_is_named(measure) -> None:
@@ -179,8 +179,11 @@ def test_an_unknown_need_is_named(measure) -> None:
 
 
 def test_evaluation_masks_follow_the_seed_and_the_image(checkpoint, sets) -> None:
-    masks = {seed: Frame(checkpoint, Settings(seed=seed)).hidden_units(sets["test"], 30) for seed in (0, 1, 2**20)}
+    masks = {
+        seed: PreparedModel(checkpoint, PassSettings(seed=seed)).hidden_units(sets["test"], 30)
+        for seed in (0, 1, 2**20)
+    }
     for a, b in ((0, 1), (0, 2**20), (1, 2**20)):
         assert (masks[a] != masks[b]).any(dim=1).float().mean() > 0.9
-    assert torch.equal(Frame(checkpoint, Settings(seed=1)).hidden_units(sets["test"], 30), masks[1])
+    assert torch.equal(PreparedModel(checkpoint, PassSettings(seed=1)).hidden_units(sets["test"], 30), masks[1])
     assert len(torch.unique(masks[0], dim=0)) > 20

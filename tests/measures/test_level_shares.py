@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probekit.errors import ProbeError
-from probekit.measures import levels
+from probekit.measures import level_shares
 
 HEIGHT = 3
 
@@ -29,14 +29,14 @@ def test_noise_of_one_level_is_one_step(level: int) -> None:
     weights = [0.0] * (HEIGHT + 1)
     weights[level] = 1.0
     features, partners = pairs(weights)
-    shares = levels.spectrum([levels.level_share(features, p) for p in partners])
+    shares = level_shares.spectrum([level_shares.level_share(features, p) for p in partners])
     np.testing.assert_allclose(shares, np.eye(HEIGHT + 1)[level], atol=0.03)
-    assert levels.representation_level(shares) == pytest.approx(level, abs=0.05)
+    assert level_shares.representation_level(shares) == pytest.approx(level, abs=0.05)
 
 
 def test_latents_of_a_level_give_nothing_below_it() -> None:
     features, partners = pairs([0.0, 0.0, 1.0, 2.0])
-    shares = levels.spectrum([levels.level_share(features, p) for p in partners])
+    shares = level_shares.spectrum([level_shares.level_share(features, p) for p in partners])
     np.testing.assert_allclose(shares, [0, 0, 0.2, 0.8], atol=0.03)
     assert shares.sum() == pytest.approx(1)
 
@@ -44,7 +44,7 @@ def test_latents_of_a_level_give_nothing_below_it() -> None:
 def test_shuffled_partners_share_nothing() -> None:
     features, partners = pairs([1.0, 1.0, 1.0, 1.0])
     mixed = np.random.default_rng(1).permutation(partners[0])
-    assert abs(levels.level_share(features, mixed)) < 0.03
+    assert abs(level_shares.level_share(features, mixed)) < 0.03
 
 
 def test_share_is_its_formula() -> None:
@@ -52,16 +52,16 @@ def test_share_is_its_formula() -> None:
     a, b = rng.standard_normal((2, 30, 4)) * [1, 2, 3, 4] + 5
     covariance = sum(np.cov(a[:, i], b[:, i])[0, 1] for i in range(4))
     variance = 0.5 * (a.var(axis=0, ddof=1) + b.var(axis=0, ddof=1)).sum()
-    assert levels.level_share(a, b) == pytest.approx(covariance / variance)
+    assert level_shares.level_share(a, b) == pytest.approx(covariance / variance)
     each = [2 * np.cov(a[:, i], b[:, i])[0, 1] / (a[:, i].var(ddof=1) + b[:, i].var(ddof=1)) for i in range(4)]
-    assert levels.level_share(a, b, scaling="standardised") == pytest.approx(np.mean(each))
+    assert level_shares.level_share(a, b, scaling="standardised") == pytest.approx(np.mean(each))
 
 
 def test_positions_do_not_count_as_content() -> None:
     rng = np.random.default_rng(0)
     offset = 100 * rng.standard_normal((1, 9, 4))
     a, b = rng.standard_normal((2, 500, 9, 4))
-    assert abs(levels.level_share(a + offset, b + offset)) < 0.05
+    assert abs(level_shares.level_share(a + offset, b + offset)) < 0.05
 
 
 def test_standardised_is_not_ruled_by_an_outlier_nor_by_constants() -> None:
@@ -70,16 +70,18 @@ def test_standardised_is_not_ruled_by_an_outlier_nor_by_constants() -> None:
     partner = partners[-1].copy()
     partner[:, 0] = features[:, 0]
     with_constant = [np.concatenate([x, np.full((len(x), 2), 3.0)], axis=1) for x in (features, partner)]
-    assert levels.level_share(*with_constant) > 0.99
-    assert levels.level_share(*with_constant, scaling="standardised") == pytest.approx((5 * 0.5 + 1) / 6, abs=0.03)
+    assert level_shares.level_share(*with_constant) > 0.99
+    assert level_shares.level_share(*with_constant, scaling="standardised") == pytest.approx(
+        (5 * 0.5 + 1) / 6, abs=0.03
+    )
 
 
 def test_terms_and_contributions_average_to_the_shares() -> None:
     features, partners = pairs([1.0, 0.5, 0.7, 1.0], n=200)
-    terms = [levels.level_terms(features, p) for p in partners]
+    terms = [level_shares.level_terms(features, p) for p in partners]
     nested = [a.sum() / b.sum() for a, b in terms]
-    assert nested == pytest.approx([levels.level_share(features, p) for p in partners])
-    np.testing.assert_allclose(levels.spectrum_contributions(terms).mean(axis=1), levels.spectrum(nested))
+    assert nested == pytest.approx([level_shares.level_share(features, p) for p in partners])
+    np.testing.assert_allclose(level_shares.spectrum_contributions(terms).mean(axis=1), level_shares.spectrum(nested))
 
 
 def tokens(n: int = 150) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +93,7 @@ def tokens(n: int = 150) -> tuple[np.ndarray, np.ndarray]:
 
 def test_moments_are_exact_for_large_means() -> None:
     a, _ = tokens()
-    moments = levels.Moments()
+    moments = level_shares.Moments()
     for part in np.array_split(a + 1e6, 13):
         moments.update(part)
     np.testing.assert_allclose(moments.mean, (a + 1e6).mean(axis=0))
@@ -102,10 +104,10 @@ def test_moments_are_exact_for_large_means() -> None:
 def test_bad_input_is_named() -> None:
     a, b = tokens()
     with pytest.raises(ProbeError, match="representation is constant"):
-        levels.level_share(np.ones((5, 2)), np.ones((5, 2)))
+        level_shares.level_share(np.ones((5, 2)), np.ones((5, 2)))
     with pytest.raises(ProbeError, match="come in pairs"):
-        levels.level_share(a, b[:5])
+        level_shares.level_share(a, b[:5])
     with pytest.raises(ProbeError, match="Did you mean 'standardised'"):
-        levels.level_share(a, b, scaling="standardized")
+        level_shares.level_share(a, b, scaling="standardized")
     with pytest.raises(ProbeError, match="NaN"):
-        levels.level_share(a * np.nan, b)
+        level_shares.level_share(a * np.nan, b)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from probekit.errors import ProbeError
-from probekit.measures import levels, regress, resample
+from probekit.measures import level_shares, regress, resample
 
 N = 500
 SLOPE, NOISE = 1.0, 1.0
@@ -44,8 +44,8 @@ def level_share(rng: np.random.Generator, sets: int) -> tuple[np.ndarray, float]
     for _ in range(sets):
         ours, theirs, middle, top = rng.standard_normal((4, N, 3))
         shared = low * middle + high * top
-        terms = levels.level_terms(shared + pixel * ours, shared + pixel * theirs)
-        out.append(levels.spectrum_contributions([terms])[1])
+        terms = level_shares.level_terms(shared + pixel * ours, shared + pixel * theirs)
+        out.append(level_shares.spectrum_contributions([terms])[1])
     return np.stack(out), (low**2 + high**2) / (pixel**2 + low**2 + high**2)
 
 
@@ -115,13 +115,13 @@ def test_ratio_and_paired_and_levels() -> None:
     assert high - low < 0.05
     np.testing.assert_allclose(resample.paired_interval(above, below), resample.mean_interval(above - below))
     features = rng.standard_normal((300, 4))
-    terms = [levels.level_terms(features, features + s * rng.standard_normal((300, 4))) for s in (0.1, 0.5, 1.0)]
+    terms = [level_shares.level_terms(features, features + s * rng.standard_normal((300, 4))) for s in (0.1, 0.5, 1.0)]
     shares, level = resample.level_intervals(terms)
     assert shares.shape == (4, 2)
-    values = levels.spectrum([a.sum() / b.sum() for a, b in terms])
+    values = level_shares.spectrum([a.sum() / b.sum() for a, b in terms])
     assert ((shares[:, 0] <= values) & (values <= shares[:, 1])).all()
-    assert level[0] < levels.representation_level(values) < level[1]
-    linear = resample.mean_interval(levels.spectrum_contributions(terms))
+    assert level[0] < level_shares.representation_level(values) < level[1]
+    linear = resample.mean_interval(level_shares.spectrum_contributions(terms))
     np.testing.assert_allclose(shares, linear, atol=0.02)
 
 

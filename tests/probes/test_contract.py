@@ -11,7 +11,7 @@ import xarray as xr
 from tiny_measured import COUNTS, SPEC, tiny
 
 from probekit import evaluation, probes, schema
-from probekit.collect import Frame, Measurements, Sets, Settings
+from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
 from probekit.collect.measurements import EXTRA, NEEDS
 from probekit.errors import ProbeError
 
@@ -25,17 +25,17 @@ SCALE_OF_DIMS = {"layer": (2, 3), "head": (2,), "level": (2, 3, 4), "map": (3,)}
 def runs(tmp_path_factory):
     """Probe and batch size -> arrays, each computed once."""
     root = tmp_path_factory.mktemp("measurements")
-    opened = {spec: Sets(spec, COUNTS) for spec in (SPEC, "shapes")}
+    opened = {spec: Splits(spec, COUNTS) for spec in (SPEC, "shapes")}
     checkpoint = tiny()
     made: dict[tuple[str, int, str], dict[str, xr.DataArray]] = {}
 
     def run(name: str, batch_size: int = 8, folder: str = "a") -> dict[str, xr.DataArray]:
         key = (name, batch_size, folder)
         if key not in made:
-            frame = Frame(checkpoint, Settings(batch_size=batch_size, picture_side=16))
-            measurements = Measurements(frame, opened[IMAGES.get(name, "shapes")], root / folder / str(batch_size))
+            prepared = PreparedModel(checkpoint, PassSettings(batch_size=batch_size, picture_side=16))
+            measurements = Measurements(prepared, opened[IMAGES.get(name, "shapes")], root / folder / str(batch_size))
             probe = probes.find(name)
-            assert probe.lacking(frame, measurements.sets) is None
+            assert probe.lacking(prepared, measurements.sets) is None
             measurements.gather(probe.needs)
             made[key] = probe.run(measurements, **probe.options)
         return made[key]

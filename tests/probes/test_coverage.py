@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 
 from probekit import evaluation, schema
-from probekit.collect.levels import terms
+from probekit.collect.partners import terms
 from probekit.measures import regress
 from probekit.probes._common import explained, mean_with_interval
 from probekit.probes.level_spectrum import spectra

@@ -9,7 +9,7 @@ import pytest
 from tiny_measured import COUNTS, SPEC, tiny
 
 from probekit import probes
-from probekit.collect import Frame, Measurements, Sets, Settings
+from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
 from probekit.data import SPLITS, ImageSet
 from probekit.measures import sgd
 
@@ -60,14 +60,14 @@ def runs(tmp_path_factory, orders):
     def run(name: str, shuffled: bool, workers: int = 0, **options):
         spec = SPEC if "latents" in probes.find(name).requires else "shapes"
         if (spec, shuffled) not in opened:
-            plain = Sets(spec, EVERY_IMAGE)
+            plain = Splits(spec, EVERY_IMAGE)
             places = {split: orders[split] if shuffled else np.arange(len(orders[split])) for split in SPLITS}
             reordered = {split: Reordered(plain[split], places[split]) for split in SPLITS}
-            opened[spec, shuffled] = Sets(reordered, EVERY_IMAGE)
-        frame = Frame(checkpoint, Settings(batch_size=7, picture_side=16, workers=workers))
-        measurements = Measurements(frame, opened[spec, shuffled], root / str(workers))
+            opened[spec, shuffled] = Splits(reordered, EVERY_IMAGE)
+        prepared = PreparedModel(checkpoint, PassSettings(batch_size=7, picture_side=16, workers=workers))
+        measurements = Measurements(prepared, opened[spec, shuffled], root / str(workers))
         probe = probes.find(name)
-        assert probe.lacking(frame, measurements.sets) is None
+        assert probe.lacking(prepared, measurements.sets) is None
         measurements.gather(probe.needs)
         return probe.run(measurements, **{**probe.options, **options})
 

@@ -10,9 +10,9 @@ import torch
 from tiny_measured import COUNTS, SPEC, tiny
 
 from probekit import probes
-from probekit.collect import Frame, Measurements, Sets, Settings
-from probekit.collect.levels import Reference, reference, terms
-from probekit.measures import levels
+from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
+from probekit.collect.partners import Reference, reference, terms
+from probekit.measures import level_shares
 
 MANY = replace(COUNTS, train=300, val=100, test=200)
 
@@ -20,8 +20,8 @@ MANY = replace(COUNTS, train=300, val=100, test=200)
 class Given(Measurements):
     """Measurements whose features are what a function of (image set, rows) says, whatever the layer and pooling."""
 
-    def __init__(self, sets: Sets, features, tmp_path) -> None:
-        super().__init__(Frame(tiny(), Settings()), sets, tmp_path)
+    def __init__(self, sets: Splits, features, tmp_path) -> None:
+        super().__init__(PreparedModel(tiny(), PassSettings()), sets, tmp_path)
         self.features = features
 
     @property
@@ -41,8 +41,8 @@ class Given(Measurements):
 
 
 @pytest.fixture(scope="module")
-def sets() -> Sets:
-    return Sets(SPEC, MANY)
+def sets() -> Splits:
+    return Splits(SPEC, MANY)
 
 
 def flat(images, level: int, kind: str = "latents") -> np.ndarray:
@@ -86,7 +86,7 @@ def test_features_that_never_vary_have_no_embedding_and_say_why(sets, tmp_path) 
 
 
 def test_one_test_image_has_numbers_without_intervals(tmp_path) -> None:
-    one = Sets(SPEC, replace(COUNTS, test=1))
+    one = Splits(SPEC, replace(COUNTS, test=1))
     m = Given(one, lambda images: np.eye(3)[images.labels], tmp_path)
     found = probes.find("linear_probe").run(m, preset="lbfgs-sweep")
     assert (found["linear_accuracy"] == 1).all()
@@ -96,14 +96,14 @@ def test_one_test_image_has_numbers_without_intervals(tmp_path) -> None:
 
 
 def test_k_beyond_the_training_images_is_capped_and_said(tmp_path) -> None:
-    few = Sets(SPEC, replace(COUNTS, train=12))
+    few = Splits(SPEC, replace(COUNTS, train=12))
     m = Given(few, lambda images: np.eye(3)[images.labels] + 0.1, tmp_path)
     found = probes.find("knn").run(m, ks=[10, 20, 100], temperature=0.07)["knn_accuracy"]
     assert found.attrs["k_used"] == [10, 12, 12]
     assert found.k.values.tolist() == [10, 20, 100]
 
 
-def spectrum_of(features, sets: Sets, scaling: int = 0) -> np.ndarray:
+def spectrum_of(features, sets: Splits, scaling: int = 0) -> np.ndarray:
     """Level shares 0..H of features (a function of an image set), by the terms that the pass stores."""
     pairs = sets.pairs(0)
     blocks = np.stack([features(one)[: pairs.rows] for one in (pairs.image_set, *pairs.partners)]).astype(np.float64)
@@ -113,12 +113,12 @@ def spectrum_of(features, sets: Sets, scaling: int = 0) -> np.ndarray:
     scaled = (centred * around.scales[scaling]).double()
     correction = terms(scaled.mean(dim=1, keepdim=True))
     covariance, variance = (terms(scaled) - correction).numpy()
-    return levels.spectrum(covariance.sum(axis=1) / variance.sum(axis=1))
+    return level_shares.spectrum(covariance.sum(axis=1) / variance.sum(axis=1))
 
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_the_noise_of_one_level_gives_one_step_at_that_level(level) -> None:
-    sets = Sets(SPEC, replace(MANY, pairs=200))
+    sets = Splits(SPEC, replace(MANY, pairs=200))
     shares = spectrum_of(lambda images: flat(images, level, "noise"), sets)
     expected = np.zeros(4)
     expected[level] = 1
@@ -128,7 +128,7 @@ def test_the_noise_of_one_level_gives_one_step_at_that_level(level) -> None:
 @pytest.mark.parametrize("level", [1, 2, 3])
 @pytest.mark.parametrize("scaling", [0, 1])
 def test_latents_of_a_level_have_nothing_below_it(level, scaling) -> None:
-    sets = Sets(SPEC, replace(MANY, pairs=200))
+    sets = Splits(SPEC, replace(MANY, pairs=200))
     shares = spectrum_of(lambda images: flat(images, level), sets, scaling)
     np.testing.assert_allclose(shares[:level], 0, atol=1e-5)
     assert shares.sum() == pytest.approx(1)
@@ -142,7 +142,7 @@ def test_one_partner_alone_gives_the_share_of_the_direct_formula() -> None:
     around = reference(base.mean(axis=0), base.var(axis=0), torch.device("cpu"))
     scaled = (torch.from_numpy(np.stack([base, partner])) - around.mean) * around.scales[0]
     covariance, variance = (terms(scaled) - terms(scaled.mean(dim=1, keepdim=True))).sum(dim=2)
-    assert float(covariance / variance) == pytest.approx(levels.level_share(base, partner), rel=1e-6)
+    assert float(covariance / variance) == pytest.approx(level_shares.level_share(base, partner), rel=1e-6)
 
 
 def test_constant_features_have_no_share_rather_than_a_wrong_one() -> None:

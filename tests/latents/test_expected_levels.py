@@ -9,8 +9,15 @@ import pytest
 
 from probekit.errors import MaskError
 from probekit.latents import GraphError, LatentGraph, expected_levels
+from probekit.latents.expected_levels import (
+    PER_LEVEL,
+    VARIABLES,
+    binding_levels,
+    describe,
+    observable_grid,
+    sample_masks,
+)
 from probekit.latents.graph import Node
-from probekit.latents.levels import PER_LEVEL, VARIABLES, binding_levels, describe, observable_grid, sample_masks
 
 QUADTREE = LatentGraph.quadtree(3)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from probekit import masking
 from probekit.collect.identity import image_keys
-from probekit.collect.settings import MASK_RATIO, Settings
+from probekit.collect.pass_settings import MASK_RATIO, PassSettings
 from probekit.data import ImageSet, Preprocess, Views
 from probekit.errors import ProbeError
 
@@ -39,7 +39,7 @@ class Batch:
     tokens: Tensor | None = None
 
 
-class Frame:
+class PreparedModel:
     """A checkpoint and how images are put before it.
 
     Attributes:
@@ -49,7 +49,7 @@ class Frame:
         poolings: names of the poolings that differ (`native` is left out where it is `cls` or `mean`).
     """
 
-    def __init__(self, checkpoint: Checkpoint, settings: Settings) -> None:
+    def __init__(self, checkpoint: Checkpoint, settings: PassSettings) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model
         self.preprocess: Preprocess = checkpoint.preprocess
@@ -140,13 +140,13 @@ class Source:
     def facts(self) -> dict[str, Any]:
         return {"source": self.name, "images": self.image_set.fingerprint, "rows": self.rows}
 
-    def batches(self, frame: Frame, start: int, stop: int) -> Iterator[Batch]:
+    def batches(self, prepared: PreparedModel, start: int, stop: int) -> Iterator[Batch]:
         """Rows start..stop-1 in order."""
         indices = np.arange(start, stop)
-        settings = frame.settings
+        settings = prepared.settings
         size = max(1, settings.batch_size // self.per_row)
         for batch in self.image_set.batches(
-            size, frame.preprocess, indices=indices, device=str(frame.device), workers=settings.workers
+            size, prepared.preprocess, indices=indices, device=str(prepared.device), workers=settings.workers
         ):
             yield Batch(batch["index"].cpu().numpy(), batch["image"])
 
@@ -177,12 +177,16 @@ class Pairs(Source):
             self._partners = [self.image_set.partners(h, seed=self.seed) for h in range(1, self.height + 1)]
         return self._partners
 
-    def batches(self, frame: Frame, start: int, stop: int) -> Iterator[Batch]:
+    def batches(self, prepared: PreparedModel, start: int, stop: int) -> Iterator[Batch]:
         indices = np.arange(start, stop)
-        size = max(1, frame.settings.batch_size // self.per_row)
+        size = max(1, prepared.settings.batch_size // self.per_row)
         streams = [
             one.batches(
-                size, frame.preprocess, indices=indices, device=str(frame.device), workers=frame.settings.workers
+                size,
+                prepared.preprocess,
+                indices=indices,
+                device=str(prepared.device),
+                workers=prepared.settings.workers,
             )
             for one in (self.image_set, *self.partners)
         ]
@@ -204,11 +208,11 @@ class ViewSource(Source):
     def facts(self) -> dict[str, Any]:
         return super().facts | {"views": self.per_row, "seed": self.seed, "drawn_by": "pixels"}
 
-    def batches(self, frame: Frame, start: int, stop: int) -> Iterator[Batch]:
+    def batches(self, prepared: PreparedModel, start: int, stop: int) -> Iterator[Batch]:
         keys = image_keys(self.image_set, self.rows)
-        views = Views(self.image_set, frame.preprocess, self.per_row, seed=self.seed, keys=keys)
-        size = max(1, frame.settings.batch_size // self.per_row)
+        views = Views(self.image_set, prepared.preprocess, self.per_row, seed=self.seed, keys=keys)
+        size = max(1, prepared.settings.batch_size // self.per_row)
         for first in range(start, stop, size):
             indices = np.arange(first, min(first + size, stop))
-            images = views.batch(indices).flatten(0, 1).to(frame.device)
+            images = views.batch(indices).flatten(0, 1).to(prepared.device)
             yield Batch(indices, images)

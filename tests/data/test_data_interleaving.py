@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probekit.collect import Counts, Sets
+from probekit.collect import Counts, Splits
 from probekit.data import load
 from probekit.data.base import KNOWN, ArraySet
-from probekit.data.turns import in_turns
+from probekit.data.interleaving import interleave_classes
 
 CLASSES = ("a", "b", "c")
 
@@ -25,7 +25,7 @@ def class_by_class(split: str = "test", each: int = 20) -> ArraySet:
 
 def test_the_first_images_are_of_all_classes_and_each_keeps_what_belongs_to_it() -> None:
     given = class_by_class()
-    found = in_turns(given)
+    found = interleave_classes(given)
     assert np.bincount(found.labels[:6]).tolist() == [2, 2, 2]
     assert np.bincount(found.labels).tolist() == [20, 20, 20]
     at = [int(found[index][0, 0, 0]) for index in range(len(found))]
@@ -35,28 +35,28 @@ def test_the_first_images_are_of_all_classes_and_each_keeps_what_belongs_to_it()
     np.testing.assert_array_equal(found.pixels(np.array([5, 2])), given.pixels(np.array([at[5], at[2]])))
     assert found.image_name(3) == given.image_name(at[3])
     assert found.fingerprint != given.fingerprint
-    assert found.fingerprint == in_turns(class_by_class()).fingerprint
+    assert found.fingerprint == interleave_classes(class_by_class()).fingerprint
 
 
 def test_classes_may_lie_in_any_order() -> None:
     given = class_by_class()
     given.labels = np.repeat([2, 0, 1], 20)
-    assert np.bincount(in_turns(given).labels[:6]).tolist() == [2, 2, 2]
+    assert np.bincount(interleave_classes(given).labels[:6]).tolist() == [2, 2, 2]
     given.labels = np.repeat([2, 0, 1, 0], 15)
-    assert in_turns(given) is given
+    assert interleave_classes(given) is given
 
 
 def test_sets_that_are_mixed_already_stay_as_they_are() -> None:
     mixed = load("shapes", "test", count=30)
-    assert in_turns(mixed) is mixed
+    assert interleave_classes(mixed) is mixed
     generated = load("quadtree", "test", count=30)
-    assert in_turns(generated) is generated
+    assert interleave_classes(generated) is generated
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_an_evaluation_looks_at_all_classes_and_counts_do_not_change_their_order(split: str) -> None:
     every = {name: class_by_class(name) for name in ("train", "val", "test")}
-    few, all_of_them = Sets(every, Counts(train=9, val=9, images=9))[split], Sets(every, Counts())[split]
+    few, all_of_them = Splits(every, Counts(train=9, val=9, images=9))[split], Splits(every, Counts())[split]
     assert np.bincount(few.labels[:9]).tolist() == [3, 3, 3]
     assert few.fingerprint == all_of_them.fingerprint
     np.testing.assert_array_equal(few.labels, all_of_them.labels)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 MEMORY_LIMIT = 2**30
-"""Sets of one image size that take at most this many bytes when decoded are kept in memory while training."""
+"""Splits of one image size that take at most this many bytes when decoded are kept in memory while training."""
 
 ASPECTS = (3 / 4, 4 / 3)
 ATTEMPTS = 10

@@ -23,7 +23,7 @@ PICTURE_SIDE = 112
 
 
 @dataclass(frozen=True)
-class Settings:
+class PassSettings:
     """How to run the passes.
 
     Args:

@@ -24,7 +24,7 @@ SHARED = (
 )
 
 
-class InTurns(ImageSet):
+class Interleaved(ImageSet):
     """The images of another set, in another order."""
 
     def __init__(self, images: ImageSet, positions: np.ndarray) -> None:
@@ -53,13 +53,13 @@ class InTurns(ImageSet):
         return cache.key(images=self.images.fingerprint)
 
 
-def in_turns(images: ImageSet) -> ImageSet:
+def interleave_classes(images: ImageSet) -> ImageSet:
     """`images`, in turns if their classes lie one behind the other.
 
-    Sets whose latents are known are generated in random order, and stay as they are.
+    Splits whose latents are known are generated in random order, and stay as they are.
     """
     labels = images.labels
     one_behind_the_other = 0 < np.count_nonzero(np.diff(labels)) == len(np.unique(labels)) - 1
     if not one_behind_the_other or images.latents is not None:
         return images
-    return InTurns(images, turns([str(index) for index in range(len(labels))], labels, seed=0))
+    return Interleaved(images, turns([str(index) for index in range(len(labels))], labels, seed=0))

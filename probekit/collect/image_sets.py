@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from probekit import data
-from probekit.collect.frame import Pairs
-from probekit.collect.settings import Counts
+from probekit.collect.pass_settings import Counts
+from probekit.collect.prepared import Pairs
 from probekit.data import SPLITS, ImageSet
-from probekit.data.turns import in_turns
+from probekit.data.interleaving import interleave_classes
 from probekit.errors import DataError
 
 
-class Sets:
+class Splits:
     """Splits of one image set.
 
     Args:
@@ -68,7 +68,7 @@ class Sets:
                 f"the keys {', '.join(SPLITS)}."
             )
         source = self.source[split] if isinstance(self.source, Mapping) else self.source
-        return in_turns(opened(source, split, self.counts.split(split)))
+        return interleave_classes(opened(source, split, self.counts.split(split)))
 
     def size(self, split: str) -> int:
         """How many images of a split are used."""
@@ -91,7 +91,7 @@ class Sets:
 
     def shifted(self, spec: str) -> ImageSet:
         if spec not in self._shifts:
-            self._shifts[spec] = in_turns(opened(spec, "test", self.counts.shifted))
+            self._shifts[spec] = interleave_classes(opened(spec, "test", self.counts.shifted))
         return self._shifts[spec]
 
     def pairs(self, seed: int) -> Pairs:

@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
 from probekit.data import Preprocess, TrainingStream, Views, load
-from probekit.data.streams import ATTEMPTS, crop_boxes, resize_weights, resized_crops
+from probekit.data.augmentation import ATTEMPTS, crop_boxes, resize_weights, resized_crops
 from probekit.errors import DataError
 
 SIZE = Preprocess(16, 16)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from probekit.cli import app
 from probekit.data import load
-from probekit.data.sheet import GAP, LABEL_HEIGHT, contact_sheet, write
+from probekit.data.contact_sheet import GAP, LABEL_HEIGHT, contact_sheet, write
 from probekit.errors import DataError
 
 

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probekit.collect.frame import Batch, Frame, Source
+from probekit.collect.prepared import Batch, PreparedModel, Source
 from probekit.collect.recorders import Recorder, Rows
 from probekit.collect.store import Store
 from probekit.errors import ProbeError
-from probekit.measures import levels
+from probekit.measures import level_shares
 
-SCALINGS = levels.SCALINGS
+SCALINGS = level_shares.SCALINGS
 
 
 class Reference(NamedTuple):
@@ -41,7 +41,7 @@ def reference(mean: np.ndarray, variance: np.ndarray, device: torch.device) -> R
     scales = []
     for scaling in SCALINGS:
         try:
-            weights = levels.weights_of(spread, spread + centre**2, scaling)
+            weights = level_shares.weights_of(spread, spread + centre**2, scaling)
         except ProbeError:
             weights = np.zeros_like(spread)  # a constant representation, such as [CLS] at the embedding: no share
         scales.append(torch.from_numpy(np.sqrt(weights)).float().to(device))
@@ -61,10 +61,12 @@ class PairTerms(Recorder):
     version = 2
     whole = True
 
-    def __init__(self, frame: Frame, source: Source, references: Mapping[tuple[int, str], Reference]) -> None:
-        super().__init__(frame, source)
+    def __init__(
+        self, prepared: PreparedModel, source: Source, references: Mapping[tuple[int, str], Reference]
+    ) -> None:
+        super().__init__(prepared, source)
         self.references = references
-        self.poolings = (*frame.poolings, "token")
+        self.poolings = (*prepared.poolings, "token")
         self._layers: list[Tensor] = []
         self._sums: dict[tuple[int, str], Tensor] = {}
 
@@ -75,7 +77,7 @@ class PairTerms(Recorder):
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         found = []
         for name in self.poolings:
-            pooled = tokens if name == "token" else self.frame.model.pool(tokens, name)
+            pooled = tokens if name == "token" else self.prepared.model.pool(tokens, name)
             around = self.references[index, name]
             centred = pooled.reshape(self.source.per_row, len(batch.indices), -1) - around.mean
             total = centred.sum(dim=1, dtype=torch.float64)
@@ -91,7 +93,7 @@ class PairTerms(Recorder):
 
     def summary(self) -> Rows:
         layers = []
-        for index in range(self.frame.layers):
+        for index in range(self.prepared.layers):
             found = []
             for name in self.poolings:
                 means = self._sums[index, name] / self.source.rows
