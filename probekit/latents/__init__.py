@@ -13,7 +13,7 @@ from probekit.latents.process import GeneratingProcess
 from probekit.latents.samples import Draw
 
 if TYPE_CHECKING:
-    from probekit.latents.expected_levels import expected_levels
+    from probekit.latents.mask_levels import expected_levels
     from probekit.latents.recovery import examples, recover, recover_many
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "recover_many",
 ]
 
-_LAZY = {"expected_levels": "levels", "examples": "recovery", "recover": "recovery", "recover_many": "recovery"}
+_LAZY = {"expected_levels": "mask_levels", "examples": "recovery", "recover": "recovery", "recover_many": "recovery"}
 
 
 def __getattr__(name: str) -> Any:

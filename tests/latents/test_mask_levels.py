@@ -9,7 +9,7 @@ import pytest
 
 from probekit.errors import MaskError
 from probekit.latents import GraphError, LatentGraph, expected_levels
-from probekit.latents.expected_levels import (
+from probekit.latents.mask_levels import (
     PER_LEVEL,
     VARIABLES,
     binding_levels,
