@@ -42,7 +42,27 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_HOME[name]), name)
     if name in _ROOMS:
         return import_module(f"probekit.{name}")
-    raise AttributeError(f"module 'probekit' has no attribute {name!r}")
+    raise AttributeError(_missing(name))
+
+
+def _missing(name: str) -> str:
+    """The message for an attribute that does not exist; another project is imported under the same name."""
+    message = f"module 'probekit' has no attribute {name!r}"
+    if name.startswith("_"):
+        return message
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    from probekit.errors import did_you_mean
+
+    message += f". {did_you_mean(name, __dir__())} This is mae-probekit {__version__}; `probekit` on PyPI is another "
+    try:
+        distribution("probekit")
+    except PackageNotFoundError:
+        return message + "project, which also imports as `probekit`."
+    return message + (
+        "project, it is installed here too, and both import as `probekit`: if you want that one, use an environment of "
+        "its own; if not, run `pip uninstall probekit`, then `pip install --force-reinstall --no-deps mae-probekit`."
+    )
 
 
 def __dir__() -> list[str]:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from probekit import __version__
 from probekit.errors import ResultsError
 
 SCHEMA_VERSION = 1
@@ -242,8 +243,8 @@ def versions(
     ),
 ) -> dict[str, str]:
     """Installed versions, read from package metadata: nothing is imported."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in ("probekit", *packages):
+    found = {"python": platform.python_version(), "platform": platform.platform(), "probekit": __version__}
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -149,7 +149,7 @@ def _tables(name: str, spec: str) -> dict[str, Any]:
     try:
         import datasets
     except ImportError as error:
-        raise DataError(f"{spec} needs the package datasets: pip install 'probekit[datasets]'.") from error
+        raise DataError(f"{spec} needs the package datasets: pip install 'mae-probekit[datasets]'.") from error
     from datasets.exceptions import DatasetNotFoundError
 
     try:

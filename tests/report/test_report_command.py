@@ -13,7 +13,7 @@ import xarray as xr
 from PIL import Image
 
 from probekit import cli, report, schema
-from probekit.report import __main__ as command
+from probekit.report import command
 from probekit.report.exporting import as_latex, escaped
 from probekit.report.tables import Cell, Table, cell
 
@@ -36,9 +36,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def told(arguments: list[str], monkeypatch, capsys) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of the command."""
-    monkeypatch.setattr(sys, "argv", ["probekit", *arguments])
+    monkeypatch.setattr(sys, "argv", ["probekit", "report", *arguments])
     with pytest.raises(SystemExit) as left:
-        command.main()
+        cli.main()
     out = capsys.readouterr()
     return int(left.value.code or 0), out.out, out.err
 

@@ -1,0 +1,66 @@
+"""Commands that look and compute nothing: inspect, probes, data show."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from probekit.cli import options as given
+
+
+def data_show(
+    spec: given.ImageSet,
+    output: Annotated[str, typer.Option("--output", "-o", help="The picture to write: .png or .jpg.")] = "sheet.png",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    per_class: Annotated[int, typer.Option(help="Images per class.")] = 10,
+    tile: Annotated[int, typer.Option(help="Pixels that an image is fitted into.")] = 96,
+    masks: Annotated[bool, typer.Option(help="Tint the objects, where their masks are known.")] = False,
+) -> None:
+    """Write a contact sheet: some images of every class."""
+    from probekit.data import contact_sheet, load
+
+    image_set = load(spec, split)
+    contact_sheet.write(image_set, output, per_class=per_class, tile=tile, masks=masks)
+    typer.echo(f"{output}: {image_set.description or image_set}")
+
+
+def inspect(
+    checkpoint: given.Checkpoint,
+    as_json: Annotated[bool, typer.Option("--json", help="The same facts, as JSON.")] = False,
+    num_heads: Annotated[int | None, typer.Option(help="Of the encoder, where the file does not tell.")] = None,
+    decoder_num_heads: Annotated[int | None, typer.Option(help="Of the decoder, where the file does not tell.")] = None,
+    layer_norm_eps: Annotated[float | None, typer.Option(help="Of every layer norm, where the guess is wrong.")] = None,
+) -> None:
+    """What a checkpoint is: format, architecture, targets, masks, every missing and left-over key, warnings."""
+    from probekit.models import inspection, load
+
+    loaded = load(
+        checkpoint,
+        device="cpu",
+        num_heads=num_heads,
+        decoder_num_heads=decoder_num_heads,
+        layer_norm_eps=layer_norm_eps,
+    )
+    facts = inspection.report(loaded)
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    else:
+        from rich.console import Console
+
+        inspection.show(facts, Console(highlight=False, soft_wrap=False))
+
+
+def probes() -> None:
+    """The probes, with one line each, and the suites they are in."""
+    from probekit import probes as found
+    from probekit.evaluation import SUITES
+
+    for name in found.names():
+        typer.echo(f"{name:20} {found.describe(name)}")
+    typer.echo("\nSuites")
+    for name, suite in SUITES.items():
+        typer.echo(f"{name:20} {suite.summary} (version {suite.version})")
+        for plan in suite.plans:
+            typer.echo(f"{'':20}   {plan.data}: {', '.join(plan.probes)}")

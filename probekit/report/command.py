@@ -1,0 +1,198 @@
+"""What `probekit report` does: the only file of this room that evaluates, inside a function and only if it must."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probekit import report, schema
+from probekit.errors import ProbekitError, ResultsError
+from probekit.report import reading
+
+FILES = (".nc", ".cdf", ".h5", ".hdf5")
+"""Endings of a results file; anything else names a checkpoint."""
+
+
+def run(
+    sources: Sequence[str] = (),
+    *,
+    data: Sequence[str] = (),
+    suite: str = "paper",
+    output: str = "report.html",
+    results: str = "results.nc",
+    figures: str | None = None,
+    **settings: Any,
+) -> list[Path]:
+    """Evaluate if needed, render, export; returns the files written.
+
+    Args:
+        sources: one results file (`.nc`), or checkpoints; none for the checkpoints that ship.
+        data: image sets; none for those of the suite that fit what each checkpoint was trained on.
+        suite: a suite's name, or probes joined by commas.
+        output: the page.
+        results: where the numbers go if anything was evaluated.
+        figures: a folder for every figure and table, or None.
+        settings: passed on to `evaluation.compare` (batch_size, device, ...).
+    """
+    for target in (output, results):
+        folder = Path(target).parent
+        if not folder.is_dir():
+            raise ResultsError(f"{target} cannot be written: there is no folder {folder}. Create it first.")
+        if Path(target).is_dir():
+            raise ResultsError(
+                f"{target} cannot be written: it is a folder. Name a file in it, e.g. {target}/report.html."
+            )
+    with ThreadPoolExecutor(1) as pool:  # the script comes from elsewhere than the numbers: fetch both at once
+        script = pool.submit(bundle)
+        if len(sources) == 1 and Path(sources[0]).suffix in FILES:
+            ds, written = reading.read(sources[0]), []
+        else:
+            ds = measure(sources, data, suite, settings)
+            written = [schema.write(ds, results)]
+        written.append(report.write(ds, output, script=script.result()))
+    if figures is not None:
+        written += report.export(ds, figures)
+    show(ds, written, Path(figures) if figures is not None else None)
+    return written
+
+
+def measure(sources: Sequence[str], data: Sequence[str], suite: str, settings: dict[str, Any]) -> Any:
+    """A results dataset of checkpoints, by way of `probekit.evaluation`."""
+    from probekit import models
+
+    chosen = list(sources) or [f"shipped:{name}" for name in models.shipped()]
+    if not chosen:
+        raise ResultsError(
+            "No checkpoints ship with this installation, and none were named. Name some: `python -m probekit.report "
+            "CKPT...`, or a results file: `python -m probekit.report results.nc`."
+        )
+    probes: str | list[str] = [name.strip() for name in suite.split(",") if name.strip()] if "," in suite else suite
+    where: str | list[str] = list(data) or "own"
+    count = min(cores(), MOST_PROCESSES, len(chosen))
+    if not sources and settings.get("cache", True) and count > 1:
+        into_cache(chosen, count, probes, where, settings)
+    from probekit import evaluation
+
+    return evaluation.compare(chosen, probes, where, **settings)
+
+
+MOST_PROCESSES = 4
+"""Each takes about a gigabyte of memory."""
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Read by the numerical libraries when they are loaded."""
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def into_cache(chosen: Sequence[str], count: int, *call: Any) -> None:
+    """Measure the checkpoints that ship on `count` processes, this one among them; the results lie in the cache then.
+
+    The models that ship are so small that one thread is faster than two, which wait for each other at every step. The
+    others take checkpoints from the front of the list and this process from the back. What fails, or a process that
+    dies, costs time only: whoever reads the cache afterwards measures what is missing, and meets the error itself.
+    """
+    from probekit import progress
+
+    for name in THREADS:
+        os.environ.setdefault(name, str(cores() // count))
+    pool = ProcessPoolExecutor(count - 1, multiprocessing.get_context("spawn"), initializer=silence)
+    try:
+        waiting = [pool.submit(evaluate_one, source, *call) for source in chosen]
+        for place, (source, elsewhere) in enumerate(zip(reversed(chosen), reversed(waiting), strict=True)):
+            if elsewhere.cancel():
+                if progress.shown():
+                    left = sum(not future.done() for future in waiting[: len(chosen) - place])
+                    print(f"{source}; {left} of {len(chosen)} to go after it", file=sys.stderr)
+                evaluate_one(source, *call)
+        wait(waiting)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def evaluate_one(source: str, probes: str | list[str], data: str | list[str], settings: dict[str, Any]) -> None:
+    """Measure one checkpoint for the cache; warnings and errors come when the cache is read."""
+    from probekit import evaluation
+
+    with warnings.catch_warnings(), suppress(ProbekitError):
+        warnings.simplefilter("ignore")
+        evaluation.evaluate(source, probes, data, **settings)
+
+
+def silence() -> None:
+    """A process that helps draws no progress, and leaves Ctrl-C to the one it helps."""
+    os.environ["PROBEKIT_PROGRESS"] = "0"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def bundle() -> str:
+    """Vega's script, kept in the cache: taking it from vl-convert costs seconds, reading it back milliseconds."""
+    from importlib.metadata import version
+
+    from probekit import cache
+    from probekit.report.page import vega_bundle
+
+    file = cache.folder("report", f"vega-{version('vl-convert-python')}.js")
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        script = vega_bundle()
+    try:
+        with cache.written_whole(file) as part:
+            part.write_text(script, encoding="utf-8")
+    except OSError:
+        return script  # a cache that cannot be written costs time at the next call, nothing else
+    return script
+
+
+def show(ds: Any, written: Sequence[Path], figures: Path | None) -> None:
+    """The answer in a few lines on the terminal, and where the files are."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from probekit.report.headline import find
+    from probekit.report.results import Results
+    from probekit.report.sentences import answer
+    from probekit.report.tables import cell
+
+    console = Console(highlight=False)
+    headline = find(Results(ds))
+    words = answer(headline)
+    console.print(Text(words.claim, style="bold"))
+    if headline is not None:
+        table = Table(box=None, pad_edge=False)
+        for column in (
+            "checkpoint",
+            "ratio",
+            "patch",
+            "seed",
+            headline.results.axis_title(headline.name),
+            "95 % interval",
+        ):
+            table.add_column(Text(column), overflow="fold")
+        for row in headline.rows:
+            known = ["" if row[key] is None else f"{row[key]:g}" for key in ("ratio", "patch", "seed")]
+            bounds = None if row["lower"] is None else np.array([row["lower"], row["upper"]])
+            shown = cell(row["value"], bounds)
+            table.add_row(Text(row["checkpoint"]), *known, shown.value, shown.interval)
+        console.print(table)
+    console.print(Text(words.caution, style="dim"))
+    pages = [path for path in written if figures is None or figures not in path.parents]
+    for path in pages:
+        console.print(Text(str(path)))
+    if figures is not None:
+        console.print(Text(f"{figures}: {len(written) - len(pages)} figures and tables"))

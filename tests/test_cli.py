@@ -1,0 +1,81 @@
+"""The command line itself: what every command shares. What a command does is tested where it is done."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import probekit
+from probekit.cli import app
+from probekit.cli.grouping import Lists, grouped
+from probekit.errors import ProbeError
+
+RUN = CliRunner()
+
+
+@pytest.mark.parametrize("module", ["probekit", "probekit.cli"])
+def test_the_module_is_the_command(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"mae-probekit {probekit.__version__}\n"
+
+
+def test_the_shell_completes_commands_and_suites() -> None:
+    def completed(words: str) -> str:
+        variables = {"_PROBEKIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        return RUN.invoke(app, [], prog_name="probekit", env=variables).output
+
+    assert {"evaluate", "compare", "inspect"} <= set(completed("probekit ").split())
+    assert "high_level" in completed("probekit evaluate A --suite ").split()
+
+
+def test_help_names_what_counts_bounds() -> None:
+    from probekit.collect import Counts
+
+    shown = RUN.invoke(app, ["evaluate", "--help"], env={"COLUMNS": "400"}).output
+    assert [name for name in Counts.__dataclass_fields__ if name not in shown] == []
+
+
+@dataclass
+class Loudness:
+    volume: Annotated[int, typer.Option()] = 3
+    words: Annotated[list[str] | None, typer.Option()] = None
+
+
+def speak(text: str, *, loud: Loudness, end: Annotated[str, typer.Option()] = ".") -> None:
+    typer.echo(f"{text}{end} {loud.volume} {loud.words}")
+
+
+def test_grouped_options_become_options_of_the_command() -> None:
+    small = typer.Typer()
+    small.command(cls=Lists)(grouped(speak))
+    assert RUN.invoke(small, ["hello"]).output == "hello. 3 None\n"
+    called = RUN.invoke(small, ["hello", "--volume", "-1", "--words", "a", "b", "--end", "!"])
+    assert called.output == "hello! -1 ['a', 'b']\n"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "3"])
+def test_counts_that_are_no_object_are_refused(text: str) -> None:
+    outcome = RUN.invoke(app, ["evaluate", "CKPT", "--counts", text])
+    assert isinstance(outcome.exception, ProbeError)
+    assert str(outcome.exception).startswith(f"--counts {text}: expected")
+
+
+def test_a_missing_attribute_names_the_other_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", absent)
+    with pytest.raises(AttributeError, match=r"Did you mean 'evaluate'\? .* another project, which also imports as"):
+        _ = probekit.evalute
+    monkeypatch.setattr(metadata, "distribution", lambda name: object())
+    with pytest.raises(AttributeError, match=r"it is installed here too.*pip uninstall probekit"):
+        _ = probekit.evalute
+    with pytest.raises(AttributeError, match=r"no attribute '__wrapped__'$"):
+        _ = probekit.__wrapped__
