@@ -28,6 +28,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from probekit.errors import CheckpointError, TrainingError
+from probekit.training.settings import EARLIER
 
 KEPT_STATES = 2
 
@@ -82,7 +83,7 @@ class RunDirectory:
             return None
         try:
             found = json.loads(file.read_text())
-            before, conditions = found["settings"], dict(found["conditions"])
+            before, conditions = EARLIER | found["settings"], dict(found["conditions"])
             differing = [key for key in sorted({*record, *before}) if record.get(key) != before.get(key)]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TrainingError(f"{file} is no record of a training run ({error}). Name a new directory.") from error
@@ -93,6 +94,13 @@ class RunDirectory:
                 "or name another directory."
             )
         return conditions
+
+    def recorded(self) -> dict[str, Any]:
+        """The settings of the run that is here; none where there is no readable one (`verify` says what is wrong)."""
+        try:
+            return EARLIER | json.loads((self.path / "settings.json").read_text())["settings"]
+        except (OSError, KeyError, TypeError, ValueError):
+            return {}
 
     @property
     def finished(self) -> dict[str, Any] | None:

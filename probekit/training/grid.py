@@ -88,8 +88,9 @@ def train_grid(
     settings = {key: value for key, value in options.items() if key not in CONDUCT}
     accelerator = Accelerator(cpu=options.get("device") == "cpu")
     for cell in wanted:
-        chosen = prepared(image_set, accelerator, preset, **vars(cell), images=images, **settings)
-        RunDirectory(Path(output) / cell.name).verify(chosen.record())
+        directory = RunDirectory(Path(output) / cell.name)
+        chosen = prepared(image_set, accelerator, preset, directory, **vars(cell), images=images, **settings)
+        directory.verify(chosen.record())
     done = {}
     for cell in wanted:
         path = Path(output) / cell.name

@@ -26,7 +26,7 @@ from probekit.models import MaskedAutoencoder
 from probekit.training import objective
 from probekit.training.cards import save_checkpoint
 from probekit.training.directory import RunDirectory
-from probekit.training.settings import Settings, draw_masks, interior, with_precision
+from probekit.training.settings import PRODUCT_TOKENS, Settings, draw_masks, interior, on_device
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -51,7 +51,7 @@ class Run:
         *,
         workers: int = 0,
     ) -> None:
-        self.settings = settings = with_precision(settings, accelerator.device)
+        self.settings = settings = on_device(settings, accelerator.device)
         self.accelerator, self.directory, self.device = accelerator, directory, accelerator.device
         self.image_set = image_set
         self.share = share_of(settings, accelerator.num_processes)
@@ -271,14 +271,15 @@ class Run:
         if self.accelerator.is_main_process:
             seen = self.step * self.settings.batch_size
             known_as = self.directory.path.name + ("" if name is None else f"@{name.split('/')[-1]}")
-            self.directory.place(
-                lambda to: save_checkpoint(to, known_as, self.model, self.settings, self.image_set, seen), name
-            )
+            with fused_attention(self.model):  # what readers of the checkpoint compute with
+                self.directory.place(
+                    lambda to: save_checkpoint(to, known_as, self.model, self.settings, self.image_set, seen), name
+                )
 
 
 def create_model(settings: Settings) -> MaskedAutoencoder:
     """The untrained model of a run: a function of the settings' sizes and seed."""
-    return MaskedAutoencoder.create(
+    model = MaskedAutoencoder.create(
         image_size=settings.image_size,
         vit_patch_size=settings.vit_patch_size,
         width=settings.width,
@@ -292,6 +293,33 @@ def create_model(settings: Settings) -> MaskedAutoencoder:
         std=settings.std,
         seed=settings.seed,
     )
+    if settings.attention == "product":
+        multiply_explicitly(model, settings)
+    return model
+
+
+def multiply_explicitly(model: MaskedAutoencoder, settings: Settings) -> None:
+    """Have layers of few tokens form softmax(q k) v as two products (timm's own path), by the rule in `settings`."""
+    patches = settings.grid[0] * settings.grid[1]
+    hidden = int(draw_masks(settings, 1, step=0)[0].sum())
+    for part, tokens in ((model.encoder, patches - hidden), (model.decoder, patches)):
+        if tokens + model.num_prefix_tokens <= PRODUCT_TOKENS:
+            for block in part.blocks:
+                block.attn.fused_attn = False
+
+
+@contextlib.contextmanager
+def fused_attention(model: MaskedAutoencoder) -> Iterator[None]:
+    """Undo `multiply_explicitly` for a while."""
+    explicit = [block.attn for part in (model.encoder, model.decoder) for block in part.blocks]
+    explicit = [attention for attention in explicit if not attention.fused_attn]
+    for attention in explicit:
+        attention.fused_attn = True
+    try:
+        yield
+    finally:
+        for attention in explicit:
+            attention.fused_attn = False
 
 
 def compile_blocks(model: MaskedAutoencoder) -> None:

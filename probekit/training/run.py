@@ -17,7 +17,7 @@ from probekit.data import ImageSet
 from probekit.errors import TrainingError, did_you_mean
 from probekit.training.directory import RunDirectory
 from probekit.training.loop import Run, interruptible, share_of, warn
-from probekit.training.settings import Settings, resolve, with_precision
+from probekit.training.settings import Settings, on_device, resolve
 from probekit.training.values import as_declared
 
 if TYPE_CHECKING:
@@ -77,17 +77,18 @@ def train(
     check_conduct(output, device, threads, workers, save_every, log_every, tracker)
     image_set = image_sets.load(data, "train")
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=tracker, project_dir=str(output))
+    directory = RunDirectory(output)
     chosen = prepared(
         image_set,
         accelerator,
         preset,
+        directory,
         mask_ratio=mask_ratio,
         patch_size=patch_size,
         images=images,
         seed=seed,
         **settings,
     )
-    directory = RunDirectory(output)
     with using_threads(threads), exclusive(directory, accelerator):
         notes = open_run(directory, chosen, accelerator)
         if directory.finished is None:
@@ -124,6 +125,7 @@ def prepared(
     image_set: ImageSet,
     accelerator: Accelerator,
     preset: str,
+    directory: RunDirectory,
     *,
     mask_ratio: float,
     patch_size: int,
@@ -131,6 +133,8 @@ def prepared(
     **settings: Any,
 ) -> Settings:
     """Checked settings of a run on an image set, with these processes and this device.
+
+    A run that is in the directory already goes on with its own way of computing attention.
 
     Raises:
         TrainingError: among others, an image set with fewer images than one batch.
@@ -141,6 +145,8 @@ def prepared(
             raise TrainingError(f"{name}={value!r}: one run has one value. `probekit.training.train_grid` takes lists.")
     if settings.get("augment") is None:
         settings["augment"] = image_set.height is None  # a crop would change the latents that are known
+    if settings.get("attention") is None:
+        settings["attention"] = directory.recorded().get("attention")
     chosen = resolve(preset, settings, data=image_set.spec, data_fingerprint=image_set.fingerprint, **known)
     share_of(chosen, accelerator.num_processes)
     if not image_set.endless and len(image_set) < chosen.batch_size:
@@ -148,7 +154,7 @@ def prepared(
             f"{image_set.spec} has {len(image_set)} training images, fewer than one batch (batch_size="
             f"{chosen.batch_size}). Use a smaller batch_size, or more images."
         )
-    return with_precision(chosen, accelerator.device)
+    return on_device(chosen, accelerator.device)
 
 
 def open_run(directory: RunDirectory, settings: Settings, accelerator: Accelerator) -> list[str]:

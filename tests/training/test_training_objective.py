@@ -64,6 +64,33 @@ def test_loss_and_gradients_equal_transformers(normalised: bool, mask_ratio: flo
         assert torch.allclose(gradient, expected[name].detach(), rtol=1e-4, atol=1e-6), name
 
 
+@pytest.mark.parametrize("mask_ratio", [0.1, 0.75])
+def test_explicit_attention_gives_the_loss_and_gradients_of_fused_attention(mask_ratio: float) -> None:
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = []
+    for attention in ("fused", "product"):
+        sizes = {**PRESETS["tiny"], "image_size": (32, 32)}
+        settings = some_settings(**{**sizes, "mask_ratio": mask_ratio, "attention": attention})
+        model, (hidden, _) = create_model(settings), draw_masks(settings, 8, step=3)
+        explicit = [not block.attn.fused_attn for block in (*model.encoder.blocks, *model.decoder.blocks)]
+        assert explicit == ([True] * 4 + [False] if attention == "product" else [False] * 5)  # 58 or 17, and 65 tokens
+        loss = objective.MaskedLoss(model)(images, hidden, None, int(hidden.sum()))
+        loss.backward()
+        found.append((loss.detach(), gradients(model)))
+    (loss, expected), (other, gradients_) = found
+    torch.testing.assert_close(other, loss, rtol=1e-6, atol=1e-7)
+    for name, gradient in gradients_.items():
+        assert torch.allclose(gradient, expected[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_attention_is_a_rule() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert [room.choose_attention("auto", device) for device in (cpu, cuda)] == ["product", "fused"]
+    assert room.choose_attention("fused", cpu) == "fused"
+    with pytest.raises(TrainingError, match="Did you mean 'product'"):
+        some_settings(attention="prodct")
+
+
 @pytest.mark.parametrize("boundary", [True, False])
 def test_micro_batches_add_up(boundary: bool, tmp_path: Path) -> None:
     found = []

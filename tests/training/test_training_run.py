@@ -170,6 +170,21 @@ def test_other_settings_in_the_same_directory_are_refused(images: ArraySet, opti
         probekit.train(images, **options(seed=5, base_lr=0.1))
 
 
+def test_a_run_from_before_attention_was_a_setting_goes_on_with_fused_attention(
+    images: ArraySet, options: Options, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    probekit.train(images, **options("whole", attention="fused"))
+    interrupted(monkeypatch, images, options("older", attention="fused"))
+    file = tmp_path / "older/settings.json"
+    record = json.loads(file.read_text())
+    assert record["settings"].pop("attention") == "fused"
+    file.write_text(json.dumps(record))
+    probekit.train(images, **options("older"))
+    assert weights(tmp_path / "older") == weights(tmp_path / "whole")
+    with pytest.raises(TrainingError, match=r"attention: 'fused' there, 'product' now"):
+        probekit.train(images, **options("older", attention="product"))
+
+
 def test_a_directory_that_is_no_run_is_refused(images: ArraySet, options: Options, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/thesis.tex").write_text("")
