@@ -14,7 +14,7 @@ _HOME = {
     "load": "probekit.models",
     "evaluate": "probekit.evaluation",
     "compare": "probekit.evaluation",
-    "contrast": "probekit.evaluation",
+    "contrast": "probekit.results",
     "train": "probekit.training",
     "CheckpointError": "probekit.errors",
     "DataError": "probekit.errors",
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from probekit.errors import DataError as DataError
     from probekit.errors import ProbekitError as ProbekitError
     from probekit.evaluation import compare as compare
-    from probekit.evaluation import contrast as contrast
+    from probekit.results import contrast as contrast
     from probekit.evaluation import evaluate as evaluate
     from probekit.models import load as load
     from probekit.training import train as train
 
 
-_ROOMS = {"data", "latents", "masking", "measures", "models", "probes", "schema", "training", "evaluation", "report"}
+_ROOMS = {"results", "data", "latents", "masking", "measures", "models", "probes", "schema", "training", "evaluation", "report"}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import xarray as xr
+
 from probekit.collect import Splits
 from probekit.collect.identity import ranks
 from probekit.data import ImageSet, baselines
-from probekit.evaluation.results import Arrays, Plain
+from probekit.evaluation.results import Arrays
 from probekit.measures import resample
 from probekit.schema import Variable
 
@@ -33,8 +35,7 @@ def beside(sets: Splits, measured: Arrays) -> Arrays:
 
 
 @lru_cache(maxsize=4)
-def _found(train: ImageSet, test: ImageSet) -> tuple[tuple[str, Plain], ...]:
+def _found(train: ImageSet, test: ImageSet) -> tuple[tuple[str, xr.DataArray], ...]:
     correct = baselines.colour_correct(train, test, k=min(baselines.K, len(train)))
     interval = resample.mean_interval(correct, groups=test.groups, order=ranks(test, len(test)))
-    arrays = VARIABLE.arrays(correct.mean(), interval)
-    return tuple((name, Plain.of(array)) for name, array in arrays.items())
+    return tuple(VARIABLE.arrays(correct.mean(), interval).items())

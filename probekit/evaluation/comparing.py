@@ -18,8 +18,9 @@ from probekit.collect import Counts, PassSettings, Splits
 from probekit.collect.pass_settings import PICTURE_SIDE
 from probekit.data import SHIPPED
 from probekit.errors import ProbeError, ProbekitError, ResultsError
-from probekit.evaluation import arguments, combining, suites
+from probekit.evaluation import arguments, suites
 from probekit.evaluation.single import Evaluation, folders, make_evaluation
+from probekit.results import lining_up
 
 if TYPE_CHECKING:
     from probekit.models import Checkpoint
@@ -126,7 +127,7 @@ def compare(
     described = suites.describe(suite)
     for checkpoint, there in zip(opened, measured, strict=True):
         if there is not None:
-            parts += combining.tiles(there)
+            parts += lining_up.tiles(there)
             work.keep(there)
         elif checkpoint is not None:
             for plan in _fitting(checkpoint, chosen) if own else chosen:
@@ -207,7 +208,7 @@ class Comparison:
 
     def assembled(self, parts: Sequence[xr.Dataset], mixed: bool, suite: Mapping[str, Any]) -> xr.Dataset:
         """The whole dataset with its record."""
-        ds = combining.lined_up(parts, mixed=mixed)
+        ds = lining_up.lined_up(parts, mixed=mixed)
         ds.attrs = {
             "schema_version": schema.SCHEMA_VERSION,
             "not_applicable": json.dumps({name: reasons for name, reasons in self.reasons.items() if reasons}),

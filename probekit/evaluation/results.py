@@ -1,7 +1,7 @@
 """Finished probe results on disk: one `.npz` per probe, checkpoint and image set, read back in a millisecond.
 
-Only what determines the numbers is in the name, so the file is right or absent. It is written whole; one that cannot be
-written or read is as good as absent, and the reason is said once.
+Only what determines the numbers is in the name, so the file is right or absent. It is written whole. A file that cannot
+be written or read counts as absent; failing to write is a warning.
 """
 
 from __future__ import annotations
@@ -14,25 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from probekit import cache
-from probekit.evaluation.plain import Plain, merged_labels
 
-Arrays = dict[str, Plain]
-
-
-def labels_of(arrays: Mapping[str, Plain]) -> tuple[dict[str, np.ndarray], set[str]]:
-    """Dim -> labels over all arrays (numbers sorted, texts as first seen, a count where there are none); and which of
-    the dims have labels."""
-    found: dict[str, list[np.ndarray]] = {}
-    sizes: dict[str, int] = {}
-    for array in arrays.values():
-        for dim, size in zip(array.dims, array.values.shape, strict=True):
-            sizes[dim] = max(size, sizes.get(dim, 0))
-            if dim in array.coords:
-                found.setdefault(dim, []).append(array.coords[dim])
-    named = {dim: merged_labels(parts) for dim, parts in found.items()}
-    return {dim: named.get(dim, np.arange(size)) for dim, size in sizes.items()}, set(named)
+Arrays = dict[str, xr.DataArray]
 
 
 def save(file: Path, arrays: Arrays, reasons: Mapping[str, str], facts: Mapping[str, Any]) -> None:
@@ -40,7 +26,7 @@ def save(file: Path, arrays: Arrays, reasons: Mapping[str, str], facts: Mapping[
     described = {
         name: {
             "dims": list(array.dims),
-            "coords": {dim: labels.tolist() for dim, labels in array.coords.items()},
+            "coords": {dim: array.coords[dim].values.tolist() for dim in array.dims if dim in array.coords},
             "attrs": array.attrs,
         }
         for name, array in arrays.items()
@@ -65,12 +51,7 @@ def load(file: Path) -> tuple[Arrays, dict[str, str]] | None:
         with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
             description = json.loads(str(stored["description"]))
             arrays = {
-                name: Plain(
-                    tuple(one["dims"]),
-                    {dim: np.array(labels) for dim, labels in one["coords"].items()},
-                    stored[f"array_{name}"],
-                    one["attrs"],
-                )
+                name: xr.DataArray(stored[f"array_{name}"], one["coords"], one["dims"], attrs=one["attrs"])
                 for name, one in description["arrays"].items()
             }
             return arrays, description["reasons"]

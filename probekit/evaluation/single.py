@@ -26,6 +26,7 @@ from probekit.data import SPLITS
 from probekit.errors import ProbeError
 from probekit.evaluation import colour, results, theory
 from probekit.probes import Probe
+from probekit.results.aligning import merged
 
 if TYPE_CHECKING:
     from probekit.models import Checkpoint
@@ -172,7 +173,7 @@ class Evaluation:
                 attrs["precision"] = self.prepared.settings.precision
                 attrs["seed"] = self.prepared.settings.seed
                 attrs["options"] = json.dumps(changed, sort_keys=True)
-        return {key: results.Plain.of(array) for key, array in found.items()}
+        return found
 
     def images(self, probe: Probe) -> str:
         """What its images depend on: those of the set, and of the shifted sets that it looks at."""
@@ -226,15 +227,13 @@ class Evaluation:
         name, data = self.prepared.checkpoint.name, self.sets.name
         beside = theory.beside(self.prepared, self.sets) | colour.beside(self.sets, arrays)
         everything = {**arrays, **self.label(), **beside}
-        labels, named = results.labels_of(everything)  # probes may cover fewer layers, levels or images than others
+        whole = merged(everything)  # probes may cover fewer layers, levels or images than others
         labelled = {}
-        for key, array in everything.items():
+        for key, array in whole.data_vars.items():
             lead = ("data",) if key in SHARED else ("checkpoint", "data")
-            values = array.on(labels)
-            attrs = {name: _storable(value) for name, value in array.attrs.items()}
-            labelled[key] = (lead + array.dims, values.reshape((1,) * len(lead) + values.shape), attrs)
-        coords = {dim: labels[dim] for dim in labels if dim in named}
-        ds = xr.Dataset(labelled, coords={"checkpoint": [name], "data": [data], **coords})
+            attrs = {name: _storable(value) for name, value in everything[str(key)].attrs.items()}
+            labelled[key] = (lead + array.dims, array.values.reshape((1,) * len(lead) + array.shape), attrs)
+        ds = xr.Dataset(labelled, coords={"checkpoint": [name], "data": [data], **whole.coords})
         ds = ds.assign_coords(self.coordinates(ds))
         ds.attrs["not_applicable"] = json.dumps({name: self.reasons} if self.reasons else {})
         return ds
@@ -245,10 +244,10 @@ class Evaluation:
         test = self.sets["test"]
         attrs = {"long_name": "Class of the test image", "classes": list(test.classes)}
         rows = self.sets.size("test")
-        out = {"label": results.Plain(("image",), {}, np.asarray(test.labels[:rows]), attrs)}
+        out = {"label": xr.DataArray(np.asarray(test.labels[:rows]), dims="image", attrs=attrs)}
         if test.groups is not None:
             attrs = {"long_name": "Group of the test image: what intervals resample; -1 where images are independent"}
-            out["group"] = results.Plain(("image",), {}, np.asarray(test.groups[:rows], dtype=np.int64), attrs)
+            out["group"] = xr.DataArray(np.asarray(test.groups[:rows], dtype=np.int64), dims="image", attrs=attrs)
         return out
 
     def coordinates(self, ds: xr.Dataset) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import xarray as xr
+
 from probekit.collect import PreparedModel, Splits
 from probekit.errors import MaskError
-from probekit.evaluation.results import Arrays, Plain
+from probekit.evaluation.results import Arrays
 from probekit.latents import LatentGraph, expected_levels
 
 MASKS = 1000
@@ -39,12 +41,12 @@ def beside(prepared: PreparedModel, sets: Splits) -> Arrays:
 
 
 @lru_cache(maxsize=256)
-def _expected(height: int, leaf: int, ratio: float, patch_size: int) -> tuple[tuple[str, Plain], ...]:
+def _expected(height: int, leaf: int, ratio: float, patch_size: int) -> tuple[tuple[str, xr.DataArray], ...]:
     graph = LatentGraph.quadtree(height)
     found = expected_levels(graph, [ratio], [patch_size], n_masks=MASKS, observable_size=leaf)
     out = []
     for name, ours in NAMES.items():
         array = found[name].isel(mask_ratio=0, patch_size=0, drop=True)
-        attrs = {key: value for key, value in array.attrs.items() if isinstance(value, str | int | float)}
-        out.append((ours, Plain.of(array)._replace(attrs=attrs)))
+        array.attrs = {key: value for key, value in array.attrs.items() if isinstance(value, str | int | float)}
+        out.append((ours, array))
     return tuple(out)

@@ -1,0 +1,92 @@
+"""Whether numbers may stand side by side, decided from their attributes alone.
+
+Two numbers are comparable if they were measured by the same protocol and version, with the same options, on the same
+images. So the rule holds for files from another lab too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from probekit import schema
+from probekit.errors import ResultsError
+
+PROTOCOL = ("protocol", "version", "options", "mask_grid", "counts", "precision", "images", "seed")
+"""Attributes in which two numbers of one variable must agree to stand side by side."""
+
+
+def attributes_of_one(name: Hashable, having: Sequence[xr.Dataset], mixed: bool) -> dict[str, Any]:
+    """Attributes of a variable of one checkpoint on one image set, from several datasets."""
+    attrs = dict(having[0].variables[name].attrs)
+    if all(key in attrs for key in schema.ATTRIBUTES):
+        marks = protocol_marks(name, having, "checkpoint", mixed)
+        attrs |= {key: json.dumps({"mixed": values}) for key, values in marks.items()}  # equal to no single protocol
+        if marks:
+            attrs["mixed_protocols"] = json.dumps(marks)
+    return attrs
+
+
+def merged_attributes(name: Hashable, having: Sequence[xr.Dataset], dim: str, mixed: bool) -> dict[str, Any]:
+    """Attributes of a variable over parts; a difference in protocol is refused or marked."""
+    attrs = dict(having[0].variables[name].attrs)
+    if all(key in attrs for key in schema.ATTRIBUTES):
+        marks = protocol_marks(name, having, dim, mixed)
+        if marks:
+            attrs["mixed_protocols"] = json.dumps(marks)
+    for key in list(attrs):
+        if key != "mixed_protocols" and len({_text(part.variables[name].attrs.get(key)) for part in having}) > 1:
+            each = {
+                str(label): _plain(part.variables[name].attrs.get(key)) for part in having for label in part[dim].values
+            }
+            attrs[key] = json.dumps({f"by_{dim}": each})
+    return attrs
+
+
+def protocol_marks(name: Hashable, having: Sequence[xr.Dataset], dim: str, mixed: bool) -> dict[str, list[str]]:
+    """Protocol attribute -> its values, where checkpoints differ in it now or did in a part.
+
+    Raises:
+        ResultsError: they differ, and not `mixed`.
+    """
+    marks: dict[str, list[str]] = {}
+    for part in having:
+        for key, values in json.loads(part.variables[name].attrs.get("mixed_protocols", "{}")).items():
+            marks[key] = list(dict.fromkeys([*marks.get(key, []), *values]))
+    if dim != "checkpoint":  # image sets may differ
+        return marks
+    values = {key: [_text(part.variables[name].attrs.get(key)) for part in having] for key in PROTOCOL}
+    different = [key for key in PROTOCOL if len(set(values[key])) > 1]
+    if different and not mixed:
+        whom = [
+            f"{'/'.join(map(str, part[dim].values))}: {_plain(part.variables[name].attrs.get(different[0]))!r}"
+            for part in having
+        ]
+        raise ResultsError(
+            f"{name} was measured differently ({', '.join(different)}): {'; '.join(dict.fromkeys(whom))}. Numbers of "
+            "different protocols are not lined up; evaluate them again with the same settings, or pass mixed=True to "
+            "have them side by side and marked."
+        )
+    return marks | {key: values[key] for key in different}
+
+
+def chosen(value: Any, here: dict[str, str]) -> Any:
+    """The value of an attribute for one checkpoint and image set, where it was stored for each."""
+    if isinstance(value, str) and value.startswith('{"by_'):
+        for dim, label in here.items():
+            each = json.loads(value).get(f"by_{dim}")
+            if each is not None:
+                return each.get(label)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _text(value: Any) -> str:
+    return json.dumps(_plain(value), sort_keys=True)
