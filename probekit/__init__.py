@@ -28,13 +28,25 @@ if TYPE_CHECKING:
     from probekit.errors import DataError as DataError
     from probekit.errors import ProbekitError as ProbekitError
     from probekit.evaluation import compare as compare
-    from probekit.results import contrast as contrast
     from probekit.evaluation import evaluate as evaluate
     from probekit.models import load as load
+    from probekit.results import contrast as contrast
     from probekit.training import train as train
 
 
-_ROOMS = {"results", "data", "latents", "masking", "measures", "models", "probes", "schema", "training", "evaluation", "report"}
+_ROOMS = {
+    "results",
+    "data",
+    "latents",
+    "masking",
+    "measures",
+    "models",
+    "probes",
+    "schema",
+    "training",
+    "evaluation",
+    "report",
+}
 
 
 def __getattr__(name: str) -> Any:

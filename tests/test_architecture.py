@@ -14,12 +14,13 @@ PACKAGE = Path(__file__).parents[1] / "probekit"
 
 ROOMS = [
     "errors", "schema", "cache", "progress", "masking", "latents", "data", "models", "measures",
-    "collect", "probes", "evaluation", "training", "report", "cli",
+    "results", "collect", "probes", "evaluation", "training", "report", "cli",
 ]  # fmt: skip
 """Top to bottom: a room imports only from rooms above it."""
 
 CLOSED = {
-    "report": {"schema"},  # a report is drawn from a file, without torch
+    "report": {"errors", "schema", "results"},  # a report is drawn from results, without torch
+    "results": {"errors", "schema", "measures"},  # labelled numbers in, labelled numbers out, without torch
     "training": {
         "errors",
         "schema",
@@ -128,3 +129,23 @@ def test_import_is_light() -> None:
 
 def test_the_light_import_check_can_fail() -> None:
     assert run("import sys, networkx; print('networkx' in sys.modules)") == "True"
+
+
+NO_TORCH = ["from probekit import contrast", "from probekit.evaluation import seed_spread"]
+NO_TORCH += [
+    f"import probekit.{file.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}"
+    for file in FILES
+    if file.startswith(("results/", "report/")) and not file.endswith("__main__.py")
+]
+
+
+def brings_torch(code: str) -> str:
+    return run(f"import sys\n{code}\nprint(sorted({{'torch', 'timm', 'transformers'}} & set(sys.modules)))")
+
+
+def test_results_and_report_need_no_torch() -> None:
+    assert brings_torch("\n".join(NO_TORCH)) == "[]"
+
+
+def test_the_check_for_torch_can_fail() -> None:
+    assert brings_torch("import probekit.evaluation.comparing") != "[]"
