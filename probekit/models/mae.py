@@ -243,6 +243,20 @@ class MaskedAutoencoder(nn.Module):
         wanted = _index(hidden.to(images.device)) if hidden_only and hidden is not None else None
         return decoder(self._encode(images, visible, grid), visible, grid, wanted)
 
+    def predict_at(self, images: Tensor, visible: Tensor | None, wanted: Tensor) -> Tensor:
+        """`predict` for some patches, with the mask as column numbers; nothing is checked, so no device is waited for.
+
+        Args:
+            images: float (batch, channels, height, width), normalised.
+            visible: int64 (batch, visible), the patches that the encoder sees; None if all.
+            wanted: int64 (batch, n), the patches to predict.
+
+        Returns:
+            (batch, n, vit_patch_size² * channels).
+        """
+        grid = self.grid(*images.shape[-2:])
+        return self._decoder()(self._encode(images, visible, grid), visible, grid, wanted)
+
     def reconstruct(
         self, images: Tensor, hidden: Tensor | None = None, *, statistics: str = "image", paste_visible: bool = False
     ) -> Tensor:
