@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -47,7 +47,7 @@ class TorchSet(ImageSet):
         with progress.bar(f"{self.name}: reading contents", len(self)) as advance:
             for index in range(len(self)):
                 image = self.read(index)
-                digests.append([image.shape, hashlib.sha256(np.ascontiguousarray(image)).hexdigest()])
+                digests.append([image.shape, hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()])
                 advance()
         return cache.key(images=digests)
 
@@ -75,7 +75,7 @@ def as_rgb(image: Any, name: str) -> np.ndarray:
                 "8-bit pixels are expected. Leave Normalize out of its transforms: normalising is the model card's."
             )
         array = np.floor(array * 255 + 0.5).astype(np.uint8)
-    return as_pixels(array[None], name)[0]
+    return np.asarray(as_pixels(array[None], name)[0])
 
 
 def as_pixels(images: np.ndarray, name: str) -> np.ndarray:
@@ -151,7 +151,7 @@ def from_memory(
     if any(isinstance(one, ImageSet) for one in given.values()):
         if split not in given or not isinstance(given[split], ImageSet):
             raise DataError(f"There is no ImageSet for the {split} split; there is {', '.join(given)}.")
-        return given[split]
+        return cast(ImageSet, given[split])
     label = name or ("arrays" if isinstance(first, tuple) else type(first).__name__)
     return open_given(
         given, split, spec=label, name=label, count=count, seed=seed, classes=classes, on_unreadable=on_unreadable

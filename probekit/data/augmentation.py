@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -59,7 +59,7 @@ def crop_boxes(sizes: np.ndarray, randoms: np.ndarray, scale: tuple[float, float
     chosen = boxes[np.arange(len(boxes)), first]
     for row in np.flatnonzero(~fits.any(axis=1)):
         chosen[row] = _centre_box(*sizes[row])
-    return chosen
+    return np.asarray(chosen)
 
 
 def _centre_box(height: int, width: int) -> tuple[int, int, int, int]:
@@ -79,7 +79,7 @@ def _kernel(distance: np.ndarray, interpolation: str) -> np.ndarray:
         near = (1.5 * x - 2.5) * x * x + 1
         far = ((-0.5 * x + 2.5) * x - 4) * x + 2
         return np.where(x < 1, near, np.where(x < 2, far, 0.0))
-    return np.maximum(1 - x, 0) if interpolation == "bilinear" else (x <= 0.5).astype(float)
+    return np.asarray(np.maximum(1 - x, 0) if interpolation == "bilinear" else (x <= 0.5).astype(float))
 
 
 def resize_weights(start: np.ndarray, length: np.ndarray, source: int, target: int, interpolation: str) -> np.ndarray:
@@ -91,7 +91,7 @@ def resize_weights(start: np.ndarray, length: np.ndarray, source: int, target: i
     widened = np.maximum(ratio, 1.0)
     centre = start[:, None, None] + (np.arange(target)[None, :, None] + 0.5) * ratio
     weights = _kernel((np.arange(source)[None, None, :] + 0.5 - centre) / widened, interpolation)
-    return weights / weights.sum(axis=2, keepdims=True)
+    return np.asarray(weights / weights.sum(axis=2, keepdims=True))
 
 
 def resized_crops(
@@ -278,13 +278,13 @@ class TrainingStream(_Augmented):
         for pixels in ahead(_Step(self), steps, workers=workers, prefetch=prefetch):
             yield self._tensor(pixels)
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         """For worker processes: without the cache of orders, which is a function."""
         state = dict(self.__dict__)
         del state["_order"]
         return state
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._order = lru_cache(maxsize=2)(self._epoch_order)
 

@@ -1,7 +1,7 @@
 """What every image set is: images in a fixed order, with labels and whatever else is known about them.
 
-An `ImageSet` is final data, not a stream: index i is the same image whoever asks. What is unknown for a set is None,
-never a guess. How its images are turned into batches is one function for all sets (`probekit.data.loading`).
+An `ImageSet` is final data, not a stream: index i is always the same image. What is unknown for a set is None, never a
+guess. One function makes batches for all sets (`probekit.data.loading`).
 """
 
 from __future__ import annotations
@@ -16,30 +16,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from probekit import cache
+from probekit.data import loading
 from probekit.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
+    from probekit.data.maps import PixelMaps
     from probekit.data.preprocess import Preprocess
 
 SPLITS = ("train", "val", "test")
 """train: to fit on; val: to select on; test: to report. They never share an image."""
 
-PER_IMAGE = ("object_masks", "shape_labels", "texture_labels", "groups")
-"""Attributes of an `ImageSet` that hold something for each image, or None."""
+PER_IMAGE = ("object_masks", "shape_labels", "texture_labels", "groups", "targets")
+"""Attributes of an `ImageSet` that hold an array with one entry per image, or None."""
 
-KNOWN = (*PER_IMAGE, "latents", "noise", "class_indices", "class_members")
+KNOWN = (*PER_IMAGE, "latents", "noise", "class_indices", "class_members", "superclasses")
 """What may be known of the images beside pixels and labels."""
+
+TARGET_KINDS = ("multilabel", "regression")
 
 
 def check_split(split: str) -> str:
-    """`split` itself if it is one."""
+    """Returns `split` if it is one of `SPLITS`; a `DataError` otherwise."""
     if split not in SPLITS:
         raise DataError(f"Unknown split {split!r}; it is one of {', '.join(SPLITS)}. {did_you_mean(split, SPLITS)}")
     return split
 
 
 def check_count(count: int | None, available: int | None = None) -> int | None:
-    """`count` itself if that many images can be had."""
+    """Returns `count` if that many images exist; a `DataError` otherwise."""
     if count is not None and count < 1:
         raise DataError(f"count={count} images were asked for; it must be at least 1.")
     if count is not None and available is not None and count > available:
@@ -54,24 +58,31 @@ class ImageSet(abc.ABC):
         name: short, for tables and coordinates, e.g. "quadtree".
         spec: what `load` was given.
         split: "train", "val" or "test".
-        classes: names of the classes, in the order of their numbers.
-        labels: int64 (n,).
+        classes: names of the classes, in the order of their numbers; empty without labels.
+        labels: int64 (n,), or None if the images have no class labels.
+        targets: (n, k), what a probe predicts instead of a class: bool for several labels per image, float32 for
+            regression; or None. `target_kind` is "multilabel" or "regression", `target_names` has k names.
+        superclasses: the name of each class's superclass, in the order of `classes`; or None.
+        channels: number of channels of every image; 3 = RGB.
         origin: "generated" (same bytes on any machine), "decoded" (same bytes for the same library versions) or
             "stored" (bytes as given). The fingerprint starts with it.
         facts: what determines the images and labels besides the contents of files (JSON-able).
+        notes: sentences on what was left out, renamed, drawn or assumed while the set was opened.
         licence, description: for people.
         latents, noise: dict level -> float array (n, nodes, dim), nodes in raster order at their level; or None.
         height, patch_size: of the tree of latents, and of its leaves in pixels; or None.
         object_masks: bool (n, height, width), True on the object; or None.
+        segmentation, depth: one map per image, read when asked for (`probekit.data.maps.PixelMaps`); or None.
         shape_labels, texture_labels: int64 (n,), into `classes`, where an image has both; or None.
         groups: int64 (n,), the unit that intervals must resample (images of one group are not independent); or None.
-        class_indices: int64 (len(classes),), where each class stands among the 1000 of ImageNet-1k; or None. A class
-            that joins several of them has them in `class_members` instead (a tuple of tuples).
+        class_indices: int64 (len(classes),), the number of each class in ImageNet-1k; or None. A class that joins
+            several of them has them in `class_members` instead (a tuple of tuples).
         shifts: specs of shifted versions of the test split.
         conflict: spec of the set in which shape and texture disagree, for a set in which they agree; or None.
         unreadable: names of images that were left out because `on_unreadable="skip"`.
-        colour_baseline: True where labels are nearly solved by colour alone, so that a colour histogram's accuracy
+        colour_baseline: True where colour alone nearly tells the labels, so that a colour histogram's accuracy
             (`probekit.data.baselines`) belongs beside any accuracy.
+        disjoint: True if the source guarantees that its splits share no image.
     """
 
     latents: dict[int, np.ndarray] | None = None
@@ -79,15 +90,24 @@ class ImageSet(abc.ABC):
     height: int | None = None
     patch_size: int | None = None
     object_masks: np.ndarray | None = None
+    segmentation: PixelMaps | None = None
+    depth: PixelMaps | None = None
     shape_labels: np.ndarray | None = None
     texture_labels: np.ndarray | None = None
     groups: np.ndarray | None = None
+    targets: np.ndarray | None = None
+    target_kind: str | None = None
+    target_names: tuple[str, ...] = ()
+    superclasses: tuple[str, ...] | None = None
+    channels: int = 3
     class_indices: np.ndarray | None = None
     class_members: tuple[tuple[int, ...], ...] | None = None
     shifts: tuple[str, ...] = ()
     conflict: str | None = None
     unreadable: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     colour_baseline: bool = False
+    disjoint: bool = False
     implied: tuple[str, ...] = ()
     """Which of `KNOWN` follow from `facts` and contents, and so need no digest of their own in the fingerprint."""
     endless: bool = False
@@ -102,48 +122,76 @@ class ImageSet(abc.ABC):
         spec: str,
         split: str,
         classes: Sequence[str],
-        labels: np.ndarray,
+        labels: np.ndarray | None,
         origin: str,
         facts: Mapping[str, Any],
         licence: str = "unknown",
         description: str = "",
+        size: int | None = None,
     ) -> None:
+        """`size` is the number of images where `labels` is None."""
         self.name = name
         self.spec = spec
         self.split = check_split(split)
         self.classes = tuple(str(label) for label in classes)
-        self.labels = np.asarray(labels, dtype=np.int64)
+        self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.origin = origin
         self.facts = dict(facts)
         self.licence = licence
         self.description = description
-        if self.labels.ndim != 1:
-            raise DataError(f"{spec}: labels have shape {self.labels.shape}; one number per image is expected.")
-        if len(self.labels) == 0:
+        self._size = int(size or 0) if self.labels is None else len(self.labels)
+        if self._size == 0:
             raise DataError(f"{spec}: the {split} split has no images.")
-        if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
+        if self.labels is not None:
+            self._check_labels(self.labels)
+
+    def _check_labels(self, labels: np.ndarray) -> None:
+        if labels.ndim != 1:
+            raise DataError(f"{self.spec}: labels have shape {labels.shape}; one number per image is expected.")
+        if labels.min() < 0 or labels.max() >= len(self.classes):
             raise DataError(
-                f"{spec}: labels run from {self.labels.min()} to {self.labels.max()}, "
+                f"{self.spec}: labels run from {labels.min()} to {labels.max()}, "
                 f"but there are {len(self.classes)} classes (0 to {len(self.classes) - 1})."
             )
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self._size
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """The image as it is, uint8 (height, width, 3)."""
+        """The image as it is, uint8 (height, width, channels)."""
         index = range(len(self))[operator.index(index)]  # negative indices, and an IndexError past the end
         return self.read(index)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.spec!r} {self.split}: {len(self)} images, {len(self.classes)} classes>"
+        classes = f"{len(self.classes)} classes" if self.labels is not None else "no labels"
+        return f"<{type(self).__name__} {self.spec!r} {self.split}: {len(self)} images, {classes}>"
+
+    @property
+    def known_labels(self) -> np.ndarray:
+        """`labels`, for what cannot do without: a DataError if the set has none."""
+        if self.labels is None:
+            raise DataError(f"{self.spec}: the images have no class labels, which are needed here.")
+        return self.labels
+
+    @property
+    def superclass_labels(self) -> np.ndarray | None:
+        """The number of each image's superclass, int64 (n,), in the order of `superclass_names`; or None."""
+        if self.superclasses is None or self.labels is None:
+            return None
+        names = self.superclass_names
+        return np.array([names.index(name) for name in self.superclasses], dtype=np.int64)[self.labels]
+
+    @property
+    def superclass_names(self) -> tuple[str, ...]:
+        """The different superclasses, in the order in which the classes name them first."""
+        return tuple(dict.fromkeys(self.superclasses or ()))
 
     @abc.abstractmethod
     def read(self, index: int) -> np.ndarray:
-        """Image `index`, decoded: uint8 (height, width, 3). A DataError names an image that cannot be read."""
+        """Image `index`, decoded: uint8 (height, width, channels). A DataError names an image that cannot be read."""
 
     def pixels(self, indices: np.ndarray) -> np.ndarray:
-        """Several images of one size at once: uint8 (len(indices), height, width, 3)."""
+        """Several images of one size at once: uint8 (len(indices), height, width, channels)."""
         images = [self.read(int(index)) for index in indices]
         for index, image in zip(indices, images, strict=True):
             if image.shape != images[0].shape:
@@ -155,8 +203,16 @@ class ImageSet(abc.ABC):
         return np.stack(images)
 
     def image_name(self, index: int) -> str:
-        """What to call an image in a message, and what tells it from every other image of all splits."""
+        """What to call an image in a message. Differs from that of every other image of all splits."""
         return f"{self.spec}#{self.split}/{index}"
+
+    def rank_keys(self) -> Sequence[str]:
+        """A text for each image that stays with it if the images are reordered: its relative path or its content."""
+        return [str(index) for index in range(len(self))]
+
+    def image_digests(self) -> tuple[str, list[str]]:
+        """("file" or "pixels", a digest of each image's file or pixels). Equal digests mean identical images."""
+        return "pixels", [pixel_digest(self.read(index)) for index in range(len(self))]
 
     def content(self) -> str:
         """A digest of whatever the pixels depend on that `facts` do not say, such as the contents of files."""
@@ -169,7 +225,7 @@ class ImageSet(abc.ABC):
             "facts": self.facts,
             "split": self.split,
             "classes": self.classes,
-            "labels": cache.key(labels=self.labels.tolist()),
+            "labels": None if self.labels is None else cache.key(labels=self.labels.tolist()),
             "content": self.content(),
         }
         if self.origin == "decoded":
@@ -189,41 +245,70 @@ class ImageSet(abc.ABC):
         workers: int = 0,
         prefetch: int = 2,
     ) -> Iterator[dict[str, Any]]:
-        """Batches in the order of `indices` (default: all), each a dict of tensors on `device`.
+        """Batches of images as tensors.
 
-        `image`: float32 (b, 3, H, W), normalised as `preprocess` says; or uint8 as stored, where it is None.
-        `label`, `index`: int64 (b,). The bytes do not depend on `workers` (processes; 0 = one thread beside the
-        caller's) nor on `prefetch` (batches that are prepared ahead).
+        Args:
+            size: images per batch; the last batch may be smaller.
+            preprocess: resizes, crops and normalises; None leaves the pixels as they are stored.
+            indices: which images, in this order; default: all.
+            device: where the tensors go.
+            workers: processes that decode; 0 = one thread beside the caller's. Does not change the bytes.
+            prefetch: batches that are prepared ahead. Does not change the bytes.
+
+        Returns:
+            Dicts with `image`: float32 (b, channels, height, width), normalised (uint8 without `preprocess`);
+            `index`: int64 (b,); and `label`: int64 (b,), if the set has labels.
+
+        Raises:
+            DataError: an image cannot be read, or its channels do not fit `preprocess`.
+
+        Example:
+            >>> images = load("shapes", "val", count=8)
+            >>> next(images.batches(4))["image"].shape
+            torch.Size([4, 3, 32, 32])
         """
-        from probekit.data.loading import batches
-
-        return batches(self, size, preprocess, indices=indices, device=device, workers=workers, prefetch=prefetch)
+        return loading.batches(self, size, preprocess, indices=indices, device=device, workers=workers,
+                               prefetch=prefetch)  # fmt: skip
 
 
 class ArraySet(ImageSet):
-    """An image set that lies in memory: `images` is uint8 (n, height, width, 3). Its fingerprint is of their bytes."""
+    """Images in memory: `images` is uint8 (n, height, width, channels). The fingerprint covers their bytes."""
 
     in_memory = True
 
     def __init__(self, images: np.ndarray, **description: Any) -> None:
-        super().__init__(**description)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] < 1:
             raise DataError(
-                f"{self.spec}: images are {images.dtype} of shape {images.shape}; "
-                "uint8 of shape (n, height, width, 3) is expected."
+                f"{description.get('spec')}: images are {images.dtype} of shape {images.shape}; "
+                "uint8 of shape (n, height, width, channels) is expected."
             )
-        if len(images) != len(self.labels):
-            raise DataError(f"{self.spec}: {len(images)} images but {len(self.labels)} labels.")
+        super().__init__(**description, size=len(images))
+        if len(images) != len(self):
+            raise DataError(f"{self.spec}: {len(images)} images but {len(self)} labels.")
         self.images = images
+        self.channels = images.shape[3]
 
     def read(self, index: int) -> np.ndarray:
-        return self.images[index]
+        return np.asarray(self.images[index])
+
+    def rank_keys(self) -> Sequence[str]:
+        return self.image_digests()[1]
+
+    def image_digests(self) -> tuple[str, list[str]]:
+        return "pixels", [pixel_digest(image) for image in self.images]
 
     def content(self) -> str:
-        return hashlib.sha256(np.ascontiguousarray(self.images)).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
 
     def pixels(self, indices: np.ndarray) -> np.ndarray:
-        return self.images[indices]
+        return np.asarray(self.images[indices])
+
+
+def pixel_digest(image: np.ndarray) -> str:
+    """A digest of the shape and pixels of an image: 32 hexadecimal digits."""
+    digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16)
+    digest.update(str(image.shape).encode())
+    return digest.hexdigest()
 
 
 def _digest(value: Any) -> str:
@@ -234,7 +319,7 @@ def _digest(value: Any) -> str:
         text = not isinstance(part, np.ndarray)  # tuples may be ragged
         array = np.frombuffer(repr(part).encode(), dtype=np.uint8) if text else np.ascontiguousarray(part)
         digest.update(f"{key} {array.dtype} {array.shape}".encode())
-        digest.update(array)
+        digest.update(array.data)
     return digest.hexdigest()
 
 

@@ -47,9 +47,9 @@ def colour_correct(train: ImageSet, test: ImageSet, *, bins: int = BINS, k: int 
     for start in range(0, len(asked), 512):
         similarity = asked[start : start + 512] @ known.T
         nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-        for row, labels in enumerate(train.labels[nearest]):
+        for row, labels in enumerate(train.known_labels[nearest]):
             votes = np.bincount(labels)
             tied = np.flatnonzero(votes == votes.max())
             first = next(label for label in labels if label in tied)
-            right[start + row] = first == test.labels[start + row]
+            right[start + row] = first == test.known_labels[start + row]
     return right

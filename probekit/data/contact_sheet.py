@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -22,8 +23,8 @@ def contact_sheet(
     Args:
         masks: show object masks as a red tint, where the set has them.
     """
-    shown = [label for label in range(len(image_set.classes)) if (image_set.labels == label).any()][:rows]
-    per_class = min(per_class, int(np.bincount(image_set.labels).max()))
+    shown = [label for label in range(len(image_set.classes)) if np.any(image_set.labels == label)][:rows]
+    per_class = min(per_class, int(np.bincount(image_set.known_labels).max()))
     pitch = tile + GAP
     sheet = Image.new(
         "RGB", (per_class * pitch + GAP, len(shown) * (pitch + LABEL_HEIGHT) + GAP + LABEL_HEIGHT), "white"
@@ -58,7 +59,7 @@ def _fitted(image: np.ndarray, tile: int) -> Image.Image:
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def write(image_set: ImageSet, path: str | Path, **layout: int | bool) -> None:
+def write(image_set: ImageSet, path: str | Path, **layout: Any) -> None:
     """Write the contact sheet of a set as a PNG or JPEG file."""
     target = Path(path)
     if target.suffix.lower() not in (".png", ".jpg", ".jpeg"):

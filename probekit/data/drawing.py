@@ -16,16 +16,16 @@ TAU = 2 * np.pi
 
 
 def _disc(x: Array, y: Array) -> Array:
-    return np.hypot(x, y) - 0.9
+    return np.asarray(np.hypot(x, y) - 0.9)
 
 
 def _square(x: Array, y: Array) -> Array:
-    return np.maximum(np.abs(x), np.abs(y)) - 0.78
+    return np.asarray(np.maximum(np.abs(x), np.abs(y)) - 0.78)
 
 
 def _triangle(x: Array, y: Array) -> Array:
     y = y - 0.15
-    return np.maximum(y, np.sqrt(0.75) * np.abs(x) - 0.5 * y) - 0.55
+    return np.asarray(np.maximum(y, np.sqrt(0.75) * np.abs(x) - 0.5 * y) - 0.55)
 
 
 def _star(x: Array, y: Array) -> Array:
@@ -33,28 +33,28 @@ def _star(x: Array, y: Array) -> Array:
     angle = np.abs((np.arctan2(x, -y) + fifth / 2) % fifth - fifth / 2)
     u, v = radius * np.cos(angle), radius * np.sin(angle)  # one half of one point, its tip at (1, 0)
     notch = 0.45 * np.cos(fifth / 2) - 1.0, 0.45 * np.sin(fifth / 2)
-    return ((u - 1.0) * notch[1] - v * notch[0]) / np.hypot(*notch)
+    return np.asarray(((u - 1.0) * notch[1] - v * notch[0]) / np.hypot(*notch))
 
 
 def _plus(x: Array, y: Array) -> Array:
     x, y = np.abs(x), np.abs(y)
-    return np.minimum(np.maximum(x - 0.92, y - 0.3), np.maximum(x - 0.3, y - 0.92))
+    return np.asarray(np.minimum(np.maximum(x - 0.92, y - 0.3), np.maximum(x - 0.3, y - 0.92)))
 
 
 def _ring(x: Array, y: Array) -> Array:
-    return np.abs(np.hypot(x, y) - 0.7) - 0.24
+    return np.asarray(np.abs(np.hypot(x, y) - 0.7) - 0.24)
 
 
 def _crescent(x: Array, y: Array) -> Array:
     x = x + 0.15
-    return np.maximum(np.hypot(x, y) - 0.95, 0.78 - np.hypot(x - 0.5, y))
+    return np.asarray(np.maximum(np.hypot(x, y) - 0.95, 0.78 - np.hypot(x - 0.5, y)))
 
 
 def _heart(x: Array, y: Array) -> Array:
     y, half, root = y - 0.12, 0.54, np.sqrt(0.5)
     body = np.maximum(np.abs(x + y), np.abs(x - y)) * root - half
     lobes = np.hypot(np.abs(x) - half * root, y + half * root) - half
-    return np.minimum(body, lobes)
+    return np.asarray(np.minimum(body, lobes))
 
 
 SHAPES: dict[str, Callable[[Array, Array], Array]] = {

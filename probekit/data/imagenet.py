@@ -38,7 +38,7 @@ def synsets(file: str = "imagenet_synsets.txt") -> tuple[str, ...]:
 def lemmas() -> dict[str, str]:
     """WordNet id -> its words, e.g. "tench, Tinca tinca"."""
     lines = files("timm.data").joinpath("_info", "imagenet_synset_to_lemma.txt").read_text().splitlines()
-    return dict(line.split("\t")[:2] for line in lines)  # type: ignore[misc]
+    return dict(line.split("\t")[:2] for line in lines)
 
 
 def open_split(

@@ -1,10 +1,14 @@
-"""Images that lie class by class, taken in turns: one of each class, then the next of each.
+"""Some images of another set, or all of them in another order.
 
-Folders list their images class by class. Whoever looks at the first 256 images of such a set would see a few classes
-only, and call what is true of them true of all.
+Folders list their images class by class. The first 256 images of such a set show a few classes only, and what is true
+of them need not be true of all. `interleave_classes` puts them into an order in which every beginning has all classes
+in their own proportions.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,25 +17,37 @@ from probekit.data.base import PER_IMAGE, ImageSet
 from probekit.data.splits import turns
 
 SHARED = (
+    "channels",
     "class_indices",
     "class_members",
-    "shifts",
-    "conflict",
-    "unreadable",
     "colour_baseline",
-    "in_memory",
+    "conflict",
     "implied",
+    "in_memory",
+    "notes",
+    "shifts",
+    "superclasses",
+    "target_kind",
+    "target_names",
+    "unreadable",
 )
+"""What holds for a selection of images as it holds for all of them."""
 
 
-class Interleaved(ImageSet):
-    """The images of another set, in another order."""
+class Subset(ImageSet):
+    """Images of another set.
 
-    def __init__(self, images: ImageSet, positions: np.ndarray) -> None:
+    Args:
+        images: the other set.
+        positions: which of its images, in this order.
+        facts: how they were chosen (JSON-able); part of the fingerprint.
+    """
+
+    def __init__(self, images: ImageSet, positions: np.ndarray, facts: dict[str, Any]) -> None:
         super().__init__(
             name=images.name, spec=images.spec, split=images.split, classes=images.classes,
-            labels=images.labels[positions], origin=images.origin, facts={"order": "in turns"},
-            licence=images.licence, description=images.description,
+            labels=None if images.labels is None else images.labels[positions], size=len(positions),
+            origin=images.origin, facts=facts, licence=images.licence, description=images.description,
         )  # fmt: skip
         self.images, self.positions = images, positions
         for name in PER_IMAGE:
@@ -49,17 +65,20 @@ class Interleaved(ImageSet):
     def image_name(self, index: int) -> str:
         return self.images.image_name(int(self.positions[index]))
 
+    def rank_keys(self) -> Sequence[str]:
+        keys = self.images.rank_keys()
+        return [keys[position] for position in self.positions]
+
     def content(self) -> str:
         return cache.key(images=self.images.fingerprint)
 
 
 def interleave_classes(images: ImageSet) -> ImageSet:
-    """`images`, in turns if their classes lie one behind the other.
-
-    Splits whose latents are known are generated in random order, and stay as they are.
-    """
+    """Returns `images`, reordered if each class is one block of them. Generated sets are in random order already."""
     labels = images.labels
-    one_behind_the_other = 0 < np.count_nonzero(np.diff(labels)) == len(np.unique(labels)) - 1
-    if not one_behind_the_other or images.latents is not None:
+    if labels is None or images.latents is not None:
         return images
-    return Interleaved(images, turns([str(index) for index in range(len(labels))], labels, seed=0))
+    one_behind_the_other = 0 < np.count_nonzero(np.diff(labels)) == len(np.unique(labels)) - 1
+    if not one_behind_the_other:
+        return images
+    return Subset(images, turns([str(index) for index in range(len(labels))], labels, seed=0), {"order": "in turns"})

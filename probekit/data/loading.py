@@ -1,8 +1,8 @@
-"""From an image set to batches of tensors: decoding in worker processes or in one thread ahead of the caller.
+"""From an image set to batches of tensors: decoding in worker processes, or in one thread ahead of the caller.
 
-A unit of work is a whole batch, and what travels between processes are 8-bit pixels: normalising happens once per
-batch, on the device. That is where the time against a per-image `Dataset` + `DataLoader` is gained. Nothing random
-happens in a worker, so the bytes cannot depend on how many there are.
+One unit of work is a whole batch. Processes exchange 8-bit pixels, and a batch is normalised once, on the device: this
+saves time against a `DataLoader` over single images. Nothing in a worker is random, so the bytes cannot depend on the
+number of workers. The module knows an image set by what it reads of it (`Readable`), not by its class.
 """
 
 from __future__ import annotations
@@ -10,22 +10,35 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from probekit.data.preprocess import Preprocess
 from probekit.errors import DataError
 
-if TYPE_CHECKING:
-    from probekit.data.base import ImageSet
-    from probekit.data.preprocess import Preprocess
+
+class Readable(Protocol):
+    """What batches are made of; every `ImageSet` is one."""
+
+    spec: str
+    split: str
+    in_memory: bool
+    channels: int
+    labels: np.ndarray | None
+
+    def __len__(self) -> int: ...
+    def read(self, index: int) -> np.ndarray: ...
+    def pixels(self, indices: np.ndarray) -> np.ndarray: ...
+    def image_name(self, index: int) -> str: ...
+
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
 def batches(
-    image_set: ImageSet,
+    image_set: Readable,
     size: int,
     preprocess: Preprocess | None,
     *,
@@ -38,12 +51,14 @@ def batches(
     if size < 1:
         raise DataError(f"Batches of {size} images were asked for; a batch has at least 1.")
     wanted = _checked_indices(image_set, indices)
+    if preprocess is not None:
+        preprocess.announce(image_set.channels, image_set.spec)
     chunks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
     return _batches(image_set, chunks, preprocess, device, workers, prefetch)
 
 
 def _batches(
-    image_set: ImageSet,
+    image_set: Readable,
     chunks: list[np.ndarray],
     preprocess: Preprocess | None,
     device: str,
@@ -56,14 +71,13 @@ def _batches(
     processes = 0 if image_set.in_memory else workers
     for chunk, pixels in zip(chunks, ahead(decode, chunks, workers=processes, prefetch=prefetch), strict=True):
         image = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).contiguous()
-        yield {
-            "image": image if preprocess is None else preprocess.normalise(image),
-            "label": torch.from_numpy(image_set.labels[chunk]).to(device),
-            "index": torch.from_numpy(chunk).to(device),
-        }
+        batch = {"image": image if preprocess is None else preprocess.normalise(image)}
+        if image_set.labels is not None:
+            batch["label"] = torch.from_numpy(image_set.labels[chunk]).to(device)
+        yield batch | {"index": torch.from_numpy(chunk).to(device)}
 
 
-def _checked_indices(image_set: ImageSet, indices: np.ndarray | Sequence[int] | None) -> np.ndarray:
+def _checked_indices(image_set: Readable, indices: np.ndarray | Sequence[int] | None) -> np.ndarray:
     if indices is None:
         return np.arange(len(image_set), dtype=np.int64)
     wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
@@ -76,16 +90,17 @@ def _checked_indices(image_set: ImageSet, indices: np.ndarray | Sequence[int] | 
 
 
 class Decode:
-    """indices -> uint8 (len(indices), height, width, 3), preprocessed. A class, so that it can go to a process."""
+    """indices -> uint8 (len(indices), height, width, channels), preprocessed. A class, so that a process can get it."""
 
-    def __init__(self, image_set: ImageSet, preprocess: Preprocess | None) -> None:
+    def __init__(self, image_set: Readable, preprocess: Preprocess | None) -> None:
         self.image_set = image_set
         self.preprocess = preprocess
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         if self.preprocess is None:
             return self.image_set.pixels(indices)
-        out = np.empty((len(indices), self.preprocess.height, self.preprocess.width, 3), dtype=np.uint8)
+        shape = len(indices), self.preprocess.height, self.preprocess.width, self.preprocess.channels
+        out = np.empty(shape, dtype=np.uint8)
         if self.image_set.in_memory:
             images: Iterable[np.ndarray] = self.image_set.pixels(indices)
         else:
@@ -137,8 +152,8 @@ def _in_processes(
     import torch
     from torch.utils.data import DataLoader
 
-    loader = DataLoader(
-        _Mapped(function, work),
+    loader: DataLoader[Any] = DataLoader(
+        _Mapped(function, work),  # type: ignore[arg-type]  # map-style, though no subclass of Dataset
         batch_size=None,
         num_workers=workers,
         prefetch_factor=prefetch,
@@ -147,7 +162,7 @@ def _in_processes(
     for result in loader:
         if isinstance(result, DataError):
             raise result
-        yield result.numpy() if isinstance(result, torch.Tensor) else result
+        yield result.numpy() if isinstance(result, torch.Tensor) else result  # type: ignore[misc]  # as `function` gave it
 
 
 def _in_thread(function: Callable[[Work], Result], work: Iterable[Work], prefetch: int) -> Iterator[Result]:

@@ -198,7 +198,8 @@ class Photos(ImageSet):
             facts={"source": "photos", "version": 1, "size": size, "crop": crop, "seed": seed},
             licence="as scikit-image's and scikit-learn's pictures: free to use; china and flower CC BY 2.0",
         )
-        self.groups, self.implied = block, ("groups",)
+        self.groups: np.ndarray = block
+        self.implied = ("groups",)
         self.description = (
             f"{n} crops of {crop} x {crop} pixels resized to {size} x {size}, from {len(self.blocks.labels)} blocks of "
             f"{n_classes} pictures; a pixel that is shown is shown in {self.overlap:.1f} crops on average"
@@ -217,7 +218,7 @@ class Photos(ImageSet):
 
     def read(self, index: int) -> np.ndarray:
         top, left = self.corners[index]
-        picture = pictures()[self.classes[self.labels[index]]]
+        picture = pictures()[self.classes[self.known_labels[index]]]
         image = picture[top : top + self.crop, left : left + self.crop]
         if self.crop == self.size:
             return image
@@ -225,7 +226,7 @@ class Photos(ImageSet):
 
     def image_name(self, index: int) -> str:
         top, left = self.corners[index]
-        return f"photos/{self.classes[self.labels[index]]} at row {top}, column {left}"
+        return f"photos/{self.classes[self.known_labels[index]]} at row {top}, column {left}"
 
     def content(self) -> str:
         return _content(self.classes)

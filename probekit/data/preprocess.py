@@ -1,13 +1,17 @@
-"""From a decoded image to what a checkpoint's card asks for: resize, centre crop, normalise.
+"""From a decoded image to what a checkpoint's card asks for: channels, resize, centre crop, normalise.
 
 The geometry is torchvision's (`Resize` of the shorter side, then `CenterCrop`, both with its rounding) on 8-bit pixels
-with Pillow's antialiased filters, since published numbers were made that way: the bytes are the same. (Pillow could
-resize and crop in one call, but takes the crop's corners in single precision, and some bytes would differ by one.)
+with Pillow's antialiased filters: the bytes are the same, so published numbers are comparable. (Pillow could resize and
+crop in one call, but stores the crop's corners in single precision, and some bytes would differ by one.)
+
+Channels: a model with one channel sees RGB images as luminance, a model with three sees grey images three times. Any
+other mismatch is an error.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -42,16 +46,20 @@ class Preprocess:
 
     Args:
         height, width: of the result, in pixels.
-        mean, std: per channel, of pixels in [0, 1].
+        mean, std: one number per channel, of pixels in [0, 1]; their length is the model's number of channels.
         interpolation: "bicubic", "bilinear", "nearest", "lanczos", "box", or "none" (crop only; an image smaller than
             the crop is then a DataError).
         crop_fraction: share of the resized shorter side that the crop keeps, in (0, 1]; 0.875 is 224 out of 256.
+
+    Example:
+        >>> Preprocess(224, 224, crop_fraction=0.875)(np.zeros((300, 400, 3), np.uint8)).shape
+        (224, 224, 3)
     """
 
     height: int
     width: int
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     interpolation: str = "bicubic"
     crop_fraction: float = 1.0
 
@@ -66,8 +74,15 @@ class Preprocess:
             )
         if not 0 < self.crop_fraction <= 1:
             raise DataError(f"crop_fraction is {self.crop_fraction}; it must lie in (0, 1].")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise DataError(f"mean {self.mean} and std {self.std} must be three numbers each, and std positive.")
+        if not self.mean or len(self.mean) != len(self.std) or not min(self.std) > 0:
+            raise DataError(
+                f"mean {self.mean} and std {self.std} must have one number per channel each, and std must be positive."
+            )
+
+    @property
+    def channels(self) -> int:
+        """Channels that the model takes."""
+        return len(self.mean)
 
     @property
     def fingerprint(self) -> str:
@@ -80,6 +95,32 @@ class Preprocess:
         facts = asdict(self)
         del facts["mean"], facts["std"]
         return cache.key(**facts)
+
+    def conversion(self, channels: int) -> str:
+        """How images of so many channels reach the model, in words; empty if nothing is converted.
+
+        Raises:
+            DataError: the model cannot take such images.
+        """
+        if channels == self.channels:
+            return ""
+        if (channels, self.channels) == (3, 1):
+            return "The model has one channel: it sees the luminance (ITU-R 601) of the RGB images."
+        if (channels, self.channels) == (1, 3):
+            return "The model has three channels: it sees each grey image three times."
+        raise DataError(
+            f"The images have {channels} channels and the model takes {self.channels}. Select the channels that the "
+            "model was trained on (for arrays: images[..., [3, 2, 1]]), or use another checkpoint."
+        )
+
+    def announce(self, channels: int, spec: str) -> None:
+        """Checks that images of so many channels fit, and warns if they are converted."""
+        try:
+            words = self.conversion(channels)
+        except DataError as error:
+            raise DataError(f"{spec}: {error}") from error
+        if words:
+            warnings.warn(f"{spec}: {words}", stacklevel=4)
 
     def geometry(self, height: int, width: int) -> tuple[int, int, int, int]:
         """(height, width) after resizing an image of this size, and (top, left) of the crop in it."""
@@ -102,22 +143,58 @@ class Preprocess:
         return *resized, top, left
 
     def __call__(self, image: Image.Image | np.ndarray) -> np.ndarray:
-        """8-bit RGB image of any size -> uint8 (height, width, 3)."""
-        if isinstance(image, np.ndarray):
-            if image.shape[:2] == (self.height, self.width):
-                return image
-            image = Image.fromarray(image)
-        if image.size == (self.width, self.height):
-            return np.asarray(image)
-        height, width, top, left = self.geometry(image.height, image.width)
-        if (width, height) != image.size:
-            image = image.resize((width, height), FILTERS[self.interpolation])
-        return np.asarray(image.crop((left, top, left + self.width, top + self.height)))
+        """8-bit image of any size, (height, width, channels) -> uint8 (height, width, channels of the model)."""
+        pixels = self.convert(np.asarray(image))
+        if pixels.shape[:2] == (self.height, self.width):
+            return pixels
+        height, width, top, left = self.geometry(*pixels.shape[:2])
+        if (height, width) != pixels.shape[:2]:
+            pixels = resized(pixels, (height, width), self.interpolation)
+        return pixels[top : top + self.height, left : left + self.width]
+
+    def convert(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (height, width, channels) with the channels that the model takes (see `conversion`)."""
+        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        if pixels.shape[2] == self.channels:
+            return pixels
+        self.conversion(pixels.shape[2])
+        if self.channels == 1:
+            return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+        return np.repeat(pixels, 3, axis=2)
+
+    def nearest(self, values: np.ndarray) -> np.ndarray:
+        """A map of any type (height, width), resized by nearest neighbour and cropped as the image is."""
+        if values.shape == (self.height, self.width):
+            return values
+        height, width, top, left = self.geometry(*values.shape)
+        rows = ((np.arange(height) + 0.5) * values.shape[0] / height).astype(np.int64)
+        columns = ((np.arange(width) + 0.5) * values.shape[1] / width).astype(np.int64)
+        return values[np.ix_(rows[top : top + self.height], columns[left : left + self.width])]
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (batch, 3, height, width) -> float32 of the same shape, (pixels / 255 - mean) / std."""
+        """uint8 (batch, channels, height, width) -> float32 of the same shape, (pixels / 255 - mean) / std."""
         import torch
 
-        mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1)
+        mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
         return pixels.to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / (255 * std)).sub_(mean / std)
+
+
+def resized(
+    pixels: np.ndarray,
+    size: tuple[int, int],
+    interpolation: str,
+    box: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
+    """uint8 (height, width, channels) of any number of channels -> uint8 (*size, channels), by Pillow's filter.
+
+    Args:
+        size: (height, width) of the result.
+        interpolation: a name in `FILTERS`.
+        box: left, top, right, bottom of the part that is resized; None = the whole image.
+    """
+    across = size[1], size[0]
+    if pixels.shape[2] == 3:
+        return np.asarray(Image.fromarray(pixels).resize(across, FILTERS[interpolation], box=box))
+    bands = [Image.fromarray(np.ascontiguousarray(pixels[..., band])) for band in range(pixels.shape[2])]
+    return np.stack([np.asarray(band.resize(across, FILTERS[interpolation], box=box)) for band in bands], axis=-1)

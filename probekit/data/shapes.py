@@ -93,7 +93,7 @@ class Shapes(ImageSet):
         return Scene(shape, texture, random)
 
     def read(self, index: int) -> np.ndarray:
-        return self.pixels(np.array([index]))[0]
+        return np.asarray(self.pixels(np.array([index]))[0])
 
     def pixels(self, indices: np.ndarray) -> np.ndarray:
         """uint8 (len(indices), size, size, 3). In an endless set, any index from 0 upwards."""
@@ -117,7 +117,7 @@ class Shapes(ImageSet):
 
 
 def _between(random: np.ndarray, low: float, high: float) -> np.ndarray:
-    return (low + (high - low) * random)[:, None, None]
+    return np.asarray((low + (high - low) * random)[:, None, None])
 
 
 def plane(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +172,7 @@ def draw(scene: Scene, size: int, variant: str) -> np.ndarray:
 
 
 def _rounded(image: np.ndarray) -> np.ndarray:
-    return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.asarray(np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8))
 
 
 def texture(scene: Scene, size: int, variant: str) -> np.ndarray:
@@ -188,7 +188,7 @@ def texture(scene: Scene, size: int, variant: str) -> np.ndarray:
 def _tinted(brightness: np.ndarray, hue: np.ndarray, strength: float) -> np.ndarray:
     """Colours (n, 1, 1, 3) of a brightness and a hue in [0, 1): a cosine per channel around the grey."""
     angles = TAU * (hue[:, None] + np.array([0.0, 1 / 3, 2 / 3]))
-    return (brightness[:, None] + strength * np.cos(angles))[:, None, None, :]
+    return np.asarray((brightness[:, None] + strength * np.cos(angles))[:, None, None, :])
 
 
 def colours(random: np.ndarray, variant: str) -> tuple[np.ndarray, np.ndarray]:

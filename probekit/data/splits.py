@@ -76,7 +76,7 @@ def check_no_gaps(labels: np.ndarray, classes: Sequence[str], spec: str) -> None
     if len(labels) and labels.min() < 0:
         raise DataError(f"{spec}: {(labels < 0).sum()} labels are negative, such as {labels.min()}; they count from 0.")
     counts = np.bincount(labels, minlength=len(classes))
-    empty = [classes[index] for index in np.flatnonzero(counts == 0)]
+    empty = [classes[int(index)] for index in np.flatnonzero(counts == 0)]
     if empty:
         raise DataError(
             f"{spec}: {len(empty)} of {len(classes)} classes have no image: {', '.join(map(str, empty[:5]))}. "
@@ -97,7 +97,7 @@ def divide(names: Sequence[str], labels: np.ndarray, shares: dict[str, float], *
         members = np.flatnonzero(labels == label)
         if len(members) < len(shares):
             raise DataError(
-                f"The class {classes[label]!r} has {len(members)} image(s): too few to be divided into "
+                f"The class {classes[int(label)]!r} has {len(members)} image(s): too few to be divided into "
                 f"{', '.join(shares)}. Add images, remove the class, or provide split folders."
             )
         ordered = members[np.argsort(ranks[members], kind="stable")]

@@ -81,7 +81,7 @@ def test_fingerprints_tell_what_changes_pixels() -> None:
         (dict(height=0, width=8), "Images of 0 x 8 pixels were asked for"),
         (dict(height=8, width=8, interpolation="bicubik"), "Unknown interpolation 'bicubik'. Did you mean 'bicubic'?"),
         (dict(height=8, width=8, crop_fraction=1.2), r"crop_fraction is 1.2; it must lie in \(0, 1\]"),
-        (dict(height=8, width=8, std=(0, 1, 1)), "std positive"),
+        (dict(height=8, width=8, std=(0, 1, 1)), "std must be positive"),
     ],
 )
 def test_errors(options: dict, message: str) -> None:

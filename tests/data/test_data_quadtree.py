@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 
 from probekit.data import load
-from probekit.data.quadtree import (
-    BLOCK,
-    Quadtree,
-    QuadtreeSettings,
-    generating_process,
-    invert,
-    rounding_cost,
-    to_images,
-    to_observables,
-)
+from probekit.data.quadtree import BLOCK, Quadtree, rounding_cost
+from probekit.data.quadtree_process import QuadtreeSettings, generating_process, invert, to_images, to_observables
 from probekit.errors import DataError
 
 SMALL = "quadtree?height=3&root_dim=4&noise=1.0&depth=2&slope=0.3"
