@@ -1,12 +1,13 @@
 """Whitening with shrinkage: features in coordinates where every invertible linear map of them looks the same.
 
-Plain whitening by the sample covariance divides noise by noise where there are few images per dimension. So features
-are standardised first (which makes units irrelevant) and their correlation matrix is shrunk towards the identity, by
-the amount that Ledoit and Wolf (2004) derive from the data. With many images the shrinkage vanishes and the result is
-invariant under every invertible linear map, up to a rotation.
+Plain whitening by the sample covariance divides noise by noise where there are few images per dimension: small sample
+eigenvalues are too small, large ones too large. Shrinking towards one common variance (Ledoit and Wolf, 2004) mends
+this, but it erases directions of small variance, which an invertible map can make of any direction. So each eigenvalue
+is corrected by itself, by the amount that random matrix theory gives for it (Ledoit and Wolf, 2020): a factor near 1
+wherever there are many images per dimension, whatever the scale of the direction.
 
-Source: Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices" (2004), as
-scikit-learn has it.
+Source: Ledoit and Wolf, "Analytical nonlinear shrinkage of large-dimensional covariance matrices" (Annals of Statistics,
+2020).
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.covariance import ledoit_wolf_shrinkage
 
 from probekit.errors import ProbeError
 
@@ -27,7 +27,9 @@ IMAGES_PER_DIMENSION = 2
 SMALLEST = 1e-10
 """Directions of less variance than this share of the largest are rounding of float32, and are left out."""
 
-RULE = "standardised, then whitened by the correlation matrix shrunk towards the identity (Ledoit-Wolf)"
+RULE = (
+    "standardised, then whitened by the correlation matrix with Ledoit and Wolf's analytical nonlinear shrinkage (2020)"
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Whitening:
     Attributes:
         mean: (dims,).
         matrix: (dims, kept directions).
-        shrinkage: weight of the identity, from 0 (none) to 1.
+        shrinkage: the largest change of a kept eigenvalue, as |log(shrunk / sample)|; 0 is none.
     """
 
     mean: Floats
@@ -84,10 +86,37 @@ def fit_whitening(features: ArrayLike, *, samples: int | None = None) -> Whiteni
             f"dimension. Use {IMAGES_PER_DIMENSION * dims} images or more, or another scaling."
         )
     scaled = (array[:, varies] - mean[varies]) / deviation[varies]
-    shrinkage = min(1.0, float(ledoit_wolf_shrinkage(scaled, assume_centered=True)) * len(array) / count)
     values, vectors = np.linalg.eigh(scaled.T @ scaled / len(scaled))
     kept = values > SMALLEST * values[-1]
-    shrunk = (1 - shrinkage) * values[kept] + shrinkage
+    shrunk = shrunk_eigenvalues(values[kept], count)
     matrix = np.zeros((array.shape[1], int(kept.sum())))
     matrix[varies] = vectors[:, kept] / np.sqrt(shrunk) / deviation[varies, None]
+    shrinkage = float(np.abs(np.log(shrunk / values[kept])).max())
     return Whitening(mean, matrix, shrinkage)
+
+
+def shrunk_eigenvalues(values: ArrayLike, samples: int) -> Floats:
+    """Eigenvalues of a covariance matrix, corrected for the number of samples: (dims,).
+
+    Args:
+        values: sample eigenvalues, positive, ascending, (dims,).
+        samples: observations that the matrix was estimated from, more than dims.
+
+    Returns:
+        The shrunk eigenvalues, from a kernel estimate (Epanechnikov, bandwidth in proportion to each eigenvalue) of the
+        spectrum's density and of its Hilbert transform; equations 4.7 to 4.9 of the source.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    ratio, width = len(found) / samples, samples ** (-1 / 3)
+    bandwidth = width * found[None, :]
+    x = (found[:, None] - found[None, :]) / bandwidth
+    root = np.sqrt(5.0)
+    density = (0.75 / root * np.maximum(1 - x**2 / 5, 0) / bandwidth).mean(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        curve = 0.75 / (root * np.pi) * (1 - x**2 / 5) * np.log(np.abs((root - x) / (root + x)))
+    curve = np.where(np.isclose(np.abs(x), root), 0.0, curve) - 0.3 / np.pi * x
+    far = np.abs(x) > 100  # there the two terms cancel to less than rounding, and a kernel is a point
+    curve = np.where(far, -1 / (np.pi * np.where(far, x, 1.0)), curve)
+    hilbert = (curve / bandwidth).mean(axis=1)
+    real = 1 - ratio - np.pi * ratio * found * hilbert
+    return np.asarray(found / ((np.pi * ratio * found * density) ** 2 + real**2))

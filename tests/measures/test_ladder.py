@@ -8,7 +8,7 @@ import pytest
 from probekit.errors import ProbeError
 from probekit.measures import resample
 from probekit.measures.ladder import RUNGS, SCALINGS, ladder
-from probekit.measures.whitening import fit_whitening
+from probekit.measures.whitening import fit_whitening, shrunk_eigenvalues
 
 CLASSES = np.arange(400) % 10
 SUPER = (CLASSES >= 4).astype(int)
@@ -149,4 +149,15 @@ def test_whitening_is_the_identity_covariance_and_drops_what_is_only_rounding() 
     found = fit_whitening(features)
     assert found.matrix.shape == (8, 5)
     np.testing.assert_allclose(np.cov(found(features).T), np.eye(5), atol=0.02)
-    assert found.shrinkage < 0.02
+    assert found.shrinkage < 0.05
+
+
+def test_shrinkage_brings_eigenvalues_nearer_to_the_truth() -> None:
+    truth = np.repeat([1.0, 3.0, 10.0], [20, 40, 40])  # the example of Ledoit and Wolf, section 6
+    errors = np.zeros(2)
+    for seed in range(10):
+        sample = np.random.default_rng(seed).normal(size=(300, 100)) * np.sqrt(truth)
+        values, vectors = np.linalg.eigh(sample.T @ sample / 300)
+        ideal = np.einsum("ij,i,ij->j", vectors, truth, vectors)  # the best eigenvalues for these eigenvectors
+        errors += [np.square(found - ideal).mean() for found in (values, shrunk_eigenvalues(values, 300))]
+    assert errors[1] < 0.1 * errors[0]
