@@ -2,12 +2,12 @@
 
 Plain whitening by the sample covariance divides noise by noise where there are few images per dimension: small sample
 eigenvalues are too small, large ones too large. Shrinking towards one common variance (Ledoit and Wolf, 2004) mends
-this, but it erases directions of small variance, which an invertible map can make of any direction. So each eigenvalue
-is corrected by itself, by the amount that random matrix theory gives for it (Ledoit and Wolf, 2020): a factor near 1
-wherever there are many images per dimension, whatever the scale of the direction.
+this, but it erases directions of small variance, which an invertible map can make of any direction. So each
+eigenvalue is corrected by itself, by the amount that random matrix theory gives for it (Ledoit and Wolf, 2020): a
+factor near 1 wherever there are many images per dimension, whatever the scale of the direction.
 
-Source: Ledoit and Wolf, "Analytical nonlinear shrinkage of large-dimensional covariance matrices" (Annals of Statistics,
-2020).
+Source: Ledoit and Wolf, "Analytical nonlinear shrinkage of large-dimensional covariance matrices" (Annals of
+Statistics, 2020).
 """
 
 from __future__ import annotations
