@@ -146,6 +146,31 @@ def sample_hidden(
     return expand(STRATEGIES[strategy](n, units, count, generator), units, grid), count / total
 
 
+def sample_hidden_each(
+    n: int,
+    grid: Grid,
+    *,
+    mask_ratio: float,
+    patch_size: int,
+    vit_patch_size: int,
+    strategy: str = "random",
+    generators: Sequence[torch.Generator],
+) -> torch.Tensor:
+    """`n` masks from each of several generators, equal to calling `sample_hidden` for each, and faster.
+
+    Returns:
+        bool (len(generators), n, rows * columns).
+    """
+    given = {"mask_ratio": mask_ratio, "patch_size": patch_size, "vit_patch_size": vit_patch_size}
+    if strategy != "random":
+        drawn = [sample_hidden(n, grid, **given, strategy=strategy, generator=one)[0] for one in generators]
+        return torch.stack(drawn)
+    units = unit_grid(grid, patch_size=patch_size, vit_patch_size=vit_patch_size)
+    scores = torch.stack([torch.rand(n, units[0] * units[1], generator=generator) for generator in generators])
+    hidden = _lowest(scores.flatten(0, 1), hidden_units(scores.shape[-1], mask_ratio))
+    return expand(hidden, units, grid).view(len(generators), n, -1)
+
+
 def expand(hidden: torch.Tensor, from_grid: Grid, to_grid: Grid) -> torch.Tensor:
     """The same masks on a finer grid over the same image: each cell becomes a block of cells.
 
@@ -249,9 +274,13 @@ def boundary(hidden: torch.Tensor, grid: Grid) -> torch.Tensor:
 
 def _random(n: int, units: Grid, count: int, generator: torch.Generator) -> torch.Tensor:
     """`count` of the units, every subset equally likely."""
-    order = torch.rand(n, units[0] * units[1], generator=generator).argsort(dim=1, stable=True)
-    hidden = torch.zeros(order.shape, dtype=torch.bool)
-    return hidden.scatter_(1, order[:, :count], True)
+    return _lowest(torch.rand(n, units[0] * units[1], generator=generator), count)
+
+
+def _lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
+    """True at the `count` lowest scores of each row."""
+    order = scores.argsort(dim=1, stable=True)
+    return torch.zeros(order.shape, dtype=torch.bool).scatter_(1, order[:, :count], True)
 
 
 def _block(n: int, units: Grid, count: int, generator: torch.Generator) -> torch.Tensor:

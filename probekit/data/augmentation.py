@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from PIL import Image
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT = 2**30
 """Splits of one image size that take at most this many bytes when decoded are kept in memory while training."""
+
+TABLE_LIMIT = 2**26
+"""Weights of all crops of an image size are computed once and looked up if they take at most this many bytes."""
 
 ASPECTS = (3 / 4, 4 / 3)
 ATTEMPTS = 10
@@ -94,19 +98,102 @@ def resize_weights(start: np.ndarray, length: np.ndarray, source: int, target: i
     return np.asarray(weights / weights.sum(axis=2, keepdims=True))
 
 
+class CropTable:
+    """The resize weights of every crop of images of one size, so that a crop is two rows looked up.
+
+    Args:
+        source: (height, width) of the images.
+        target: (height, width) wanted.
+        interpolation: as for `resize_weights`.
+        device: where the tables lie.
+    """
+
+    def __init__(
+        self, source: tuple[int, int], target: tuple[int, int], interpolation: str, device: torch.device | str = "cpu"
+    ) -> None:
+        import torch
+
+        self.source = source
+        down, right = (_all_weights(side, out, interpolation) for side, out in zip(source, target, strict=True))
+        self.down = torch.from_numpy(down).to(device)
+        self.right = torch.from_numpy(np.concatenate([right, right[:, ::-1]])).to(device)
+
+    def numbers(self, boxes: np.ndarray, flips: np.ndarray) -> np.ndarray:
+        """int64 (n, 2): the rows of the two tables for boxes (top, left, height, width), flipped where asked."""
+        height, width = self.source
+        down = boxes[:, 0] * (height + 1) + boxes[:, 2]
+        right = boxes[:, 1] * (width + 1) + boxes[:, 3] + flips * width * (width + 1)
+        return np.stack([down, right], axis=1)
+
+    def crop(self, pixels: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        """float (n, channels, h, w) in [0, 255] -> (n, channels, height, width), each image cropped and resized."""
+        return _resize(pixels, self.down[numbers[:, 0]], self.right[numbers[:, 1]])
+
+
+def _all_weights(source: int, target: int, interpolation: str) -> np.ndarray:
+    """float32 (source * (source + 1), target, source): row start * (source + 1) + length; impossible ones are zero."""
+    start, length = (part.reshape(-1) for part in np.mgrid[:source, : source + 1])
+    possible = (length > 0) & (start + length <= source)
+    table = np.zeros((len(start), target, source), dtype=np.float32)
+    table[possible] = resize_weights(start[possible], length[possible], source, target, interpolation)
+    return table
+
+
+@lru_cache(maxsize=4)
+def crop_table(
+    source: tuple[int, int], target: tuple[int, int], interpolation: str, device: torch.device | str = "cpu"
+) -> CropTable | None:
+    """The table for these sizes, made once; None if it would take more than `TABLE_LIMIT`."""
+    size = sum(4 * (side + 1) * side * side * out for side, out in zip(source, target, strict=True))
+    return CropTable(source, target, interpolation, device) if size <= TABLE_LIMIT else None
+
+
+def _resize(pixels: torch.Tensor, down: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Rows, then columns; clipped in between, as Pillow does."""
+    return (down[:, None] @ (pixels @ right.transpose(1, 2)[:, None]).clamp_(0, 255)).clamp_(0, 255)
+
+
 def resized_crops(
     images: np.ndarray, boxes: np.ndarray, flips: np.ndarray, height: int, width: int, interpolation: str
 ) -> torch.Tensor:
-    """uint8 (n, h, w, 3) -> float32 (n, 3, height, width) in [0, 255]: each crop, resized, flipped where asked."""
+    """uint8 (n, h, w, c) -> float32 (n, c, height, width) in [0, 255]: each crop, resized, flipped where asked."""
     import torch
 
-    rows = resize_weights(boxes[:, 0], boxes[:, 2], images.shape[1], height, interpolation)
-    columns = resize_weights(boxes[:, 1], boxes[:, 3], images.shape[2], width, interpolation)
-    columns[flips] = columns[flips, ::-1]
-    left = torch.from_numpy(rows.astype(np.float32))[:, None]
-    right = torch.from_numpy(columns.astype(np.float32)).transpose(1, 2)[:, None]
+    source = images.shape[1], images.shape[2]
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32)
-    return (left @ (pixels @ right).clamp_(0, 255)).clamp_(0, 255)  # clipped in between, as Pillow does
+    table = crop_table(source, (height, width), interpolation)
+    if table is not None:
+        return table.crop(pixels, torch.from_numpy(table.numbers(boxes, flips)))
+    rows = resize_weights(boxes[:, 0], boxes[:, 2], source[0], height, interpolation)
+    columns = resize_weights(boxes[:, 1], boxes[:, 3], source[1], width, interpolation)
+    columns[flips] = columns[flips, ::-1]
+    return _resize(pixels, torch.from_numpy(rows.astype(np.float32)), torch.from_numpy(columns.astype(np.float32)))
+
+
+_PACKED: WeakKeyDictionary[ImageSet, np.ndarray | None] = WeakKeyDictionary()
+"""Decoded pixels by image set, so that several runs on one set decode it once."""
+
+
+def packed(image_set: ImageSet) -> np.ndarray | None:
+    """All images, uint8 (n, h, w, c), kept as long as the set; None if their sizes differ or they do not fit."""
+    if image_set not in _PACKED:
+        _PACKED[image_set] = _decoded(image_set)
+    return _PACKED[image_set]
+
+
+def _decoded(image_set: ImageSet) -> np.ndarray | None:
+    first = image_set[0]
+    if first.size * len(image_set) > MEMORY_LIMIT:
+        return None
+    images = np.empty((len(image_set), *first.shape), dtype=np.uint8)
+    with progress.bar(f"{image_set.name}: decoding into memory", len(images)) as advance:
+        for index in range(len(images)):
+            image = image_set.read(index)
+            if image.shape != first.shape:
+                return None
+            images[index] = image
+            advance()
+    return images
 
 
 class _Augmented:
@@ -130,19 +217,9 @@ class _Augmented:
 
     def pack(self) -> None:
         """Decode everything into memory, if all images have one size and fit."""
-        first = self.image_set[0]
-        if self.packed or first.size * len(self.image_set) > MEMORY_LIMIT:
-            return
-        images = np.empty((len(self.image_set), *first.shape), dtype=np.uint8)
-        with progress.bar(f"{self.image_set.name}: decoding into memory", len(images)) as advance:
-            for index in range(len(images)):
-                image = self.image_set.read(index)
-                if image.shape != first.shape:
-                    return
-                images[index] = image
-                advance()
-        self._images = images
-        self.packed = True
+        if not self.packed:
+            self._images = packed(self.image_set)
+            self.packed = self._images is not None
 
     def uint8(self, indices: np.ndarray, randoms: np.ndarray) -> np.ndarray:
         """Images one by one: uint8 (n, height, width, 3). `randoms` is (n, 4 * ATTEMPTS + 1)."""
@@ -243,11 +320,17 @@ class TrainingStream(_Augmented):
 
     def indices(self, step: int) -> np.ndarray:
         """Which images of the set they are: int64 (batch_size,)."""
-        positions = self.positions(step)
+        return self.located(self.positions(step))
+
+    def located(self, positions: np.ndarray) -> np.ndarray:
+        """Which images of the set stand at positions of the stream: int64, one each."""
         if self.endless:
             return positions
         epochs, within = np.divmod(positions, len(self.image_set))
-        return np.array([self._order(int(e))[w] for e, w in zip(epochs, within, strict=True)], dtype=np.int64)
+        found = np.empty_like(positions)
+        for epoch in np.unique(epochs).tolist():
+            found[epochs == epoch] = self._order(epoch)[within[epochs == epoch]]
+        return found
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         return generator("training order", self.seed, epoch).permutation(len(self.image_set))

@@ -241,16 +241,23 @@ def draw_masks(settings: Settings, n: int, step: int) -> tuple[torch.Tensor, flo
     Returns:
         hidden: bool (n, patches), True where hidden; and the real ratio of hidden patches.
     """
-    generator = torch.Generator().manual_seed(words("masks", settings.seed, step)[0] >> 1)
-    return masking.sample_hidden(
-        n,
-        settings.grid,
-        mask_ratio=settings.mask_ratio,
-        patch_size=settings.patch_size,
-        vit_patch_size=settings.vit_patch_size,
-        strategy=settings.strategy,
-        generator=generator,
-    )
+    return masking.sample_hidden(n, settings.grid, **masked_by(settings), generator=mask_generator(settings.seed, step))
+
+
+def draw_masks_of(settings: Settings, steps: range) -> torch.Tensor:
+    """The masks of several steps, those of `draw_masks`: bool (steps, batch_size, patches)."""
+    generators = [mask_generator(settings.seed, step) for step in steps]
+    return masking.sample_hidden_each(settings.batch_size, settings.grid, **masked_by(settings), generators=generators)
+
+
+def mask_generator(seed: int, step: int) -> torch.Generator:
+    """What the masks of a step are drawn from."""
+    return torch.Generator().manual_seed(words("masks", seed, step)[0] >> 1)
+
+
+def masked_by(settings: Settings) -> dict[str, Any]:
+    """The settings that `probekit.masking` draws by."""
+    return {name: getattr(settings, name) for name in ("mask_ratio", "patch_size", "vit_patch_size", "strategy")}
 
 
 def interior(hidden: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
-from probekit.data import Preprocess, TrainingStream, Views, load
-from probekit.data.augmentation import ATTEMPTS, crop_boxes, resize_weights, resized_crops
+from probekit.data import Preprocess, TrainingStream, Views, augmentation, load
+from probekit.data.augmentation import ATTEMPTS, crop_boxes, crop_table, resize_weights, resized_crops
 from probekit.errors import DataError
 
 SIZE = Preprocess(16, 16)
@@ -155,3 +155,17 @@ def test_what_is_refused() -> None:
         TrainingStream(image_set, 2, Preprocess(8, 8, interpolation="nearest"))
     with pytest.raises(DataError, match="0 views per image"):
         Views(image_set, SIZE, 0)
+
+
+def test_looked_up_crops_are_the_computed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 12, 10, 3), dtype=np.uint8)
+    boxes = crop_boxes(np.tile([12, 10], (40, 1)), rng.random((40, 4 * ATTEMPTS)), (0.2, 1.0))
+    flips = rng.random(40) < 0.5
+    table = crop_table((12, 10), (8, 16), "bicubic")
+    looked_up = resized_crops(images, boxes, flips, 8, 16, "bicubic")
+    monkeypatch.setattr(augmentation, "crop_table", lambda *sizes: None)
+    assert table is not None
+    assert torch.equal(looked_up, resized_crops(images, boxes, flips, 8, 16, "bicubic"))
+    monkeypatch.undo()
+    assert crop_table((224, 224), (224, 224), "bicubic") is None  # it would take gigabytes

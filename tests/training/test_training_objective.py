@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import ViTMAEForPreTraining
 
 import probekit
+from probekit import masking
 from probekit.errors import TrainingError
 from probekit.models import MaskedAutoencoder
 from probekit.training import objective
@@ -166,6 +167,15 @@ def test_masks_are_a_function_of_seed_and_step() -> None:
     assert torch.equal(first, draw_masks(one, 8, 5)[0])
     assert not torch.equal(first, draw_masks(one, 8, 6)[0])
     assert not torch.equal(first, draw_masks(two, 8, 5)[0])
+
+
+@pytest.mark.parametrize("strategy", masking.STRATEGIES)
+def test_masks_of_several_steps_are_those_of_each(strategy: str) -> None:
+    settings = some_settings(strategy=strategy, patch_size=8, mask_ratio=0.5)
+    several = room.draw_masks_of(settings, range(3, 8))
+    assert several.shape == (5, 8, 16)
+    for step, masks in zip(range(3, 8), several, strict=True):
+        assert torch.equal(masks, draw_masks(settings, 8, step)[0])
 
 
 def test_precision_is_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
