@@ -23,9 +23,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
+from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.data import SPLITS, Preprocess, TrainingStream, load
 from probekit.data.photos import pictures
-from probekit.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 BATCH = 64
 

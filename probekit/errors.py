@@ -5,6 +5,7 @@ Every error that bad input can cause is a `ProbekitError`, and every one of thos
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -41,6 +42,13 @@ class TrainingError(ProbekitError):
     """A training run that cannot start, or had to stop."""
 
 
+class StorageError(ProbekitError):
+    """A disk or file system that cannot be read, written or locked: no fault of a checkpoint, an image set or a probe.
+
+    Nothing that handles the faults of a single probe catches this class: it ends the call.
+    """
+
+
 def did_you_mean(name: str, known: Iterable[str], *, limit: int = 12) -> str:
     """A sentence that names the nearest known name, or else lists what is known.
 
@@ -53,3 +61,18 @@ def did_you_mean(name: str, known: Iterable[str], *, limit: int = 12) -> str:
         return f"Did you mean {close[0]!r}?"
     listed = ", ".join(known[:limit]) + (f", ... ({len(known)} in all)" if len(known) > limit else "")
     return f"Known: {listed}." if known else "None are known."
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 120
+_short.maxlist = _short.maxtuple = _short.maxdict = _short.maxset = 8
+_short.maxlevel = 4
+
+
+def shortened(value: Any) -> str:
+    """The repr of a value of any size, cut to what fits into a message.
+
+    >>> len(shortened("a" * 10_000))
+    120
+    """
+    return _short.repr(value)

@@ -12,7 +12,6 @@ Masks are drawn on the CPU, so that one seed means one mask on every device.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from probekit.checks import whole
 from probekit.errors import MaskError, did_you_mean
 
 Grid = tuple[int, int]
@@ -64,7 +64,8 @@ def unit_grid(grid: Grid, *, patch_size: int, vit_patch_size: int) -> Grid:
         MaskError: the unit is no whole number of ViT patches, or does not tile the grid.
     """
     rows, columns = _rows_and_columns(grid)
-    patch_size, vit_patch_size = _whole("patch_size", patch_size), _whole("vit_patch_size", vit_patch_size)
+    patch_size = whole("patch_size", patch_size, error=MaskError)
+    vit_patch_size = whole("vit_patch_size", vit_patch_size, error=MaskError)
     if rows < 1 or columns < 1:
         raise MaskError(f"grid={grid}: expected at least one row and one column of ViT patches.")
     if vit_patch_size < 1:
@@ -83,17 +84,13 @@ def unit_grid(grid: Grid, *, patch_size: int, vit_patch_size: int) -> Grid:
     return rows // side, columns // side
 
 
-def _whole(name: str, value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError as error:
-        raise MaskError(f"{name}={value!r}: expected a whole number.") from error
-
-
 def _rows_and_columns(grid: Any) -> Grid:
     if not isinstance(grid, Sequence) or len(grid) != 2:
         raise MaskError(f"grid={grid!r}: expected two numbers, the rows and columns of ViT patches.")
-    return _whole("rows of the grid", grid[0]), _whole("columns of the grid", grid[1])
+    return (
+        whole("rows of the grid", grid[0], error=MaskError),
+        whole("columns of the grid", grid[1], error=MaskError),
+    )
 
 
 def _fitting(grid: Grid, vit_patch_size: int) -> str:
@@ -137,7 +134,7 @@ def sample_hidden(
     count = hidden_units(total, mask_ratio)
     if strategy not in STRATEGIES:
         raise MaskError(f"strategy={strategy!r} is no masking strategy. {did_you_mean(str(strategy), STRATEGIES)}")
-    if _whole("n", n) < 0:
+    if whole("n", n, error=MaskError) < 0:
         raise MaskError(f"n={n}: expected the number of masks to draw, 0 or more.")
     if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
         raise MaskError(

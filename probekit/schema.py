@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,13 +24,12 @@ import numpy as np
 import xarray as xr
 
 from probekit import __version__
+from probekit.constants import CONFIDENCE as CONFIDENCE
 from probekit.errors import ResultsError
+from probekit.files import write_bytes
 
 SCHEMA_VERSION = 1
 """Version of the layout of a results file. A reader refuses newer files and upgrades older ones."""
-
-CONFIDENCE = 0.95
-"""Coverage of every interval in a results dataset."""
 
 DIMS: dict[str, str] = {
     "checkpoint": "a model, by name",
@@ -259,24 +257,21 @@ def stamp(**facts: Any) -> str:
 
 
 def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Write a results dataset as netCDF, whole or not at all (a temporary file beside it, then a rename)."""
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent if str(target.parent) else ".", suffix=".part")
-    os.close(handle)
-    try:
-        # Per-image outcomes and pictures compress well; strings cannot be compressed by HDF5 filters.
-        encoding: dict[Hashable, dict[str, Any]] = {
-            key: {"zlib": True, "complevel": 4}
-            for key, array in ds.variables.items()
-            if array.dtype.kind in "fiub" and array.ndim
-        }
-        ds.to_netcdf(name, engine="h5netcdf", encoding=encoding)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return target
+    """Write a results dataset as netCDF, whole or not at all.
+
+    The file is built in memory first: HDF5 crashes the interpreter where the disk fills under it.
+
+    Raises:
+        StorageError: the file cannot be written; what was there before is unchanged.
+    """
+    # Per-image outcomes and pictures compress well; strings cannot be compressed by HDF5 filters.
+    encoding: dict[Hashable, dict[str, Any]] = {
+        key: {"zlib": True, "complevel": 4}
+        for key, array in ds.variables.items()
+        if array.dtype.kind in "fiub" and array.ndim
+    }
+    content = ds.to_netcdf(None, engine="h5netcdf", encoding=encoding)
+    return write_bytes(path, content)
 
 
 def read(path: str | os.PathLike[str]) -> xr.Dataset:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import xarray as xr
 
-from probekit.cache import written_whole
+from probekit.files import written_whole
 from probekit.latents import LatentGraph, examples, expected_levels, recover
 
 HERE = Path(__file__).parent

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from probekit.checks import whole
 from probekit.errors import ProbeError, did_you_mean
 
 MASK_RATIO = 0.75
@@ -48,12 +47,8 @@ class PassSettings:
         if self.precision not in PRECISIONS:
             raise ProbeError(f"precision={self.precision!r} is unknown. {did_you_mean(self.precision, PRECISIONS)}")
         for name, least, most in (("batch_size", 1, None), ("workers", 0, None), ("seed", 0, 2**32 - 1)):
-            value = getattr(self, name)
-            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if not whole or value < least or (most is not None and value > most):
-                above = "" if most is None else f" and at most {most}"
-                raise ProbeError(f"{name}={value!r}; expected a whole number of at least {least}{above}.")
-            object.__setattr__(self, name, int(value))  # a NumPy number is no JSON
+            value = whole(name, getattr(self, name), least=least, most=most, error=ProbeError)
+            object.__setattr__(self, name, value)  # a NumPy number is no JSON
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from probekit import cache
 from probekit.data.base import ImageSet
 from probekit.errors import DataError
+from probekit.files import written_whole
 
 GAP, LABEL_HEIGHT = 4, 14
 
@@ -65,10 +65,5 @@ def write(image_set: ImageSet, path: str | Path, **layout: Any) -> None:
     if target.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise DataError(f"{target} is no picture file name; it has to end in .png or .jpg.")
     sheet = contact_sheet(image_set, **layout)
-    try:
-        with cache.written_whole(target) as part:
-            sheet.save(part)
-    except OSError as error:
-        raise DataError(
-            f"{target} cannot be written ({error.strerror or error}). Name a file in another folder."
-        ) from error
+    with written_whole(target, kept="Name a file in another folder.") as part:
+        sheet.save(part)

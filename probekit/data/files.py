@@ -20,7 +20,8 @@ import numpy as np
 from probekit import cache, progress
 from probekit.data.base import ImageSet
 from probekit.data.decode import open_rgb
-from probekit.errors import DataError
+from probekit.errors import DataError, StorageError
+from probekit.files import write_text
 
 
 class FileSet(ImageSet):
@@ -86,12 +87,10 @@ def _kept(store: Path) -> dict[str, list[Any]]:
 def _keep(known: dict[str, list[Any]], store: Path) -> None:
     """Write digests for the next call; a cache that cannot be written costs time then, and is no error now."""
     try:
-        with cache.written_whole(store) as part:
-            part.write_text(json.dumps(known))
-    except OSError as error:
+        write_text(store, json.dumps(known), kept="The fingerprint is right.")
+    except StorageError as error:
         warnings.warn(
-            f"The cache folder {store.parent} cannot be written ({error.strerror or error}): the fingerprint is right, "
-            "but the next call reads every image again for it. Point PROBEKIT_CACHE at a writable folder.",
+            f"{error} The next call reads every image again for it. Point PROBEKIT_CACHE at a writable folder.",
             RuntimeWarning,
             stacklevel=2,
         )

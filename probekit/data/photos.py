@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from probekit import cache
+from probekit.checks import whole
 from probekit.data.base import ImageSet, check_count
 from probekit.data.decode import open_rgb
 from probekit.data.preprocess import FILTERS
@@ -291,6 +292,5 @@ def open_split(
     if argument:
         raise DataError(f"{spec}: there is no variant {argument!r} of photos. Known: photos, photos:whole.")
     for name, value in {"size": size, "crop": 64 if crop is None else crop}.items():
-        if not isinstance(value, int) or value < 8:
-            raise DataError(f"{spec}: {name}={value!r}; a whole number of at least 8 pixels is expected.")
+        whole(f"{spec}: {name}", value, least=8, error=DataError)
     return Photos(split, size, default_crop(size) if crop is None else crop, spec=spec, count=count, seed=seed)

@@ -19,13 +19,12 @@ import numpy as np
 from PIL import Image
 
 from probekit import cache
+from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,

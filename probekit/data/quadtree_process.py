@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probekit.checks import whole
 from probekit.errors import DataError
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ class QuadtreeSettings:
             ("noise_dim", 1),
             ("depth", 1),
         ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise DataError(f"quadtree: {name}={value!r}; a whole number of at least {least} is expected.")
+            whole(f"quadtree: {name}", getattr(self, name), least=least, error=DataError)
         if self.patch_noise_dim < 1:
             raise DataError(
                 f"quadtree: patches of {self.patch} x {self.patch} x 3 pixels hold {3 * self.patch**2} dimensions, "

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probekit.checks import whole
 from probekit.data.base import ImageSet
 from probekit.data.drawing import N_PHASES, SHAPES, TAU, TEXTURES, distances, textures, turned
 from probekit.data.randomness import uniforms
@@ -229,6 +230,5 @@ def open_split(
     variant = argument or "consistent"
     if variant not in VARIANTS:
         raise DataError(f"{spec}: there is no variant {variant!r} of shapes. {did_you_mean(variant, VARIANTS)}")
-    if not isinstance(size, int) or size < 16:
-        raise DataError(f"{spec}: size={size!r}; images of at least 16 pixels are drawn.")
+    whole(f"{spec}: size", size, least=16, error=DataError)
     return Shapes(variant, split, size, spec=spec, count=count, seed=seed)

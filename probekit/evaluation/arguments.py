@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from probekit import probes
+from probekit.checks import whole
 from probekit.collect import Counts
 from probekit.errors import ProbeError, did_you_mean
 from probekit.evaluation import suites
@@ -21,13 +20,13 @@ def counts_of(counts: Counts | Mapping[str, int] | None) -> Counts | None:
     known = Counts.__dataclass_fields__
     if not isinstance(counts, Mapping):
         raise ProbeError(f"counts={counts!r}: expected a dict with some of {', '.join(known)}.")
+    checked = {}
     for name, value in counts.items():
         if name not in known:
             raise ProbeError(f"counts has no {name!r}. {did_you_mean(str(name), known)}")
         least = 2 if name == "views" else 1
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise ProbeError(f"counts: {name}={value!r}; expected a whole number of at least {least}.")
-    return replace(Counts(), **{name: int(value) for name, value in counts.items()})
+        checked[name] = whole(f"counts: {name}", value, least=least, error=ProbeError)
+    return replace(Counts(), **checked)
 
 
 def options_of(options: Any, chosen: Sequence[suites.Plan]) -> dict[str, dict[str, Any]]:

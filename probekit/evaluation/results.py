@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from probekit import cache
+from probekit.errors import StorageError
+from probekit.files import written_whole
 
 Arrays = dict[str, xr.DataArray]
 
@@ -33,13 +34,13 @@ def save(file: Path, arrays: Arrays, reasons: Mapping[str, str], facts: Mapping[
     }
     text = json.dumps({"arrays": described, "reasons": dict(reasons), "facts": facts})
     try:
-        with cache.written_whole(file) as part, open(part, "wb") as handle:
+        kept = "The numbers are in this dataset only."
+        with written_whole(file, kept=kept) as part, open(part, "wb") as handle:
             values = {f"array_{name}": array.values for name, array in arrays.items()}
             np.savez(handle, description=np.array(text), **values)
-    except OSError as error:
+    except StorageError as error:
         warnings.warn(
-            f"The result cannot be kept in {file.parent} ({error.strerror or error}); it is in the returned dataset "
-            "only, and the next call will compute it again. Point PROBEKIT_CACHE at a folder with room to avoid that.",
+            f"{error} The next call computes them again. Point PROBEKIT_CACHE at a folder with room to avoid that.",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from probekit.constants import CONFIDENCE
 from probekit.errors import ProbeError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-CONFIDENCE = 0.95
 DRAWS = 2000
 CHUNK = 1 << 22
 """Counts (draws x units) that are held at a time."""

@@ -14,12 +14,13 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.errors import CheckpointError
 from probekit.models import architecture, encoders
 from probekit.models.architecture import Settled
 from probekit.models.card import Verdict
 from probekit.models.formats import Reading
-from probekit.models.mae import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoder
+from probekit.models.mae import MaskedAutoencoder
 
 Spell = Callable[[str], str]
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probekit.models.mae import IMAGENET_MEAN, IMAGENET_STD, MaskedAutoencoder
+from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
+from probekit.models.mae import MaskedAutoencoder
 
 
 @dataclass

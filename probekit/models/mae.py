@@ -16,11 +16,10 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.errors import CheckpointError, DataError, MaskError, ProbekitError, did_you_mean
 from probekit.models import blocks, encoders, pixels, positions
 from probekit.models.decoder import Decoder
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Layer(NamedTuple):

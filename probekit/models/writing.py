@@ -19,8 +19,8 @@ from timm.layers import RmsNorm, SwiGLU
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from probekit.cache import written_whole
 from probekit.errors import CheckpointError, did_you_mean
+from probekit.files import written_whole
 from probekit.models.architecture import MLPS, EncoderSpec
 from probekit.models.card import RECORDED, Card, file_digest
 from probekit.models.checkpoint import Checkpoint
@@ -66,21 +66,16 @@ def write(checkpoint: Checkpoint, directory: Path, *, format: str, dtype: torch.
     configs = {"config.json": config}
     if format == "transformers":
         configs["preprocessor_config.json"] = preprocessor_config(checkpoint.card)
-    try:
-        with written_whole(directory) as part:
-            part.mkdir()
-            for name, content in configs.items():
-                _write_json(part / name, content)
-            stored = {name: _stored(tensor, dtype) for name, tensor in tensors.items()}
-            save_file(stored, part / "model.safetensors", metadata={"format": "pt"})
-            shutil.copymode(part / "config.json", part / "model.safetensors")  # safetensors writes for the owner alone
-            digest = file_digest([part / "model.safetensors"])
-            (part / "README.md").write_text(model_card(checkpoint, format, digest, card_text))
-    except (OSError, SafetensorError) as error:  # a full disk is the second
-        raise CheckpointError(
-            f"{directory} cannot be written ({error}). What was there before is as it was; free the disk, or save to "
-            "another folder."
-        ) from error
+    kept = "What was there before is unchanged; free the disk, or save to another folder."
+    with written_whole(directory, kept=kept, also=(SafetensorError,)) as part:
+        part.mkdir()
+        for name, content in configs.items():
+            _write_json(part / name, content)
+        stored = {name: _stored(tensor, dtype) for name, tensor in tensors.items()}
+        save_file(stored, part / "model.safetensors", metadata={"format": "pt"})
+        shutil.copymode(part / "config.json", part / "model.safetensors")  # safetensors writes for the owner alone
+        digest = file_digest([part / "model.safetensors"])
+        (part / "README.md").write_text(model_card(checkpoint, format, digest, card_text))
     return directory
 
 

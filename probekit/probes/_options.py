@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from probekit.checks import as_whole
 from probekit.errors import ProbeError, did_you_mean
 
 
@@ -53,7 +54,7 @@ def _json(value: Any) -> Any:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return (as_whole(value) or 0) >= 1
 
 
 def _text(value: Any) -> bool:

@@ -32,9 +32,9 @@ def html(ds: xr.Dataset, *, script: str | None = None) -> str:
 
 def write(ds: xr.Dataset, path: str | Path, *, script: str | None = None) -> Path:
     """Write the report of `ds` to `path`; returns the path."""
-    target = Path(path)
-    target.write_text(html(ds, script=script), encoding="utf-8")
-    return target
+    from probekit.files import write_text
+
+    return write_text(path, html(ds, script=script))
 
 
 def export(ds: xr.Dataset, folder: str | Path) -> list[Path]:

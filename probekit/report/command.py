@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from probekit import report, schema
-from probekit.errors import ProbekitError, ResultsError
+from probekit.errors import ProbekitError, ResultsError, StorageError
 from probekit.report import reading
 
 FILES = (".nc", ".cdf", ".h5", ".hdf5")
@@ -143,6 +143,7 @@ def bundle() -> str:
     from importlib.metadata import version
 
     from probekit import cache
+    from probekit.files import write_text
     from probekit.report.page import vega_bundle
 
     file = cache.folder("report", f"vega-{version('vl-convert-python')}.js")
@@ -150,11 +151,8 @@ def bundle() -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         script = vega_bundle()
-    try:
-        with cache.written_whole(file) as part:
-            part.write_text(script, encoding="utf-8")
-    except OSError:
-        return script  # a cache that cannot be written costs time at the next call, nothing else
+    with suppress(StorageError):  # a cache that cannot be written costs time at the next call, nothing else
+        write_text(file, script)
     return script
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from probekit.files import write_bytes, write_text
 from probekit.report.figure import Figure
 from probekit.report.results import Results, plain, rounded
 from probekit.report.tables import Cell, Table
@@ -30,7 +31,6 @@ def export_all(ds: xr.Dataset, folder: Path) -> list[Path]:
     from probekit.report.page import assemble
 
     report = assemble(ds)
-    folder.mkdir(parents=True, exist_ok=True)
     written = [path for figure in report.figures for path in export_figure(figure, folder)]
     for section in report.sections:
         for table in section.tables:
@@ -42,7 +42,7 @@ def export_all(ds: xr.Dataset, folder: Path) -> list[Path]:
                         encoded = picture.source.partition(",")[2]
                         suffix = picture.source.partition(";")[0].partition("/")[2]
                         target = folder / f"{file_name(strip.key)}-{file_name(row.label)}-{i}.{suffix}"
-                        target.write_bytes(base64.b64decode(encoded))
+                        write_bytes(target, base64.b64decode(encoded))
                         written.append(target)
     return written + [export_numbers(report.results, name, folder) for name in report.results.names]
 
@@ -63,7 +63,7 @@ def export_figure(figure: Figure, folder: Path) -> list[Path]:
         }
         for suffix, content in outcomes.items():
             target = base.with_name(f"{base.name}.{suffix}")
-            target.write_bytes(content)
+            write_bytes(target, content)
             written.append(target)
     return written
 
@@ -72,8 +72,8 @@ def export_table(table: Table, folder: Path) -> list[Path]:
     """A small table as .csv and .tex."""
     comma, latex = folder / f"{file_name(table.key)}.csv", folder / f"{file_name(table.key)}.tex"
     rows = [[str(entry) for entry in row] for row in table.rows]
-    comma.write_text(as_csv([table.columns, *rows]), encoding="utf-8")
-    latex.write_text(as_latex(table), encoding="utf-8")
+    write_text(comma, as_csv([table.columns, *rows]))
+    write_text(latex, as_latex(table))
     return [comma, latex]
 
 
@@ -81,8 +81,7 @@ def export_numbers(results: Results, name: str, folder: Path) -> Path:
     """All numbers of one variable as a long table."""
     target = folder / f"numbers-{file_name(name)}.csv"
     header = ["checkpoint", "data", *results.dims(name), "value", "lower", "upper"]
-    target.write_text(as_csv([header, *long_rows(results, name)]), encoding="utf-8")
-    return target
+    return write_text(target, as_csv([header, *long_rows(results, name)]))
 
 
 def long_rows(results: Results, name: str) -> Iterator[list[Any]]:

@@ -16,6 +16,7 @@ import xarray as xr
 from scipy import stats
 
 from probekit import schema
+from probekit.checks import whole
 from probekit.errors import ResultsError, did_you_mean
 from probekit.measures import resample
 
@@ -58,8 +59,7 @@ def contrast(
         raise ResultsError(f"No checkpoint is called {baseline!r}. {did_you_mean(baseline, names)}")
     if len(set(names)) < len(names):
         raise ResultsError(f"Two checkpoints have one name ({', '.join(names)}): rename one with assign_coords.")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ResultsError(f"seed={seed!r}: expected a whole number of at least 0.")
+    seed = whole("seed", seed, least=0, error=ResultsError)
     if len(names) < 2:
         raise ResultsError("A contrast needs two checkpoints or more; this dataset has one.")
     chosen = _variables(ds, variables)

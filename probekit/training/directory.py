@@ -7,8 +7,8 @@
     snapshots/0.125/ ...                  checkpoints at shares of training
     finished.json                         written last: final loss, seconds of training
 
-Every file is written under another name, flushed to the disk and renamed: it is there whole or not at all. A state is
-written after the log lines of its steps; going on cuts the log back to the state's step, so no step is in it twice.
+Every file is there whole or not at all (`probekit.files`). A state is written after the log lines of its steps; going
+on cuts the log back to the state's step, so no step is in it twice.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,10 +26,17 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from probekit.errors import CheckpointError, TrainingError
+from probekit.errors import TrainingError
+from probekit.files import unwritable, write_text, written_whole
 from probekit.training.settings import EARLIER
 
 KEPT_STATES = 2
+
+KEPT = "The last good state is kept: make room, then give the same command to go on from it."
+"""What errors of the disk say."""
+
+LAST = ".checkpoint"
+"""Where the finished checkpoint is built before its files go into the run's directory."""
 
 
 class RunDirectory:
@@ -57,9 +63,8 @@ class RunDirectory:
         """
         before = self.verify(record)
         if before is None:
-            write_text(
-                self.path / "settings.json", json.dumps({"settings": record, "conditions": conditions}, indent=1)
-            )
+            text = json.dumps({"settings": record, "conditions": conditions}, indent=1)
+            write_text(self.path / "settings.json", text, kept=KEPT)
             return []
         return [
             f"{key} was {before.get(key)!r} and is {value!r}"
@@ -110,14 +115,14 @@ class RunDirectory:
 
     def finish(self, facts: dict[str, Any]) -> None:
         """Mark the run as finished; its states are no longer needed."""
-        write_text(self.path / "finished.json", json.dumps(facts, indent=1))
+        write_text(self.path / "finished.json", json.dumps(facts, indent=1), kept=KEPT)
         shutil.rmtree(self.states, ignore_errors=True)
 
     def save_state(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after `step` steps, then forget all but the newest few."""
-        self.states.mkdir(exist_ok=True)
         target = self.states / f"step-{step:09d}.pt"
-        write_whole(target, lambda part: torch.save(state, part))
+        with written_whole(target, kept=KEPT, also=(RuntimeError,)) as part:  # torch's error for a full disk
+            torch.save(state, part)
         for old in sorted(self.states.glob("step-*.pt"))[:-KEPT_STATES]:
             old.unlink(missing_ok=True)
 
@@ -133,13 +138,13 @@ class RunDirectory:
 
     def prepare(self, step: int) -> None:
         """Make ready to go on after `step`: drop later log lines and whatever a killed process was writing."""
-        for part in [*self.path.glob("**/.*.part"), *self.path.glob("**/.writing-*")]:
-            shutil.rmtree(part) if part.is_dir() else part.unlink()
+        for part in [*self.path.glob("**/.*.part"), self.path / LAST]:  # the lock is held: nobody else writes here
+            shutil.rmtree(part, ignore_errors=True)
         for state in self.states.glob("step-*.pt"):
             if int(state.stem.removeprefix("step-")) > step:
                 state.unlink()  # it could not be read
         if self.log_path.is_file():
-            write_text(self.log_path, "".join(line + "\n" for line in self._log_lines(step)))
+            write_text(self.log_path, "".join(line + "\n" for line in self._log_lines(step)), kept=KEPT)
 
     def _log_lines(self, step: int) -> Iterator[str]:
         """The whole lines of the log up to a step."""
@@ -152,8 +157,11 @@ class RunDirectory:
 
     def log(self, line: dict[str, Any]) -> None:
         """Append a line to the log."""
-        with disk(self.log_path), self.log_path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with self.log_path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise unwritable(self.log_path, error, KEPT) from error
 
     def place(self, save: Callable[[Path], Any], name: str | None = None) -> None:
         """Have `save(folder)` write a checkpoint, then move it where it belongs.
@@ -162,18 +170,13 @@ class RunDirectory:
             save: writes files into the folder it is given.
             name: subfolder of the run's directory; None puts the files into the directory itself, one rename each.
         """
-        target = self.path if name is None else self.path / name
-        with disk(target), tempfile.TemporaryDirectory(dir=self.path, prefix=".writing-") as scratch:
-            folder = Path(scratch) / "checkpoint"
+        target = self.path / (name or LAST)
+        with written_whole(target, kept=KEPT) as folder:
             save(folder)
-            if name is None:
-                for file in sorted(folder.iterdir()):
-                    os.replace(file, self.path / file.name)
-                return
-            target.parent.mkdir(exist_ok=True)
-            if target.exists():
-                os.replace(target, Path(scratch) / "replaced")
-            os.replace(folder, target)
+        if name is None:
+            for file in sorted(target.iterdir()):
+                os.replace(file, self.path / file.name)
+            target.rmdir()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -207,44 +210,3 @@ class RunDirectory:
 
 class BusyError(TrainingError):
     """Another process trains in the directory."""
-
-
-@contextmanager
-def disk(target: Path) -> Iterator[None]:
-    """Turn a failure to write into an error that says what is kept.
-
-    Raises:
-        TrainingError: the disk is full or cannot be written to.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError, CheckpointError) as error:  # torch reports a full disk as RuntimeError
-        free = shutil.disk_usage(nearest(target)).free
-        raise TrainingError(
-            f"{target} cannot be written ({error}; {free / 1e6:,.0f} MB free there). The last good state is kept: make "
-            "room, then give the same command to go on from it."
-        ) from error
-
-
-def nearest(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
-    return next(above for above in (path, *path.absolute().parents) if above.exists())
-
-
-def write_whole(target: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write(path)` on a temporary path, flush it to the disk, rename it: `target` is the old or the new file."""
-    part = target.with_name(f".{target.name}.part")
-    with disk(target):
-        try:
-            write(part)
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-
-
-def write_text(target: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    write_whole(target, lambda part: part.write_text(text))

@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 import torch
 
 from probekit import masking
-from probekit.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.data.randomness import words
 from probekit.errors import MaskError, TrainingError, did_you_mean
 from probekit.training.values import as_declared

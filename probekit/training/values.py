@@ -6,10 +6,11 @@ size, while 64.5, "64" and True are mistakes that would otherwise surface hours 
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, get_args, get_origin
 
+from probekit.checks import as_number, as_whole
 from probekit.errors import TrainingError
 
 
@@ -35,26 +36,6 @@ def _several(name: str, value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(as_declared(name, item, kinds[0]) for item in listed)
 
 
-def _whole(value: Any) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else None
-    try:
-        return operator.index(value)
-    except TypeError:
-        return None
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, str | bytes | bool):
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
 def _truth(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
@@ -64,8 +45,8 @@ def _text(value: Any) -> str | None:
 
 
 _READERS: dict[Any, tuple[Any, str]] = {
-    int: (_whole, "a whole number"),
-    float: (_number, "a number"),
+    int: (partial(as_whole, floats=True), "a whole number"),
+    float: (as_number, "a number"),
     bool: (_truth, "True or False"),
     str: (_text, "a text"),
 }

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from probekit.cli import app
 from probekit.data import load
 from probekit.data.contact_sheet import GAP, LABEL_HEIGHT, contact_sheet, write
-from probekit.errors import DataError
+from probekit.errors import DataError, StorageError
 
 
 def test_one_row_per_class() -> None:
@@ -51,5 +51,5 @@ def test_only_picture_names() -> None:
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(DataError, match=r"file/sheet.png cannot be written \(.*\). Name a file in another folder"):
+    with pytest.raises(StorageError, match=r"file/sheet.png cannot be written: .* Name a file in another folder"):
         write(load("shapes", count=8), tmp_path / "file" / "sheet.png")

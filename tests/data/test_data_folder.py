@@ -175,13 +175,13 @@ def test_a_kill_while_digests_are_written_leaves_the_old_ones(
     assert len(stored) == 1
     os.utime(root / paths(f"imagefolder:{root}", "train")[0], ns=(time.time_ns(), time.time_ns()))
 
-    def killed(path: Path, text: str) -> None:
-        with path.open("w") as file:
-            file.write(text[: len(text) // 2])
+    def killed(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", killed)
+        patched.setattr(Path, "write_bytes", killed)
         with pytest.raises(KeyboardInterrupt):
             load(f"imagefolder:{root}", "train").fingerprint  # noqa: B018
     assert {path: path.read_bytes() for path in own_cache.rglob("*.json")} == stored
@@ -197,9 +197,9 @@ def test_the_cache_survives_being_killed_in_the_middle_of_a_write(
     os.utime(root / paths(f"imagefolder:{root}", "train")[0], ns=(time.time_ns(), time.time_ns()))
     code = (
         "import os, signal, sys; from pathlib import Path; from probekit.data import load\n"
-        "def killed(path, text):\n"
-        "    path.open('w').write(text[:9]); os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Path.write_text = killed; load('imagefolder:' + sys.argv[1], 'train').fingerprint"
+        "def killed(path, content):\n"
+        "    path.open('wb').write(content[:9]); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Path.write_bytes = killed; load('imagefolder:' + sys.argv[1], 'train').fingerprint"
     )
     ended = subprocess.run([sys.executable, "-c", code, str(root)], check=False, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
@@ -365,7 +365,7 @@ def test_a_cache_that_cannot_be_written(
     known = load(f"imagefolder:{root}").fingerprint
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("PROBEKIT_CACHE", str(tmp_path / "file"))
-    with pytest.warns(RuntimeWarning, match=r"file/digests cannot be written .*Point PROBEKIT_CACHE at a writable"):
+    with pytest.warns(RuntimeWarning, match=r"file/digests/.* cannot be written: .*Point PROBEKIT_CACHE at a writable"):
         assert load(f"imagefolder:{root}").fingerprint == known
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
+from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.data import Preprocess
-from probekit.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from probekit.errors import DataError
 
 

@@ -90,7 +90,7 @@ def test_images_that_were_not_used_are_left_out() -> None:
             r"variables=\[\]: expected a list, of some of accuracy",
         ),
         ({"baseline": "a", "variables": 5}, "variables=5"),
-        ({"baseline": "a", "seed": -1}, "seed=-1: expected a whole number"),
+        ({"baseline": "a", "seed": -1}, "seed=-1; expected a whole number"),
         ({"baseline": "a", "correction": "none"}, "expected one of None, bonferroni, holm"),
     ],
 )

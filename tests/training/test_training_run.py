@@ -20,7 +20,7 @@ from transformers import ViTMAEForPreTraining
 
 import probekit
 from probekit.data import ArraySet
-from probekit.errors import MaskError, TrainingError
+from probekit.errors import MaskError, StorageError, TrainingError
 from probekit.training import directory as directories
 from probekit.training import run as runs
 from probekit.training.directory import RunDirectory
@@ -147,7 +147,7 @@ def test_a_broken_state_is_left_out(
     states = tmp_path / "broken/state"
     good = (states / "step-000000004.pt").read_bytes()
     (states / "step-000000006.pt").write_bytes(good[: len(good) // 2])
-    (states / ".step-000000008.pt.part").write_bytes(good)
+    (states / ".step-000000008.pt.part").mkdir()
     with (tmp_path / "broken/log.jsonl").open("a") as file:
         file.write('{"step": 6, "loss": 1.0}\n{"step": 8, "lo')
     with pytest.warns(UserWarning, match=r"step-000000006\.pt cannot be read .* left out"):
@@ -240,7 +240,7 @@ def test_a_full_disk_keeps_the_last_state(
 
     with monkeypatch.context() as patch:
         patch.setattr(directories.torch, "save", full)
-        with pytest.raises(TrainingError, match=r"No space left on device.*last good state is kept: make room"):
+        with pytest.raises(StorageError, match=r"the disk is full.*last good state is kept: make room"):
             probekit.train(images, **options("full", save_every=0.0))
     names = sorted(file.name for file in (tmp_path / "full/state").iterdir())
     assert names == ["step-000000002.pt", "step-000000003.pt"]
@@ -256,7 +256,7 @@ def test_a_full_disk_at_the_checkpoint(
 
     with monkeypatch.context() as patch:
         patch.setattr("probekit.models.writing.save_file", full)
-        with pytest.raises(TrainingError, match=r"No space left on device.*last good state is kept: make room"):
+        with pytest.raises(StorageError, match=r"No space left on device.*What was there before is unchanged"):
             probekit.train(images, **options())
     assert probekit.train(images, **options()).verdict.decoder
 
