@@ -18,7 +18,7 @@ import networkx as nx
 import numpy as np
 
 from probekit.latents import GeneratingProcess, LatentGraph
-from probekit.latents.graph import Node
+from probekit.latents.nodes import Node
 
 REPEATS = 5
 

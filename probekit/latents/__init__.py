@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from probekit.latents.graph import GraphError, LatentGraph
+from probekit.latents.graph import LatentGraph
+from probekit.latents.nodes import GraphError
 from probekit.latents.process import GeneratingProcess
 from probekit.latents.samples import Draw
 

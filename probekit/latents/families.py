@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from probekit.latents.graph import GraphError, LatentGraph, Node
+from probekit.latents.nodes import GraphError, GraphParts, Node
 
 
-def quadtree(height: int, noise_dims: int | Mapping[int, int] = 1) -> LatentGraph:
-    """A quadtree of latents over a square grid of observables; see `LatentGraph.quadtree`."""
+def quadtree(height: int, noise_dims: int | Mapping[int, int] = 1) -> GraphParts:
+    """The parts of a quadtree of latents over a square grid of observables; see `LatentGraph.quadtree`."""
     if height < 1:
         raise GraphError(f"height={height}: a quadtree has a root of height 1 or more.")
     edges: list[tuple[Node, Node]] = []
@@ -24,7 +24,7 @@ def quadtree(height: int, noise_dims: int | Mapping[int, int] = 1) -> LatentGrap
     side = 2 ** (height - 1)
     cells = [(row, column) for row in range(side) for column in range(side)]
     edges += [(("z", 1, *cell), ("x", *cell)) for cell in cells]
-    return LatentGraph(edges, [("x", *cell) for cell in cells], _by_height(edges, noise_dims, height))
+    return GraphParts(edges, [("x", *cell) for cell in cells], _by_height(edges, noise_dims, height))
 
 
 def quadtree_position(node: Node) -> Node:
@@ -41,8 +41,8 @@ def layered(
     skip: float = 0.2,
     noise_dims: int | Mapping[int, int] = 1,
     seed: int,
-) -> LatentGraph:
-    """A random graph in layers: parents overlap, and some edges skip levels.
+) -> GraphParts:
+    """The parts of a random graph in layers: parents overlap, and some edges skip levels.
 
     Each node has 1 to `max_parents` parents, drawn near its own relative place one level up (so that neighbours share
     parents, as patches of an image do); each of them but the first comes from a higher level with probability `skip`.
@@ -80,7 +80,7 @@ def layered(
         for place, parent in enumerate(above):
             if parent not in with_child:
                 edges[parent, below[_near(place / len(above), len(below), rng)]] = None
-    return LatentGraph(edges, layers[-1], _by_height(list(edges), noise_dims, top))
+    return GraphParts(list(edges), layers[-1], _by_height(list(edges), noise_dims, top))
 
 
 def _near(place: float, size: int, rng: np.random.Generator) -> int:

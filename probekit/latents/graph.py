@@ -15,22 +15,19 @@ a slice, and one sweep from the bottom up answers for many masks at once, 8 to t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from probekit.errors import ProbekitError, did_you_mean
+from probekit.errors import did_you_mean
+from probekit.latents import families
+from probekit.latents.nodes import GraphError, Node
 
-Node = Hashable
 Bits = NDArray[np.bool_]
 Words = NDArray[np.uint8]
-
-
-class GraphError(ProbekitError):
-    """A graph that breaks the theory's assumptions, or a node that is not in it."""
 
 
 class LatentGraph:
@@ -268,9 +265,7 @@ class LatentGraph:
                 lowest ones, with one observable ("x", row, column) each.
             noise_dims: one number, or one per height from 0 (observables) to `height`.
         """
-        from probekit.latents.families import quadtree
-
-        return quadtree(height, noise_dims)
+        return cls(*families.quadtree(height, noise_dims))
 
     @classmethod
     def random(
@@ -283,9 +278,7 @@ class LatentGraph:
         seed: int,
     ) -> LatentGraph:
         """A random layered graph with overlapping parents and edges that skip levels; see `families.layered`."""
-        from probekit.latents.families import layered
-
-        return layered(sizes, max_parents=max_parents, skip=skip, noise_dims=noise_dims, seed=seed)
+        return cls(*families.layered(sizes, max_parents=max_parents, skip=skip, noise_dims=noise_dims, seed=seed))
 
 
 def _topological(graph: nx.DiGraph[Node]) -> list[Node]:

@@ -20,7 +20,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from probekit import masking
-from probekit.latents.graph import Bits, GraphError, LatentGraph
+from probekit.latents.graph import Bits, LatentGraph
+from probekit.latents.nodes import GraphError
 
 CHUNK = 2_000_000
 """Array elements (masks x edges) in work at once."""

@@ -20,7 +20,8 @@ import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 
 from probekit.errors import did_you_mean
-from probekit.latents.graph import GraphError, LatentGraph, Node
+from probekit.latents.graph import LatentGraph
+from probekit.latents.nodes import GraphError, Node
 from probekit.latents.samples import Array, Draw, Layout
 
 CHUNK = 32

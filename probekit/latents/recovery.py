@@ -21,10 +21,11 @@ import xarray as xr
 
 from probekit import progress
 from probekit.latents.autoencoder import Floats, VectorAutoencoders, train
-from probekit.latents.graph import GraphError, LatentGraph, Node
+from probekit.latents.graph import LatentGraph
+from probekit.latents.nodes import GraphError, Node
 from probekit.latents.process import GeneratingProcess
-from probekit.latents.regression import Fit, regress, resamples
 from probekit.latents.samples import Nodes
+from probekit.measures import level_shares, regress, resample
 
 ENCODERS = ("smaller", "matched", "doubled", "untrained")
 """Half of c's intrinsic dimension (at least 1), just that dimension, twice it, and the matched one before training."""
@@ -54,7 +55,7 @@ def recover(
     batch_size: int = 128,
     learning_rate: float = 4e-3,
     samples: int = 16384,
-    test_samples: int = 500,
+    test_samples: int = 750,
     seed: int = 0,
 ) -> xr.Dataset:
     """Train masked autoencoders on vectors for one mask, and measure what their codes hold.
@@ -65,8 +66,8 @@ def recover(
         width, layers: hidden layers of encoder and decoder.
         steps, batch_size, learning_rate: of training (Adam, cosine).
         samples: training samples.
-        test_samples: samples that the regressions are fitted on (half of them to choose their settings), and as many
-            others that the figures are of.
+        test_samples: samples that the regressions use (4/5 to fit, 1/5 to choose their settings), and as many others
+            that the figures are of.
         seed: of weights, batches and samples.
 
     Returns:
@@ -88,7 +89,7 @@ def recover(
     world = _World(process, [x for x, off in zip(graph.observables, row, strict=True) if not off], c)
     size = graph.intrinsic_dim(c)
     sizes = [max(1, size // 2), size, 2 * size]
-    rngs = [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(4)]
+    rngs = [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(3)]
     pool, test = process.draw(samples, rngs[0]), process.draw(2 * test_samples, rngs[1])
     views = [world.visible(test), world.visible(process.redraw(test, c, rngs[2]))]
     visible, masked = world.visible(pool), world.masked(pool)
@@ -97,8 +98,7 @@ def recover(
     untrained, untrained_loss = [model.codes(view)[1] for view in views], world.losses(model, test)[1]
     train(model, visible, masked, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
     codes, twins = ([*model.codes(view), raw] for view, raw in zip(views, untrained, strict=True))
-    found = _regressions(world, test, codes, resamples(test_samples, rngs[3]))
-    found |= _shares(codes, twins, resamples(2 * test_samples, rngs[3]))
+    found = _regressions(world, test, codes, seed) | _shares(codes, twins, seed)
     found["loss"] = (("encoder",), [*world.losses(model, test), untrained_loss])
     found["bottleneck"] = (("encoder",), [*sizes, size])
     return _describe(found, graph, row, c)
@@ -206,56 +206,45 @@ class _World:
         return [float(((each - target) ** 2).sum() / total) for each in predicted]
 
 
-def _regressions(world: _World, test: Any, codes: Sequence[Floats], weights: Floats) -> dict[str, Any]:
+def _regressions(world: _World, test: Any, codes: Sequence[Floats], seed: int) -> dict[str, Any]:
     """The variables of `RECOVERED` with their intervals, as (dims, values)."""
-    half = test.samples // 2
-    first, last = slice(0, half), slice(half, None)
     c, own, specific = world.targets(test)
-    fits: dict[str, list[list[Fit]]] = {name: [] for name in RECOVERED}
-    for kernel in (False, True):
-        back = regress(
-            c[first], [code[first] for code in codes], c[last], [code[last] for code in codes], kernel=kernel
-        )
-        fits["code_from_c"].append(back)
-        targets = [array[first] for array in (c, own, specific)], [array[last] for array in (c, own, specific)]
-        forth = [regress(code[first], targets[0], code[last], targets[1], kernel=kernel) for code in codes]
-        for name, column in zip(
-            ("c_from_code", "own_from_code", "specific_from_code"), zip(*forth, strict=True), strict=True
-        ):
-            fits[name].append(list(column))
     found: dict[str, Any] = {}
-    for name, by_regressor in fits.items():
-        by_encoder = list(zip(*by_regressor, strict=True))
-        values = [[fit.r2 for fit in row] for row in by_encoder]
-        bounds = [[fit.interval(weights) for fit in row] for row in by_encoder]
-        found[name] = (("encoder", "regressor"), values)
-        found[f"{name}_ci"] = (("encoder", "regressor", "bound"), bounds)
+    for name, pairs in {
+        "c_from_code": [(code, c) for code in codes],
+        "own_from_code": [(code, own) for code in codes],
+        "code_from_c": [(c, code) for code in codes],
+        "specific_from_code": [(code, specific) for code in codes],
+    }.items():
+        cells = [[_r2(known, wanted, kernel, seed) for kernel in (False, True)] for known, wanted in pairs]
+        found[name] = (("encoder", "regressor"), [[value for value, _ in row] for row in cells])
+        found[f"{name}_ci"] = (("encoder", "regressor", "bound"), [[ends for _, ends in row] for row in cells])
     return found
 
 
-def _shares(codes: Sequence[Floats], twins: Sequence[Floats], weights: Floats) -> dict[str, Any]:
-    shares = [_share(code, twin, weights) for code, twin in zip(codes, twins, strict=True)]
+def _r2(known: Floats, wanted: Floats, kernel: bool, seed: int) -> tuple[float, Floats]:
+    """R² of `wanted` regressed on `known` and its interval: fitted on 2/5 of the samples, settings chosen on 1/10,
+    reported on the other half."""
+    half = len(known) // 2
+    cuts = [4 * half // 5, half]
+    (x, x_val, x_test), (y, y_val, y_test) = np.split(known, cuts), np.split(wanted, cuts)
+    if kernel:
+        fit: regress.Ridge | regress.KernelRidge = regress.kernel_ridge(x, y, x_val, y_val, landmarks=len(x))
+    else:
+        fit = regress.ridge(x, y, x_val, y_val)
+    residual, total = regress.r2_terms(y_test, fit.predict(x_test))
+    unexplained = resample.ratio_interval(residual, total, seed=seed)
+    return 1 - float(resample.ratio(residual, total)), 1 - unexplained[::-1]
+
+
+def _shares(codes: Sequence[Floats], twins: Sequence[Floats], seed: int) -> dict[str, Any]:
+    """The share of each code's variance that c explains, from samples that share c alone; bootstrap over pairs."""
+    terms = [level_shares.level_terms(code, twin) for code, twin in zip(codes, twins, strict=True)]
+    covariance, variance = (np.stack(column) for column in zip(*terms, strict=True))
     return {
-        "share_of_c": (("encoder",), [value for value, _ in shares]),
-        "share_of_c_ci": (("encoder", "bound"), [bounds for _, bounds in shares]),
+        "share_of_c": (("encoder",), resample.ratio(covariance, variance)),
+        "share_of_c_ci": (("encoder", "bound"), resample.ratio_interval(covariance, variance, seed=seed)),
     }
-
-
-def _share(code: Floats, twin: Floats, drawn: Floats) -> tuple[float, tuple[float, float]]:
-    """tr Cov(code, twin) / tr Var, the denominator the mean of both variances; with a bootstrap interval over pairs."""
-    n = len(code)
-    products = np.stack([(code * twin).sum(1), 0.5 * ((code**2).sum(1) + (twin**2).sum(1))], axis=1)
-
-    def share(weights: Floats) -> Floats:
-        means = weights @ code, weights @ twin
-        moments = weights @ products
-        cov = moments[:, 0] - (means[0] * means[1]).sum(1)
-        var = moments[:, 1] - 0.5 * ((means[0] ** 2).sum(1) + (means[1] ** 2).sum(1))
-        return np.asarray(cov / var)
-
-    even = np.full((1, n), 1.0 / n)
-    low, high = np.quantile(share(drawn), [0.025, 0.975])
-    return float(share(even)[0]), (float(low), float(high))
 
 
 def _empty() -> dict[str, Any]:

@@ -14,7 +14,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from probekit.latents.graph import Bits, GraphError, LatentGraph, Node
+from probekit.latents.graph import Bits, LatentGraph
+from probekit.latents.nodes import GraphError, Node
 
 Array = NDArray[np.floating[Any]]
 Labels = NDArray[np.int64]

@@ -154,11 +154,6 @@ class SsimReference:
         return np.asarray(maps[:, RADIUS:-RADIUS, RADIUS:-RADIUS].mean(axis=(1, 2)))
 
 
-def ssim_map(originals: ArrayLike, images: ArrayLike) -> Floats:
-    """SSIM at every pixel, (n, height, width). See `SsimReference`."""
-    return SsimReference(originals).map(images)
-
-
 def ssim(originals: ArrayLike, images: ArrayLike) -> Floats:
     """Mean SSIM per image, (n,). See `SsimReference`."""
     return SsimReference(originals).score(images)

@@ -164,12 +164,6 @@ def lidar(views: ArrayLike) -> float:
     return lidar_of(means, rest.T @ rest / (array.shape[0] * (array.shape[1] - 1)))
 
 
-def linear_cka(first: ArrayLike, second: ArrayLike) -> float:
-    """Linear CKA of two representations (n, d) and (n, e) of the same images, in [0, 1]."""
-    one = Blocks(np.zeros(len(np.asarray(first)), dtype=np.int64), 1)
-    return float(cka_with_and_without([first, second], one)[0, 1, 0])
-
-
 def cross_norms(a: Floats, b: Floats, blocks: Blocks) -> Floats:
     """Frobenius norms of the centred aᵀb: of all images, then with each block left out, (1 + blocks,)."""
     shape = (blocks.count, a.shape[1], b.shape[1])
@@ -219,12 +213,6 @@ def jackknife_cka_pairs(features: Sequence[ArrayLike], blocks: Blocks) -> tuple[
     2)."""
     values = cka_with_and_without(features, blocks)
     return values[..., 0], jackknife_ends(values[..., 0], values[..., 1:])
-
-
-def jackknife_cka(first: ArrayLike, second: ArrayLike, blocks: Blocks) -> tuple[float, Floats]:
-    """Linear CKA and its delete-a-block jackknife interval (2,). For many layers see `jackknife_cka_pairs`."""
-    values, intervals = jackknife_cka_pairs([first, second], blocks)
-    return float(values[0, 1]), intervals[0, 1]
 
 
 def jackknife_lidar(views: ArrayLike, blocks: Blocks) -> tuple[float, Floats]:

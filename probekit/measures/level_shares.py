@@ -18,8 +18,6 @@ Source of the index: Sobol (1993); Saltelli et al. (2010).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -122,16 +120,3 @@ def representation_level(shares: ArrayLike) -> Floats:
     """Mean height, Σ h x share, (...), of level shares (..., H + 1)."""
     array = np.asarray(shares, dtype=np.float64)
     return np.asarray(array @ np.arange(array.shape[-1], dtype=np.float64))
-
-
-def spectrum_contributions(terms: Sequence[tuple[Floats, Floats]]) -> Floats:
-    """What each pair adds to the level shares, linearised, (H + 1, pairs): the mean over pairs is the spectrum.
-
-    Args:
-        terms: `level_terms` of S_1..S_H, pair i of each built on the same image.
-    """
-    nested = []
-    for covariance, variance in terms:
-        share = covariance.sum() / variance.sum()
-        nested.append(share + (covariance - share * variance) / variance.mean())
-    return spectrum(np.stack(nested, axis=-1)).T

@@ -65,7 +65,7 @@ SHORTEST = 1e-4
 """A step length below which only rounding is left."""
 FLAT = 1e-12
 """Least variance of an axis."""
-LEAST_DOUBT = 1e-2
+LEAST_CURVATURE = 1e-2
 """Least p(1 - p) of a class in the initial matrix, of all classes' mean: a class without images has none."""
 
 
@@ -90,12 +90,12 @@ class LogisticPath(Linear):
 
 
 class State(NamedTuple):
-    """A point, its mean cross-entropy, the gradient of that, and `Problem.evaluate`'s doubt."""
+    """A point, its mean cross-entropy, the gradient of that, and `Problem.evaluate`'s curvature."""
 
     point: Tensor
     loss: float
     slope: Tensor
-    doubt: Tensor
+    curvature: Tensor
 
 
 class Table:
@@ -169,17 +169,17 @@ class Problem:
         weights = point.float() @ self._basis
         loss, start = torch.zeros((), dtype=torch.float64, device=self.device), 0
         slope = torch.zeros_like(point)
-        doubt = torch.zeros(self.classes, dtype=torch.float64, device=self.device)
+        curvature = torch.zeros(self.classes, dtype=torch.float64, device=self.device)
         for rows in self._table:
             chances = weights @ rows.T
             loss += softmax_in_place(chances, own := self._labels[None, start : start + len(rows)])
-            doubt += chances.sum(dim=1) - torch.linalg.vecdot(chances, chances)
+            curvature += chances.sum(dim=1) - torch.linalg.vecdot(chances, chances)
             chances.scatter_add_(0, own, chances.new_full((1, 1), -1).expand(own.shape))
             slope += chances @ rows
             start += len(rows)
         slope = (slope.float() @ self._basis.T).double()
-        doubt = doubt.clamp(min=LEAST_DOUBT * float(doubt.mean()) + FLAT) / self.n
-        return State(point, float(loss) / self.n, slope / self.n, doubt[:, None])
+        curvature = curvature.clamp(min=LEAST_CURVATURE * float(curvature.mean()) + FLAT) / self.n
+        return State(point, float(loss) / self.n, slope / self.n, curvature[:, None])
 
     def accuracy(self, point: Tensor, table: Table, labels: Tensor) -> float:
         """Top-1 on other rows."""
@@ -247,7 +247,7 @@ class Descent:
         evaluations, quiet, converged, length = 0, 0, False, 1.0
         while evaluations < limit:
             if evaluations % PATIENCE == 0:
-                inverse = (1 / (state.doubt * self.problem.variances + ridge)).flatten()
+                inverse = (1 / (state.curvature * self.problem.variances + ridge)).flatten()
             gradient = torch.addcmul(state.slope, ridge, state.point).flatten()
             changes = torch.addcmul(self.changes, ridge.flatten(), self.steps)
             direction = quasi_newton(gradient, self.steps, changes, inverse)

@@ -268,30 +268,8 @@ def deviations(targets: Floats, predicted: Floats) -> tuple[Floats, Floats]:
     return residual * varies, deviation * varies
 
 
-def r2(targets: ArrayLike, predicted: ArrayLike) -> Floats:
-    """R² of each target, (targets,), at most 1; NaN for a constant one."""
-    wanted = checked_targets(targets, len(np.asarray(targets)))
-    residual, deviation = (x.sum(axis=0) for x in deviations(wanted, checked_targets(predicted, len(wanted))))
-    return np.asarray(1 - np.divide(residual, deviation, out=np.full_like(residual, np.nan), where=deviation > 0))
-
-
 def r2_terms(targets: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
     """Squared residual and squared deviation of each image, summed over targets: (n,) both. R² = 1 - Σ / Σ."""
     wanted = checked_targets(targets, len(np.asarray(targets)))
     residual, deviation = deviations(wanted, checked_targets(predicted, len(wanted)))
     return np.asarray(residual.sum(axis=1)), np.asarray(deviation.sum(axis=1))
-
-
-def r2_mean(targets: ArrayLike, predicted: ArrayLike) -> float:
-    """Variance-weighted R² over all targets; NaN if all are constant."""
-    residual, deviation = (float(x.sum()) for x in r2_terms(targets, predicted))
-    return 1 - residual / deviation if deviation > 0 else float("nan")
-
-
-def r2_contributions(targets: ArrayLike, predicted: ArrayLike) -> Floats:
-    """What each image adds to `r2_mean`, linearised (influence), (n,): their mean is `r2_mean`."""
-    residual, deviation = r2_terms(targets, predicted)
-    if deviation.sum() == 0:
-        return np.full(len(residual), np.nan)
-    unexplained = residual.sum() / deviation.sum()
-    return np.asarray(1 - unexplained - (residual - unexplained * deviation) / deviation.mean())

@@ -17,7 +17,7 @@ Sources: Efron and Tibshirani, "An introduction to the bootstrap" (1993); Shao a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +97,29 @@ def percentiles(values: Floats, confidence: float) -> Floats:
     return np.moveaxis(np.where(empty, np.nan, ends), 0, -1)
 
 
+def ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
+    """Σ numerator / Σ denominator over the last axis: (...), from (..., images); NaN where the denominator is 0."""
+    above, below = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
+    top, bottom = above.sum(axis=-1), below.sum(axis=-1)
+    return np.asarray(np.divide(top, bottom, out=np.full_like(bottom, np.nan), where=bottom != 0))
+
+
+def ratio_influence(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
+    """What each image adds to `ratio`, linearised: (..., images), whose mean over images is the ratio.
+
+    With r = Σ a / Σ b, image i adds r + (a_i - r b_i) / mean(b): the first-order influence of an image on a ratio of
+    sums (Hampel 1974). Means of these values can be resampled and compared as those of any per-image value.
+
+    Args:
+        numerator, denominator: (..., images). NaN where the denominator sums to 0.
+    """
+    above, below = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
+    value = ratio(above, below)[..., None]
+    total = below.sum(axis=-1, keepdims=True)
+    unit = np.where(total != 0, total, 1.0) / below.shape[-1]
+    return np.asarray(value + (above - value * below) / unit)
+
+
 def ratio_interval(
     numerator: ArrayLike,
     denominator: ArrayLike,
@@ -151,43 +174,6 @@ def mean_interval(
     )
 
 
-def paired_interval(
-    first: ArrayLike,
-    second: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    order: ArrayLike | None = None,
-    confidence: float = CONFIDENCE,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Floats:
-    """Interval of mean(first - second) on the same images, (..., 2): images with NaN in either are not used."""
-    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    return mean_interval(difference, groups=groups, order=order, confidence=confidence, draws=draws, seed=seed)
-
-
-def level_intervals(
-    terms: Sequence[tuple[Floats, Floats]],
-    *,
-    groups: ArrayLike | None = None,
-    order: ArrayLike | None = None,
-    confidence: float = CONFIDENCE,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> tuple[Floats, Floats]:
-    """Intervals of the level shares (H + 1, 2) and of the representation level (2,), pairs resampled jointly.
-
-    Args:
-        terms: `level_shares.level_terms` of S_1..S_H; pair i of each built on the same image.
-    """
-    columns = np.concatenate([np.stack([a for a, _ in terms]), np.stack([b for _, b in terms])])
-    sums = bootstrap_sums(columns, groups=groups, order=order, draws=draws, seed=seed)
-    above, below = np.split(sums, 2, axis=1)
-    nested = np.concatenate([np.ones((draws, 1)), above / below, np.zeros((draws, 1))], axis=1)
-    shares = -np.diff(nested, axis=1)
-    return percentiles(shares, confidence), percentiles(shares @ np.arange(shares.shape[1]), confidence)
-
-
 @dataclass(frozen=True)
 class Blocks:
     """Which of `count` blocks each image belongs to, (n,): what a jackknife leaves out together."""
@@ -235,21 +221,6 @@ def jackknife_ends(value: Floats, left: Floats, confidence: float = CONFIDENCE) 
     error = np.sqrt((count - 1) / count * np.sum((left - left.mean(axis=-1, keepdims=True)) ** 2, axis=-1))
     reach = stats.t.ppf(0.5 + confidence / 2, count - 1) * error
     return np.stack([value - reach, value + reach], axis=-1)
-
-
-def jackknife_interval(
-    statistic: Callable[[Ints], float],
-    n: int,
-    *,
-    groups: ArrayLike | None = None,
-    order: ArrayLike | None = None,
-    count: int = 20,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
-) -> tuple[float, Floats]:
-    """`jackknife` of any statistic of images: it gets the indices that are kept, ascending."""
-    split = blocks(n, count=count, groups=groups, order=order, seed=seed)
-    return jackknife(lambda kept: statistic(np.flatnonzero(kept[split.of_image])), split.count, confidence)
 
 
 def subsample_interval(

@@ -124,12 +124,14 @@ class MaskedAutoencoder(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Draw every weight anew, as MAE does, from torch's global generator."""
+        """Draw every weight anew, as MAE does, from torch's global generator; layer norms start at scale 1, offset 0."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
         encoder, grid = self.encoder, self.encoder.patch_embed.grid_size
         if encoder.cls_token is not None:
             nn.init.normal_(encoder.cls_token, std=0.02)

@@ -5,7 +5,7 @@ A probe file has a docstring (its first line is the probe's line in `probekit pr
 - `VARIABLES`: the `schema.Variable`s that `run` returns;
 - `NEEDS`: names of measurements (`collect.measurements.NEEDS` and `EXTRA`) that must have been taken;
 - `REQUIRES`: what the checkpoint and the image set must have, from `REQUIREMENTS` below;
-- `OPTIONS`: its settings with their defaults, JSON-able; other values must be of the same kind (`_options.checked`),
+- `OPTIONS`: its settings with their defaults, JSON-able; other values must be of the same kind (`options.checked`),
   and go into the variables' attribute `options`; `CHOICES`, if it has any: option -> the texts that it may be;
 - `run(measurements, **options) -> dict name -> xr.DataArray`, from `Variable.arrays`; further arrays (pictures) may
 come along.
@@ -30,7 +30,7 @@ from probekit.collect import Measurements
 from probekit.collect.image_sets import Splits
 from probekit.collect.prepared import PreparedModel
 from probekit.errors import ProbeError, did_you_mean
-from probekit.probes._options import checked
+from probekit.probes.options import checked
 from probekit.schema import Variable
 
 

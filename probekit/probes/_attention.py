@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.probes._common import mean_with_interval
+from probekit.probes.intervals import mean_with_interval
 from probekit.schema import Variable
 
 ROWS = (

@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.probes._common import mean_with_interval
-from probekit.probes._pictures import enlarge, example_images, examples
+from probekit.probes.intervals import mean_with_interval
+from probekit.probes.pictures import enlarge, example_images, examples
 from probekit.schema import Variable
 
 VARIABLES = (

@@ -7,7 +7,7 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.measures import label_free, resample
-from probekit.probes._common import cells, layer_pooling
+from probekit.probes.intervals import cells, layer_pooling
 from probekit.schema import Variable
 
 VARIABLES = (

@@ -7,7 +7,7 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.measures.knn import KS, TEMPERATURE, knn
-from probekit.probes._common import OVER_IMAGES, cells, layer_pooling, mean_with_interval
+from probekit.probes.intervals import OVER_IMAGES, cells, layer_pooling, mean_with_interval
 from probekit.schema import Variable
 
 VARIABLES = (

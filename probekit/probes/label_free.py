@@ -10,7 +10,7 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.measures import label_free, resample
-from probekit.probes._common import cells, layer_pooling, mean_with_interval
+from probekit.probes.intervals import cells, layer_pooling, mean_with_interval
 from probekit.schema import Variable
 
 _JACKKNIFE = "delete-a-group jackknife over test images (resampled duplicates would bias it)"

@@ -8,7 +8,7 @@ import xarray as xr
 from probekit.collect import Measurements
 from probekit.collect.recorders import chosen_nodes
 from probekit.measures import regress
-from probekit.probes._common import OVER_IMAGES, explained
+from probekit.probes.intervals import OVER_IMAGES, explained
 from probekit.schema import Variable
 
 TARGETS = ("latent", "noise")

@@ -54,10 +54,8 @@ def run(m: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:
     levels_here = {**coords, "level": list(range(share.shape[-1]))}
     out = VARIABLES[0].arrays(share, share_ci, coords=levels_here)
     out |= VARIABLES[1].arrays(mean, mean_ci, coords=coords, per_image=per_image)
-    pixel_terms = [pixel_level_terms(m, scaling) for scaling in SCALINGS]
-    found = [resample.level_intervals(terms, order=order, seed=m.seed)[1] for terms in pixel_terms]
-    heights = [mean_height(terms) for terms in pixel_terms]
-    out |= VARIABLES[2].arrays(heights, found, coords={"scaling": list(SCALINGS)})
+    _, _, mean, mean_ci, _ = spectra(*pixel_terms(m), m.seed, order)
+    out |= VARIABLES[2].arrays(mean, mean_ci, coords={"scaling": list(SCALINGS)})
     if untrained:
         _, _, mean, mean_ci, _ = spectra(*shared(untrained_pairs(m)), m.seed, order)
         out |= VARIABLES[3].arrays(mean, mean_ci, coords=coords)
@@ -81,28 +79,16 @@ def spectra(
     top, bottom = np.split(sums, 2, axis=1)
     ratios = np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
     drawn = level_shares.spectrum(ratios.reshape(len(ratios), *cells, height))
-    nested = np.divide(
-        above.sum(axis=1), below.sum(axis=1), out=np.full(len(above), np.nan), where=below.sum(axis=1) > 0
-    )
-    # The influence of each pair on a ratio of sums, to first order: its mean is the ratio.
-    influence = (
-        nested[:, None]
-        + (above - nested[:, None] * below) / np.where(below.any(axis=1), below.mean(axis=1), 1)[:, None]
-    )
-    per_image = influence.reshape(*cells, height, pairs).sum(axis=-2)
-    share = level_shares.spectrum(nested.reshape(*cells, height))
+    # The mean height is the sum of S_1..S_H, so what a pair adds to it is the sum of its influences on each.
+    per_image = resample.ratio_influence(above, below).reshape(*cells, height, pairs).sum(axis=-2)
+    share = level_shares.spectrum(resample.ratio(above, below).reshape(*cells, height))
     share_ci = resample.percentiles(drawn, schema.CONFIDENCE)
     mean_ci = resample.percentiles(level_shares.representation_level(drawn), schema.CONFIDENCE)
     return share, share_ci, level_shares.representation_level(share), mean_ci, per_image.astype(np.float32)
 
 
-def mean_height(terms: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """sum over h >= 1 of S_h, which is the mean height."""
-    return float(sum(covariance.sum() / variance.sum() for covariance, variance in terms))
-
-
-def pixel_level_terms(m: Measurements, scaling: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The terms of raw pixels as the checkpoint sees them, levels 1..H."""
+def pixel_terms(m: Measurements) -> tuple[np.ndarray, np.ndarray]:
+    """Covariance and variance terms of raw pixels as the checkpoint sees them: (pairs, scalings, H), levels 1..H."""
     pairs = m.sets.pairs(m.seed)
 
     def pixels(images: object) -> np.ndarray:
@@ -110,4 +96,9 @@ def pixel_level_terms(m: Measurements, scaling: str) -> list[tuple[np.ndarray, n
         return np.concatenate([batch["image"].flatten(1).numpy() for batch in batches])
 
     base = pixels(pairs.image_set)
-    return [level_shares.level_terms(base, pixels(partner), scaling=scaling) for partner in pairs.partners]
+    found = [
+        [level_shares.level_terms(base, theirs, scaling=scaling) for scaling in SCALINGS]
+        for theirs in map(pixels, pairs.partners)
+    ]
+    covariance, variance = np.moveaxis(np.asarray(found), (0, 1, 2, 3), (3, 2, 0, 1))
+    return covariance, variance

@@ -8,8 +8,8 @@ import xarray as xr
 from probekit.collect import Measurements
 from probekit.measures.classify import PRESETS
 from probekit.measures.linear import topk_correct
-from probekit.probes._common import OVER_IMAGES, cells, layer_pooling, mean_with_interval
-from probekit.probes._head import fitted
+from probekit.probes.intervals import OVER_IMAGES, cells, layer_pooling, mean_with_interval
+from probekit.probes.linear_head import fitted
 from probekit.schema import Variable
 
 _PROTOCOL = (

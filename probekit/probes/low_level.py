@@ -8,7 +8,7 @@ import xarray as xr
 from probekit.collect import Measurements
 from probekit.data import ImageSet
 from probekit.measures import regress, texture
-from probekit.probes._common import OVER_IMAGES, cells, explained, layer_pooling
+from probekit.probes.intervals import OVER_IMAGES, cells, explained, layer_pooling
 from probekit.schema import Variable
 
 VARIABLES = (

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from probekit.collect import Measurements
 from probekit.measures import focus
-from probekit.probes._common import mean_with_interval
-from probekit.probes._head import HEAD, head
+from probekit.probes.intervals import mean_with_interval
+from probekit.probes.linear_head import HEAD, head
 from probekit.schema import Variable
 
 STEPS = 8

@@ -9,7 +9,7 @@ from probekit.collect import MASK_RATIO, Measurements, pictures
 from probekit.errors import ProbeError
 from probekit.measures.fsim import FsimReference
 from probekit.measures.images import SsimReference
-from probekit.probes._common import OVER_IMAGES, mean_with_interval
+from probekit.probes.intervals import OVER_IMAGES, mean_with_interval
 from probekit.schema import Variable
 
 _OVER = OVER_IMAGES.removesuffix("; the fit is held fixed")
@@ -88,7 +88,7 @@ def reason(m: Measurements, metric: str) -> str:
 
 
 def _pictures(m: Measurements) -> dict[str, xr.DataArray]:
-    from probekit.probes._pictures import example_images, example_masks, shrink
+    from probekit.probes.pictures import example_images, example_masks, shrink
 
     store = m.store("pictures")
     dims = ("example", "row", "column", "channel")

@@ -8,8 +8,8 @@ import xarray as xr
 from probekit.collect import Measurements
 from probekit.errors import ProbeError
 from probekit.measures import classify
-from probekit.probes._common import OVER_SHIFTED, mean_with_interval
-from probekit.probes._head import HEAD, head_logits, own_classes
+from probekit.probes.intervals import OVER_SHIFTED, mean_with_interval
+from probekit.probes.linear_head import HEAD, head_logits, own_classes
 from probekit.schema import Variable
 
 VARIABLES = (

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probekit.latents import GraphError, LatentGraph
-from probekit.latents.graph import Node
+from probekit.latents.nodes import Node
 
 Nodes = frozenset[Node]
 

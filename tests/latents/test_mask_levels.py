@@ -9,7 +9,6 @@ import pytest
 
 from probekit.errors import MaskError
 from probekit.latents import GraphError, LatentGraph, expected_levels
-from probekit.latents.graph import Node
 from probekit.latents.mask_levels import (
     PER_LEVEL,
     VARIABLES,
@@ -18,6 +17,7 @@ from probekit.latents.mask_levels import (
     observable_grid,
     sample_masks,
 )
+from probekit.latents.nodes import Node
 
 QUADTREE = LatentGraph.quadtree(3)
 

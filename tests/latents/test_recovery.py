@@ -8,8 +8,7 @@ import torch
 
 from probekit.latents import GeneratingProcess, GraphError, LatentGraph, examples, recover, recover_many
 from probekit.latents.autoencoder import VectorAutoencoders
-from probekit.latents.recovery import _share, binary_tree
-from probekit.latents.regression import regress, resamples
+from probekit.latents.recovery import _r2, _shares, binary_tree
 
 QUICK = {"steps": 150, "samples": 1024, "test_samples": 200, "width": 32, "batch_size": 128}
 
@@ -20,15 +19,10 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def test_regressions_find_what_is_there_and_nothing_else() -> None:
     x = rng().standard_normal((800, 3))
-    linear, curved, unrelated = (
-        x @ np.ones((3, 2)),
-        np.sin(2 * x[:, :1]) + x[:, 1:2] ** 2,
-        rng(1).standard_normal((800, 2)),
-    )
-    targets = [linear, curved, unrelated]
-    first, last = [t[:400] for t in targets], [t[400:] for t in targets]
-    straight = [fit.r2 for fit in regress(x[:400], first, x[400:], last, kernel=False)]
-    kernel = [fit.r2 for fit in regress(x[:400], first, x[400:], last, kernel=True)]
+    curved, unrelated = np.sin(2 * x[:, :1]) + x[:, 1:2] ** 2, rng(1).standard_normal((800, 2))
+    targets = [x @ np.ones((3, 2)), curved, unrelated]
+    straight = [_r2(x, target, kernel=False, seed=0)[0] for target in targets]
+    kernel = [_r2(x, target, kernel=True, seed=0)[0] for target in targets]
     assert straight[0] > 0.999
     assert kernel[0] > 0.99
     assert straight[1] < 0.2
@@ -36,45 +30,23 @@ def test_regressions_find_what_is_there_and_nothing_else() -> None:
     assert max(straight[2], kernel[2]) < 0.05
 
 
-def test_ridge_agrees_with_scikit_learn() -> None:
-    from sklearn.kernel_ridge import KernelRidge
-    from sklearn.linear_model import Ridge
-
-    from probekit.latents.regression import _Ridge
-
-    x, y, new = rng().standard_normal((60, 4)), rng(1).standard_normal((60, 2)), rng(2).standard_normal((10, 4))
-    x -= x.mean(0)
-    solve = _Ridge(x, 1.5)
-    (ours,) = solve(y, new, [0.1 / solve.values.mean()])
-    theirs = KernelRidge(alpha=0.1, kernel="rbf", gamma=1 / (2 * 1.5**2)).fit(x, y - y.mean(0)).predict(new)
-    np.testing.assert_allclose(ours, theirs + y.mean(0), atol=1e-10)
-    solve = _Ridge(x, 0.0)
-    (ours,) = solve(y, new, [3.0 / solve.values.mean()])
-    np.testing.assert_allclose(ours, Ridge(alpha=3.0).fit(x, y).predict(new), atol=1e-10)
-
-
 def test_intervals_hold_the_value_and_shrink() -> None:
-    x = rng().standard_normal((3000, 1))
-    y = x + rng(1).standard_normal((3000, 1))
     widths = []
-    for size in (50, 1000):
-        (fit,) = regress(x[:2000], [y[:2000]], x[2000 : 2000 + size], [y[2000 : 2000 + size]], kernel=False)
-        low, high = fit.interval(resamples(size, rng()))
-        assert low < fit.r2 < high
+    for size in (100, 2000):
+        x = rng().standard_normal((size, 1))
+        value, (low, high) = _r2(x, x + rng(1).standard_normal((size, 1)), kernel=False, seed=0)
+        assert low < value < high
         widths.append(high - low)
     assert widths[1] < widths[0] / 3
 
 
 def test_share_of_known_codes() -> None:
     kept, fresh = rng().standard_normal((1500, 2)), rng(1).standard_normal((2, 1500, 2))
-    weights = resamples(1500, rng())
-    same, interval = _share(kept, kept, weights)
-    assert same == pytest.approx(1)
-    assert interval == pytest.approx((1, 1))
-    half, interval = _share(kept + fresh[0], kept + fresh[1], weights)
-    assert interval[0] < half < interval[1]
-    assert half == pytest.approx(0.5, abs=0.08)
-    assert _share(fresh[0], fresh[1], weights)[0] == pytest.approx(0, abs=0.08)
+    found = _shares([kept, kept + fresh[0], fresh[0]], [kept, kept + fresh[1], fresh[1]], seed=0)
+    shares, intervals = found["share_of_c"][1], found["share_of_c_ci"][1]
+    np.testing.assert_allclose(shares, [1, 0.5, 0], atol=0.08)
+    np.testing.assert_allclose(intervals[0], 1)
+    assert intervals[1, 0] < shares[1] < intervals[1, 1]
 
 
 def test_a_models_bottleneck_is_its_own() -> None:

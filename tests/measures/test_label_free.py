@@ -48,14 +48,18 @@ def test_lidar_is_its_formula() -> None:
     assert label_free.lidar(views) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
 
 
+def cka(a: np.ndarray, b: np.ndarray) -> float:
+    return float(label_free.jackknife_cka_pairs([a, b], resample.blocks(len(a), count=2))[0][0, 1])
+
+
 def test_linear_cka_is_its_formula() -> None:
     a, b = FEATURES, FEATURES[:, :7] ** 2 + RNG.standard_normal((300, 7))
     centring = np.eye(300) - 1 / 300
     k, m = centring @ a @ a.T @ centring, centring @ b @ b.T @ centring
     expected = (k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum())
-    assert label_free.linear_cka(a, b) == pytest.approx(expected)
+    assert cka(a, b) == pytest.approx(expected)
     rotation = np.linalg.qr(RNG.standard_normal((40, 40)))[0]
-    assert label_free.linear_cka(a, 3 * a @ rotation + 5) == pytest.approx(1)
+    assert cka(a, 3 * a @ rotation + 5) == pytest.approx(1)
 
 
 def test_jackknives_are_leaving_out_by_hand() -> None:
@@ -67,13 +71,13 @@ def test_jackknives_are_leaving_out_by_hand() -> None:
         (found["rankme"], lambda keep: label_free.rankme(FEATURES[keep])),
         (found["alpha_req"], lambda keep: label_free.alpha_req(FEATURES[keep])),
         (
-            label_free.jackknife_cka(FEATURES, other, blocks),
-            lambda keep: label_free.linear_cka(FEATURES[keep], other[keep]),
+            tuple(part[0, 1] for part in label_free.jackknife_cka_pairs([FEATURES, other], blocks)),
+            lambda keep: cka(FEATURES[keep], other[keep]),
         ),
         (label_free.jackknife_lidar(views, blocks), lambda keep: label_free.lidar(views[keep])),
     ]
     for (value, interval), statistic in cases:
-        expected, ends = resample.jackknife_interval(statistic, 300, count=10, seed=1)
+        expected, ends = resample.jackknife(lambda kept, s=statistic: s(kept[blocks.of_image]), blocks.count)
         assert value == pytest.approx(expected, rel=1e-8)
         np.testing.assert_allclose(interval, ends, rtol=1e-6)
         assert interval[0] < value < interval[1]
@@ -85,9 +89,9 @@ def test_all_pairs_are_each_pair() -> None:
     values, intervals = label_free.jackknife_cka_pairs(tables, blocks)
     np.testing.assert_allclose(values.diagonal(), 1)
     for i, j in ((0, 1), (2, 0), (1, 2)):
-        value, interval = label_free.jackknife_cka(tables[i], tables[j], blocks)
-        assert values[i, j] == pytest.approx(value)
-        np.testing.assert_allclose(intervals[i, j], interval)
+        value, interval = label_free.jackknife_cka_pairs([tables[i], tables[j]], blocks)
+        assert values[i, j] == pytest.approx(value[0, 1])
+        np.testing.assert_allclose(intervals[i, j], interval[0, 1])
 
 
 def test_too_few_dims_have_no_alpha_but_a_rank() -> None:
@@ -129,9 +133,9 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ProbeError, match="All features are zero"):
         label_free.rankme(np.zeros((5, 3)))
     with pytest.raises(ProbeError, match="constant representation"):
-        label_free.linear_cka(FEATURES, np.ones((300, 2)))
+        cka(FEATURES, np.ones((300, 2)))
     with pytest.raises(ProbeError, match="same ones"):
-        label_free.linear_cka(FEATURES, FEATURES[:10])
+        cka(FEATURES, FEATURES[:10])
     with pytest.raises(ProbeError, match="two images and two views"):
         label_free.lidar(FEATURES[:, None])
     with pytest.raises(ProbeError, match="2 x 2 patches"):

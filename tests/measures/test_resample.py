@@ -34,7 +34,9 @@ def r2_of_fixed_fit(rng: np.random.Generator, sets: int) -> tuple[np.ndarray, fl
     """Contributions to R² of the fixed predictor 0.9 x of y = x + noise: 1 - (0.01 + 1) / 2."""
     x, noise = rng.standard_normal((2, sets, N))
     y = SLOPE * x + NOISE * noise
-    return np.stack([regress.r2_contributions(a, b) for a, b in zip(y, 0.9 * x, strict=True)]), 1 - 1.01 / 2
+    return np.stack(
+        [1 - resample.ratio_influence(*regress.r2_terms(a, b)) for a, b in zip(y, 0.9 * x, strict=True)]
+    ), 1 - 1.01 / 2
 
 
 def level_share(rng: np.random.Generator, sets: int) -> tuple[np.ndarray, float]:
@@ -45,7 +47,7 @@ def level_share(rng: np.random.Generator, sets: int) -> tuple[np.ndarray, float]
         ours, theirs, middle, top = rng.standard_normal((4, N, 3))
         shared = low * middle + high * top
         terms = level_shares.level_terms(shared + pixel * ours, shared + pixel * theirs)
-        out.append(level_shares.spectrum_contributions([terms])[1])
+        out.append(resample.ratio_influence(*terms))
     return np.stack(out), (low**2 + high**2) / (pixel**2 + low**2 + high**2)
 
 
@@ -106,34 +108,45 @@ def test_unused_images_are_left_out() -> None:
     assert np.isnan(resample.mean_interval(np.full((2, 9), np.nan))).all()
 
 
-def test_ratio_and_paired_and_levels() -> None:
+def test_an_interval_of_a_ratio_holds_it() -> None:
     rng = np.random.default_rng(0)
     below = rng.random(400) + 1
     above = 0.5 * below + 0.1 * rng.standard_normal(400)
     low, high = resample.ratio_interval(above, below)
     assert low < above.sum() / below.sum() < high
     assert high - low < 0.05
-    np.testing.assert_allclose(resample.paired_interval(above, below), resample.mean_interval(above - below))
-    features = rng.standard_normal((300, 4))
-    terms = [level_shares.level_terms(features, features + s * rng.standard_normal((300, 4))) for s in (0.1, 0.5, 1.0)]
-    shares, level = resample.level_intervals(terms)
-    assert shares.shape == (4, 2)
-    values = level_shares.spectrum([a.sum() / b.sum() for a, b in terms])
-    assert ((shares[:, 0] <= values) & (values <= shares[:, 1])).all()
-    assert level[0] < level_shares.representation_level(values) < level[1]
-    linear = resample.mean_interval(level_shares.spectrum_contributions(terms))
-    np.testing.assert_allclose(shares, linear, atol=0.02)
+    assert resample.ratio_influence(above, below).mean() == pytest.approx(above.sum() / below.sum())
+    np.testing.assert_allclose(resample.mean_interval(resample.ratio_influence(above, below)), [low, high], atol=2e-3)
+
+
+def test_the_influence_is_the_derivative_of_the_ratio_in_an_images_weight() -> None:
+    rng = np.random.default_rng(1)
+    above, below = rng.random((2, 3, 50))
+    step = 1e-6
+    for image in (0, 17):
+        weights = np.ones(50)
+        weights[image] += step
+        slope = (resample.ratio(weights * above, weights * below) - resample.ratio(above, below)) / step * 50
+        found = resample.ratio_influence(above, below)[:, image] - resample.ratio(above, below)
+        np.testing.assert_allclose(found, slope, rtol=1e-4)
+    assert np.isnan(resample.ratio_influence(np.ones(4), np.zeros(4))).all()
 
 
 def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     values = np.random.default_rng(0).standard_normal(100)
-    value, interval = resample.jackknife_interval(lambda i: float(values[i].mean()), 100, count=100)
+    split = resample.blocks(100, count=100)
+    value, interval = resample.jackknife(lambda kept: float(values[kept[split.of_image]].mean()), split.count)
     assert value == pytest.approx(values.mean())
     reach = resample.stats.t.ppf(0.975, 99) * values.std(ddof=1) / 10
     np.testing.assert_allclose(interval, [value - reach, value + reach])
 
 
-@pytest.mark.parametrize("method", [resample.jackknife_interval, resample.subsample_interval])
+def jackknifed(statistic: Callable[[np.ndarray], float], n: int, *, seed: int) -> tuple[float, np.ndarray]:
+    split = resample.blocks(n, seed=seed)
+    return resample.jackknife(lambda kept: statistic(np.flatnonzero(kept[split.of_image])), split.count)
+
+
+@pytest.mark.parametrize("method", [jackknifed, resample.subsample_interval])
 def test_subsets_cover_a_smooth_statistic(method: Callable[..., tuple[float, np.ndarray]]) -> None:
     rng = np.random.default_rng(0)
     covered = 0

@@ -17,7 +17,7 @@ import xarray as xr
 from probekit import evaluation, schema
 from probekit.collect.partners import terms
 from probekit.measures import regress
-from probekit.probes._common import explained, mean_with_interval
+from probekit.probes.intervals import explained, mean_with_interval
 from probekit.probes.level_spectrum import spectra
 
 SIMULATIONS, N = 2000, 500

@@ -62,13 +62,8 @@ def explained(m: Measurements, residual: np.ndarray, total: np.ndarray) -> tuple
 
     NaN where nothing varies. What images add is linearised: its mean is R².
     """
-    sums = total.sum(axis=-1)
-    varies = sums > 0
-    left = np.divide(residual.sum(axis=-1), sums, out=np.full_like(sums, np.nan), where=varies)
     images = total.shape[-1]
     groups, order = m.groups(images), m.order(images)
-    ratio = resampled(m, images, resample.ratio_interval, residual, total, groups=groups, order=order)
-    interval = 1 - ratio[..., ::-1]
-    spread = np.where(varies, sums, 1.0)[..., None] / total.shape[-1]
-    per_image = 1 - left[..., None] - (residual - left[..., None] * total) / spread
-    return 1 - left, np.where(varies[..., None], interval, np.nan), per_image.astype(np.float32)
+    unexplained = resampled(m, images, resample.ratio_interval, residual, total, groups=groups, order=order)
+    per_image = 1 - resample.ratio_influence(residual, total)
+    return 1 - resample.ratio(residual, total), 1 - unexplained[..., ::-1], per_image.astype(np.float32)

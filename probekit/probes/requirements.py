@@ -1,0 +1,103 @@
+"""What a probe may ask of a checkpoint and an image set, and the reason to give where they lack it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from probekit.collect import PreparedModel, Splits
+from probekit.data import SPLITS
+
+
+def _decoder(prepared: PreparedModel, splits: Splits) -> str | None:
+    if prepared.model.has_decoder:
+        return None
+    return "the checkpoint is an encoder alone: it has no decoder to reconstruct with"
+
+
+def _attention(prepared: PreparedModel, splits: Splits) -> str | None:
+    kind = type(prepared.model.encoder.blocks[0]).__name__
+    return None if prepared.model.has_attention else f"the attention of {kind} blocks cannot be read"
+
+
+def _cls(prepared: PreparedModel, splits: Splits) -> str | None:
+    return None if "cls" in prepared.poolings else "the checkpoint has no [CLS] token"
+
+
+def _mask(prepared: PreparedModel, splits: Splits) -> str | None:
+    card = prepared.checkpoint.card
+    unknown = [
+        name
+        for name, value in (("mask ratio", card.mask_ratio), ("patch size", card.patch_size))
+        if not isinstance(value, int | float)
+    ]
+    return f"the checkpoint's {' and '.join(unknown)} of training {_is(unknown)} unknown" if unknown else None
+
+
+def _is(listed: Sequence[str]) -> str:
+    return "is" if len(listed) == 1 else "are"
+
+
+def _splits(prepared: PreparedModel, splits: Splits) -> str | None:
+    missing = [split for split in SPLITS if not splits.has(split)]
+    if not missing:
+        return None
+    return f"the image set has no {' and no '.join(missing)} split; give a dict of image sets with all three"
+
+
+def _test(prepared: PreparedModel, splits: Splits) -> str | None:
+    return None if splits.has("test") else "the image set has no test split"
+
+
+def _classes(prepared: PreparedModel, splits: Splits) -> str | None:
+    source = splits.source
+    if isinstance(source, Mapping) and len({tuple(images.classes) for images in source.values()}) > 1:
+        return "its splits name different classes; all must list the same ones in the same order"
+    labels = splits.any.labels
+    if len(np.unique(labels)) < 2:
+        only = splits.any.classes[int(labels[0])]
+        return f"the image set has one class only ({only!r}); a classifier needs two or more"
+    return None
+
+
+def _latents(prepared: PreparedModel, splits: Splits) -> str | None:
+    known = splits.any.height is not None
+    return None if known else "the latents of these images are not known (they are on 'quadtree')"
+
+
+def _masks(prepared: PreparedModel, splits: Splits) -> str | None:
+    known = splits.any.object_masks is not None
+    return None if known else "the image set has no object masks (it has on 'shapes')"
+
+
+def _conflict(prepared: PreparedModel, splits: Splits) -> str | None:
+    if splits.conflict:
+        return None
+    return "no version of the image set has conflicting shape and texture (one of 'shapes' has)"
+
+
+def _shifts(prepared: PreparedModel, splits: Splits) -> str | None:
+    return None if splits.shifts else "the image set has no shifted versions (it has on 'shapes')"
+
+
+def _colour(prepared: PreparedModel, splits: Splits) -> str | None:
+    asked = splits.any.colour_baseline
+    return None if asked else "the colours of this image set do not nearly tell its classes (they do on 'photos')"
+
+
+REQUIREMENTS: dict[str, Callable[[PreparedModel, Splits], str | None]] = {
+    "decoder": _decoder,
+    "attention": _attention,
+    "cls": _cls,
+    "mask": _mask,
+    "splits": _splits,
+    "test": _test,
+    "classes": _classes,
+    "latents": _latents,
+    "object_masks": _masks,
+    "conflict": _conflict,
+    "shifts": _shifts,
+    "colour_baseline": _colour,
+}
+"""Name -> function that gives the reason why it is not met, or None."""
