@@ -6,6 +6,7 @@ command without an entry in `COMMANDS` fails, so none can be added without being
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -162,12 +163,13 @@ def test_the_theory_with_its_training() -> None:
 
 
 def test_the_probe_in_one_file(desk, monkeypatch) -> None:
-    code = python_block("# probekit/probes/feature_norm.py")
-    folder = desk / "more_probes"
+    code = python_block("# my_package/feature_norm.py")
+    folder = desk / "my_package"
     folder.mkdir()
     (folder / "feature_norm.py").write_text(code)
-    monkeypatch.setattr(probekit.probes, "__path__", [*probekit.probes.__path__, str(folder)])
-    probekit.probes.find.cache_clear() if hasattr(probekit.probes.find, "cache_clear") else None
+    monkeypatch.syspath_prepend(desk)
+    monkeypatch.setattr(probekit.probes, "_registered", {})
+    probekit.probes.register(importlib.import_module("my_package.feature_norm"))
     monkeypatch.setenv("PROBEKIT_CACHE", str(desk / "cache"))
     ds = probekit.evaluate(desk / "A", "feature_norm", data=f"imagefolder:{desk / 'data'}", device="cpu")
     assert (ds.feature_norm_ci.isel(bound=0) <= ds.feature_norm).all()

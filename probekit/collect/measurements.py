@@ -1,14 +1,12 @@
-"""What probes see: measurements by name, whether they were just taken or lay in the cache.
+"""What probes read: measurements by name, whether they were just taken or lay in the cache.
 
 `gather` takes everything that is missing in as few passes as possible: one over each split, one over partners, one over
-views, one over each shifted set. A probe then reads arrays and never sees a model (but for `gradients`, which need
-one).
+views, one over each shifted set. A probe then reads arrays; only integrated gradients need the model itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,22 +18,24 @@ from probekit.collect.identity import ranks
 from probekit.collect.image_sets import Splits
 from probekit.collect.partners import PairTerms, reference
 from probekit.collect.pass_settings import Counts
-from probekit.collect.prepared import PreparedModel, Source, ViewSource
+from probekit.collect.prepared import Pairs, PreparedModel, Source, ViewSource
 from probekit.collect.recorders import Recorder
 from probekit.collect.store import LAYOUT, Store
+from probekit.collect.untrained import untrained
 from probekit.data import SPLITS, ImageSet
 from probekit.errors import ProbeError, did_you_mean
 
 
 class Need(NamedTuple):
-    """Where a measurement comes from: its recorder, the split, and which of `Counts` limits it."""
+    """Where a measurement comes from: its recorder (None: the images), the split, and what limits it in `Counts`."""
 
-    recorder: type[Recorder]
+    recorder: type[Recorder] | None
     split: str
-    count: str
+    limit: str
 
 
 NEEDS: dict[str, Need] = {
+    **{f"images:{split}": Need(None, split, split) for split in SPLITS},
     **{f"features:{split}": Need(recorders.Pooled, split, split) for split in SPLITS},
     **{f"local:{split}": Need(recorders.Local, split, split) for split in SPLITS},
     "attention": Need(recorders.AttentionStatistics, "test", "images"),
@@ -45,7 +45,7 @@ NEEDS: dict[str, Need] = {
     "reconstruction": Need(pictures.Reconstruction, "test", "images"),
     "pictures": Need(pictures.Pictures, "test", "pictures"),
 }
-"""What one pass over a split can give."""
+"""What one pass over a split can give; `images:SPLIT` needs no pass."""
 
 EXTRA = ("pairs", "views", "shifts", "conflict")
 """What takes passes of its own: (1 + H) forwards per pair, the views, each shifted set, the cue-conflict set."""
@@ -61,7 +61,25 @@ IN_MEMORY = 192 * 2**20
 
 
 class Measurements:
-    """The measurements of one checkpoint on one image set.
+    """The measurements of one checkpoint on one image set: all that a probe reads.
+
+    Attributes:
+        seed: of draws, fits and resampling.
+        counts: how many images each part of a measurement uses (`Counts`).
+        layers: numbers of the layers, 0 = embedding to L = after the final norm.
+        poolings: names of the poolings: `cls`, `mean`, `native`.
+        grid: (rows, columns) of ViT patches.
+        mask_grid: (rows, columns) of the units that the evaluation masks hide.
+        image_size: (height, width) in pixels of the images that the checkpoint sees.
+        picture_side: longest side, in pixels, of pictures that are kept.
+        batch_size: images that go through the model at once.
+        device: where the checkpoint is, as text.
+        card: the checkpoint's card.
+        model: the model itself, for what no measurement can give.
+        shifts: specs of the shifted test sets; conflict: spec of the cue-conflict set, or None.
+        fits: what a probe fitted and others can use, by what determines it; gone with the measurements.
+        lacking: variable -> why the probe that is running cannot give it, where it gives its others. Probes write here.
+        forwards: images that went through an encoder so far.
 
     Args:
         prepared: the checkpoint, and how images are put before it.
@@ -74,13 +92,11 @@ class Measurements:
         self.sets = sets
         self.root = root
         self.forwards = 0
-        """Images that went through an encoder so far."""
         self.fits: dict[Any, Any] = {}
-        """What probes fitted and others can use, by what determines it; gone with the measurements."""
         self.lacking: dict[str, str] = {}
-        """Variable -> why the probe that is running cannot give it, where it gives its others."""
         self._stores: dict[str, Store] = {}
         self._tables: dict[str, np.ndarray] = {}
+        self._twins: dict[int, Measurements] = {}
 
     # --- facts ------------------------------------------------------------------------------------------------------
 
@@ -94,29 +110,107 @@ class Measurements:
 
     @property
     def layers(self) -> list[int]:
-        """0 = embedding, 1..L."""
         return list(range(self.prepared.layers))
 
     @property
     def poolings(self) -> tuple[str, ...]:
         return self.prepared.poolings
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.prepared.grid
+
+    @property
+    def mask_grid(self) -> tuple[int, int]:
+        return self.prepared.mask_grid
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.prepared.size
+
+    @property
+    def picture_side(self) -> int:
+        return self.prepared.settings.picture_side
+
+    @property
+    def batch_size(self) -> int:
+        return self.prepared.settings.batch_size
+
+    @property
+    def device(self) -> str:
+        return str(self.prepared.device)
+
+    @property
+    def card(self) -> Any:
+        return self.prepared.checkpoint.card
+
+    @property
+    def model(self) -> Any:
+        return self.prepared.model
+
+    @property
+    def shifts(self) -> tuple[str, ...]:
+        return self.sets.shifts
+
+    @property
+    def conflict(self) -> str | None:
+        return self.sets.conflict
+
+    # --- images -----------------------------------------------------------------------------------------------------
+
     def images(self, split: str = "test") -> ImageSet:
+        """A split; its first `size(split)` images are used."""
         return self.sets[split]
 
+    def size(self, split: str) -> int:
+        """How many images of a split are used."""
+        return self.sets.size(split)
+
+    def shifted_images(self, spec: str) -> ImageSet:
+        """A shifted test set, or the cue-conflict set."""
+        return self.sets.shifted(spec)
+
+    def partners(self) -> Pairs:
+        """The test images with partners that share their latents of height >= h, h = 1..H."""
+        return self.sets.pairs(self.seed)
+
     def labels(self, split: str) -> np.ndarray:
-        return np.asarray(self.images(split).labels[: self.sets.size(split)])
+        """Classes of the used images of a split: int64 (images,)."""
+        return np.asarray(self.images(split).labels[: self.size(split)])
 
     def groups(self, rows: int) -> np.ndarray | None:
-        """What intervals resample instead of single test images, if the set says so."""
+        """What intervals resample instead of single test images, (rows,), if the image set says so."""
         groups = self.images("test").groups
         return None if groups is None else np.asarray(groups[:rows])
 
     def order(self, rows: int, split: str = "test") -> np.ndarray:
-        """What draws from the first images of a split go by, so that the same images in another order give the same
-        numbers: int64 (rows,).
+        """Rank of each of the first images by a digest of its pixels: int64 (rows,). What is drawn from images in this
+        order does not depend on the order they come in.
         """
         return ranks(self.images(split), rows)
+
+    def pixels(self, images: ImageSet, indices: Iterable[int]) -> np.ndarray:
+        """Images as the checkpoint sees them, before normalisation: uint8 (n, height, width, channels)."""
+        return np.stack([self.prepared.preprocess(images[int(index)]) for index in indices])
+
+    def inputs(self, images: ImageSet, rows: int) -> np.ndarray:
+        """The first images as the checkpoint gets them, normalised: float32 (rows, channels, height, width)."""
+        batches = images.batches(256, self.prepared.preprocess, indices=np.arange(rows))
+        return np.concatenate([batch["image"].numpy() for batch in batches])
+
+    def batches(self, indices: np.ndarray, size: int) -> Iterator[tuple[Any, Any]]:
+        """(images, labels) of test images on the model's device, normalised, `size` at a time: two tensors."""
+        found = self.images("test").batches(size, self.prepared.preprocess, indices=indices, device=self.device)
+        for batch in found:
+            yield batch["image"], batch["label"]
+
+    def object_masks(self, rows: int) -> np.ndarray:
+        """Object masks of the first test images, resized and cropped as these are: bool (rows, height, width)."""
+        return self.prepared.masks(self.images("test"), np.arange(rows))
+
+    def hidden_units(self, rows: int) -> Any:
+        """The evaluation masks of the first test images on `mask_grid`: a bool tensor (rows, units), or None."""
+        return self.prepared.hidden_units(self.images("test"), rows)
 
     # --- taking -----------------------------------------------------------------------------------------------------
 
@@ -129,14 +223,14 @@ class Measurements:
         if unknown:
             raise ProbeError(f"No measurement is called {unknown[0]!r}. {did_you_mean(unknown[0], [*NEEDS, *EXTRA])}")
         for split in SPLITS:
-            names = [name for name in wanted if name in NEEDS and NEEDS[name].split == split]
+            names = [name for name in wanted if name in NEEDS and NEEDS[name].split == split and NEEDS[name].recorder]
             if names:
                 self._over_split(split, names)
         if "pairs" in wanted:
             self._pairs()
         if "views" in wanted:
-            source = ViewSource(self.images("test"), self._rows("objects"), self.counts.views, self.seed)
-            self._run(source, {"views": recorders.Pooled(self.prepared, source)}, "views")
+            views = ViewSource(self.images("test"), self._rows("objects"), self.counts.views, self.seed)
+            self._run(views, {"views": recorders.Pooled(self.prepared, views)}, "views")
         specs = (
             *(self.sets.shifts if "shifts" in wanted else ()),
             *([self.sets.conflict] if "conflict" in wanted else ()),
@@ -145,15 +239,16 @@ class Measurements:
             source = Source(self.sets.shifted(spec), self.counts.shifted)
             self._run(source, {f"shift:{spec}": recorders.LastPooled(self.prepared, source)}, spec)
 
-    def _rows(self, count: str) -> int:
-        return min(int(getattr(self.counts, count)), self.sets.size("test"))
+    def _rows(self, limit: str) -> int:
+        return min(int(getattr(self.counts, limit)), self.size("test"))
 
     def _over_split(self, split: str, names: list[str]) -> None:
-        takes = {}
+        takes: dict[str, Recorder] = {}
         for name in names:
-            rows = self.sets.size(split) if NEEDS[name].count == split else self._rows(NEEDS[name].count)
-            source = Source(self.images(split), rows)
-            takes[name] = NEEDS[name].recorder(self.prepared, source)
+            need = NEEDS[name]
+            source = Source(self.images(split), self.size(split) if need.limit == split else self._rows(need.limit))
+            assert need.recorder is not None
+            takes[name] = need.recorder(self.prepared, source)
         self._run(Source(self.images(split), self.sets.size(split)), takes, f"{split} images")
 
     def _pairs(self) -> None:
@@ -193,6 +288,10 @@ class Measurements:
             raise ProbeError(f"{name!r} was not gathered: the probe that reads it must list it in its NEEDS.")
         return self._stores[name]
 
+    def recorded(self, name: str, array: str) -> np.ndarray:
+        """A whole array of a measurement, first axis images: the recorder's docstring says its shape."""
+        return np.asarray(self.store(name)[array][:])
+
     def pooled(self, split: str, layer: int, pooling: str) -> np.ndarray:
         """Features: float32 (images, width). One layer is read at a time where the table is large."""
         return self._table(f"features:{split}", "pooled", layer)[:, self.poolings.index(pooling)]
@@ -217,6 +316,18 @@ class Measurements:
             self._tables[name] = np.asarray(stored[:])
         return self._tables[name][:, layer]
 
-    @cached_property
-    def has_cls(self) -> bool:
-        return "cls" in self.poolings
+    # --- the untrained twin -----------------------------------------------------------------------------------------
+
+    def untrained(self, initialisation: int = 0) -> Measurements:
+        """Measurements of the same architecture with weights drawn anew: gather from it what you need.
+
+        Its numbers depend on the architecture and the initialisation alone, so checkpoints of one architecture share
+        them in the cache.
+
+        Args:
+            initialisation: seed of the weights.
+        """
+        if initialisation not in self._twins:
+            twin = untrained(self.prepared, initialisation)
+            self._twins[initialisation] = Measurements(twin, self.sets, self.root)
+        return self._twins[initialisation]

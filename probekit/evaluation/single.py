@@ -198,7 +198,7 @@ class Evaluation:
     def used(self, probe: Probe) -> dict[str, int]:
         """How many images a probe uses, by what limits them."""
         counts = asdict(self.sets.counts)
-        limits = {NEEDS[need].count if need in NEEDS else LIMITS[need] for need in probe.needs}
+        limits = {NEEDS[need].limit if need in NEEDS else LIMITS[need] for need in probe.needs}
         test = self.sets.size("test") if self.sets.has("test") else 0
         sizes = {split: self.sets.size(split) for split in self.splits(probe)}
         return {limit: sizes[limit] if limit in sizes else min(counts[limit], test) for limit in sorted(limits)}

@@ -124,7 +124,7 @@ class MaskedAutoencoder(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Draw every weight anew, as MAE does, from torch's global generator; layer norms start at scale 1, offset 0."""
+        """Draw every weight anew, as MAE does, from torch's global generator; layer norms become the identity."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.probes.intervals import mean_with_interval
+from probekit.probes.intervals import OVER_TEST, mean_with_interval
 from probekit.probes.pictures import enlarge, example_images, examples
 from probekit.schema import Variable
 
@@ -19,7 +19,7 @@ VARIABLES = (
         "the patch at "
         "the centre of the object (of the image where no mask is known); rollout: from [CLS]",
         "Kong et al. 2023, figures 6 and 7; rollout: Abnar and Zuidema 2020",
-        interval="bootstrap over test images (their groups where the image set has groups)",
+        interval=OVER_TEST,
     ),
 )  # fmt: skip
 NEEDS = ("attention_maps",)
@@ -33,16 +33,16 @@ _TITLES = {
 }
 
 
-def run(m: Measurements) -> dict[str, xr.DataArray]:
-    store = m.store("attention_maps")
-    maps = {name: np.asarray(store[name][:]) for name in _TITLES if name in store.names()}
+def run(measurements: Measurements) -> dict[str, xr.DataArray]:
+    recorded = measurements.store("attention_maps").names()
+    maps = {name: measurements.recorded("attention_maps", name) for name in _TITLES if name in recorded}
     maps = {name: array[:, -1] if array.ndim == 3 else array for name, array in maps.items()}
     peaks = np.stack([array.max(axis=1) for array in maps.values()])
-    values, interval = mean_with_interval(m, peaks)
+    values, interval = mean_with_interval(measurements, peaks)
     out = VARIABLES[0].arrays(values, interval, coords={"map": list(maps)}, per_image=peaks)
-    out["example_image"] = example_images(m)
+    out["example_image"] = example_images(measurements)
     for name, array in maps.items():
-        picture = enlarge(array[: examples(m)], m)
+        picture = enlarge(array[: examples(measurements)], measurements)
         attrs = {"long_name": _TITLES[name], "units": "1"}
         out[f"example_attention_{name}"] = xr.DataArray(picture, dims=("example", "row", "column"), attrs=attrs)
     return out

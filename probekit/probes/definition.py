@@ -9,8 +9,10 @@ from typing import Any
 
 import xarray as xr
 
+from probekit.collect import PreparedModel, Splits
 from probekit.errors import ProbeError, did_you_mean
 from probekit.probes.options import checked
+from probekit.probes.requirements import REQUIREMENTS
 from probekit.schema import Variable
 
 ATTRIBUTES = ("VARIABLES", "NEEDS", "REQUIRES", "OPTIONS", "run")
@@ -58,6 +60,16 @@ class Probe:
                 raise ProbeError(f"The probe {self.name} has no option {name!r}. {did_you_mean(name, self.options)}")
             given[name] = checked(self.name, name, value, self.options[name], self.choices.get(name, ()))
         return {**self.options, **given}
+
+    def lacking(self, prepared: PreparedModel, splits: Splits) -> str | None:
+        """Why this probe has no number for this checkpoint on this image set; None if it has."""
+        for name in self.requires:
+            if name not in REQUIREMENTS:
+                raise ProbeError(f"The probe {self.name} requires {name!r}. {did_you_mean(name, REQUIREMENTS)}")
+            reason = REQUIREMENTS[name](prepared, splits)
+            if reason:
+                return reason
+        return None
 
 
 def described(name: str, module: Any) -> Probe:

@@ -27,27 +27,27 @@ REQUIRES = ("test", "classes")
 OPTIONS = {"images": 200, "perplexity": 30.0}
 
 
-def run(m: Measurements, *, images: int, perplexity: float) -> dict[str, xr.DataArray]:
-    rows = min(images, m.sets.size("test"))
-    labels = m.labels("test")[:rows]
-    values = np.full((len(m.layers), len(m.poolings)), np.nan)
+def run(measurements: Measurements, *, images: int, perplexity: float) -> dict[str, xr.DataArray]:
+    rows = min(images, measurements.size("test"))
+    labels = measurements.labels("test")[:rows]
+    values = np.full((len(measurements.layers), len(measurements.poolings)), np.nan)
     interval = np.full((*values.shape, 2), np.nan)
-    for i, j, layer, pooling in cells(m):
-        features = standardised(m.pooled("test", layer, pooling)[:rows])
+    for i, j, layer, pooling in cells(measurements):
+        features = standardised(measurements.pooled("test", layer, pooling)[:rows])
         if not features.any():
             continue  # [CLS] at the embedding is the same for every image
         values[i, j], interval[i, j] = resample.subsample_interval(
             lambda kept, f=features: mean_silhouette(f[kept], labels[kept]),
             rows,
-            groups=m.groups(rows),
-            order=m.order(rows),
+            groups=measurements.groups(rows),
+            order=measurements.order(rows),
             draws=DRAWS,
-            seed=m.seed,
+            seed=measurements.seed,
         )
     if np.isnan(values).all():
-        m.lacking["silhouette"] = "every layer gives all images the same features"
-    out = VARIABLES[0].arrays(values, interval, coords=layer_pooling(m))
-    return out | {"embedding_xy": coordinates(m, rows, perplexity)}
+        measurements.lacking["silhouette"] = "every layer gives all images the same features"
+    out = VARIABLES[0].arrays(values, interval, coords=layer_pooling(measurements))
+    return out | {"embedding_xy": coordinates(measurements, rows, perplexity)}
 
 
 def mean_silhouette(features: np.ndarray, labels: np.ndarray) -> float:
@@ -62,20 +62,24 @@ def standardised(features: np.ndarray) -> np.ndarray:
     return wide / np.where(deviation > 1e-6 * max(float(deviation.max()), 1e-300), deviation, np.inf)
 
 
-def coordinates(m: Measurements, rows: int, perplexity: float) -> xr.DataArray:
+def coordinates(measurements: Measurements, rows: int, perplexity: float) -> xr.DataArray:
     """t-SNE of the last layer's mean-pooled features: (layer_kept, image, axis).
 
     A picture, not a number: its descent amplifies what rounding changes in the features, such as another batch size.
     """
     from sklearn.manifold import TSNE
 
-    layer = m.layers[-1]
-    features = standardised(m.pooled("test", layer, "mean")[:rows])
+    layer = measurements.layers[-1]
+    features = standardised(measurements.pooled("test", layer, "mean")[:rows])
     smooth = min(perplexity, max(1.0, (rows - 1) / 3))
     if features.any():
-        found = TSNE(perplexity=smooth, init="pca", random_state=m.seed, max_iter=500).fit_transform(features)
+        found = TSNE(perplexity=smooth, init="pca", random_state=measurements.seed, max_iter=500).fit_transform(
+            features
+        )
     else:
-        m.lacking["embedding_xy"] = "the last layer gives all images the same features: there is nothing to lay out"
+        measurements.lacking["embedding_xy"] = (
+            "the last layer gives all images the same features: there is nothing to lay out"
+        )
         found = np.full((rows, 2), np.nan)
     attrs = {"long_name": "t-SNE", "units": "1", "perplexity": smooth, "pooling": "mean"}
     return xr.DataArray(

@@ -10,27 +10,29 @@ import numpy as np
 from probekit.collect import Measurements
 from probekit.measures import resample
 
-OVER_IMAGES = "bootstrap over test images (their groups where the image set has groups); the fit is held fixed"
+OVER_TEST = "bootstrap over test images (their groups where the image set has groups)"
+
+OVER_IMAGES = f"{OVER_TEST}; the fit is held fixed"
 
 OVER_SHIFTED = "bootstrap over the shifted images; the fit is held fixed"
 
 FIXED_FIT = "It speaks of this checkpoint and this fit on new images, not of another training run."
 
 
-def cells(m: Measurements) -> Iterator[tuple[int, int, int, str]]:
+def cells(measurements: Measurements) -> Iterator[tuple[int, int, int, str]]:
     """(layer position, pooling position, layer, pooling)."""
-    for i, layer in enumerate(m.layers):
-        for j, pooling in enumerate(m.poolings):
+    for i, layer in enumerate(measurements.layers):
+        for j, pooling in enumerate(measurements.poolings):
             yield i, j, layer, pooling
 
 
-def layer_pooling(m: Measurements) -> dict[str, Any]:
+def layer_pooling(measurements: Measurements) -> dict[str, Any]:
     """Coordinates of (layer, pooling)."""
-    return {"layer": m.layers, "pooling": list(m.poolings)}
+    return {"layer": measurements.layers, "pooling": list(measurements.poolings)}
 
 
 def resampled(
-    m: Measurements,
+    measurements: Measurements,
     images: int,
     interval: Callable[..., np.ndarray],
     *columns: np.ndarray,
@@ -39,13 +41,15 @@ def resampled(
 ) -> np.ndarray:
     """An interval of `resample` of columns (..., images); NaN where there is one image, or one group, to resample."""
     if images < 2 or (groups is not None and len(np.unique(groups)) < 2):
-        m.lacking["intervals"] = "there is one test image, or one group of them: nothing to resample for an interval"
+        measurements.lacking["intervals"] = (
+            "there is one test image, or one group of them: nothing to resample for an interval"
+        )
         return np.full((*columns[0].shape[:-1], 2), np.nan)
-    return interval(*columns, groups=groups, order=order, seed=m.seed)
+    return interval(*columns, groups=groups, order=order, seed=measurements.seed)
 
 
 def mean_with_interval(
-    m: Measurements, contributions: np.ndarray, *, shifted: bool = False
+    measurements: Measurements, contributions: np.ndarray, *, shifted: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the last axis (NaN = image not used) and its bootstrap interval; `shifted`: not of the test split."""
     counted = np.isfinite(contributions)
@@ -53,17 +57,19 @@ def mean_with_interval(
     values = total / np.maximum(counted.sum(axis=-1), 1)
     values = np.where(counted.any(axis=-1), values, np.nan)
     images = contributions.shape[-1]
-    groups, order = (None, None) if shifted else (m.groups(images), m.order(images))
-    return values, resampled(m, images, resample.mean_interval, contributions, groups=groups, order=order)
+    groups, order = (None, None) if shifted else (measurements.groups(images), measurements.order(images))
+    return values, resampled(measurements, images, resample.mean_interval, contributions, groups=groups, order=order)
 
 
-def explained(m: Measurements, residual: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def explained(
+    measurements: Measurements, residual: np.ndarray, total: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """R² = 1 - sum of residuals / sum of deviations over images (last axis), its interval, and what each image adds.
 
     NaN where nothing varies. What images add is linearised: its mean is R².
     """
     images = total.shape[-1]
-    groups, order = m.groups(images), m.order(images)
-    unexplained = resampled(m, images, resample.ratio_interval, residual, total, groups=groups, order=order)
+    groups, order = measurements.groups(images), measurements.order(images)
+    unexplained = resampled(measurements, images, resample.ratio_interval, residual, total, groups=groups, order=order)
     per_image = 1 - resample.ratio_influence(residual, total)
     return 1 - resample.ratio(residual, total), 1 - unexplained[..., ::-1], per_image.astype(np.float32)

@@ -23,24 +23,26 @@ REQUIRES = ("splits", "classes")
 OPTIONS = {"ks": list(KS), "temperature": TEMPERATURE}
 
 
-def run(m: Measurements, *, ks: list[int], temperature: float) -> dict[str, xr.DataArray]:
-    train_labels, test_labels = m.labels("train"), m.labels("test")
-    classes = len(m.images("train").classes)
-    correct = np.zeros((len(m.layers), len(m.poolings), len(ks), len(test_labels)), dtype=np.float32)
+def run(measurements: Measurements, *, ks: list[int], temperature: float) -> dict[str, xr.DataArray]:
+    train_labels, test_labels = measurements.labels("train"), measurements.labels("test")
+    classes = len(measurements.images("train").classes)
+    correct = np.zeros(
+        (len(measurements.layers), len(measurements.poolings), len(ks), len(test_labels)), dtype=np.float32
+    )
     capped = [min(k, len(train_labels)) for k in ks]
-    for i, j, layer, pooling in cells(m):
-        train, test = m.pooled("train", layer, pooling), m.pooled("test", layer, pooling)
+    for i, j, layer, pooling in cells(measurements):
+        train, test = measurements.pooled("train", layer, pooling), measurements.pooled("test", layer, pooling)
         if not np.ptp(train, axis=0).any():  # [CLS] at the embedding: all are as near, whichever k come first
             correct[i, j] = np.bincount(train_labels).argmax() == test_labels
             continue
         found = knn(
             train, train_labels, test, classes=classes, ks=tuple(ks), temperature=temperature,
-            device=str(m.prepared.device),
+            device=measurements.device,
         )  # fmt: skip
         predicted = dict(zip(found.ks, found.predicted, strict=True))
         correct[i, j] = np.stack([predicted[k] for k in capped]) == test_labels
-    values, interval = mean_with_interval(m, correct)
-    coords = {**layer_pooling(m), "k": list(ks)}
+    values, interval = mean_with_interval(measurements, correct)
+    coords = {**layer_pooling(measurements), "k": list(ks)}
     out = VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)
     out["knn_accuracy"].attrs["k_used"] = capped
     return out

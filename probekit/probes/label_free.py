@@ -49,48 +49,50 @@ REQUIRES = ("test",)
 OPTIONS: dict[str, object] = {}
 
 
-def run(m: Measurements) -> dict[str, xr.DataArray]:
-    shape = (len(m.layers), len(m.poolings))
+def run(measurements: Measurements) -> dict[str, xr.DataArray]:
+    shape = (len(measurements.layers), len(measurements.poolings))
     found = {variable.name: (np.full(shape, np.nan), np.full((*shape, 2), np.nan)) for variable in VARIABLES[:3]}
-    for i, j, layer, pooling in cells(m):
-        for name, (value, interval) in measured(m, layer, pooling).items():
+    for i, j, layer, pooling in cells(measurements):
+        for name, (value, interval) in measured(measurements, layer, pooling).items():
             found[name][0][i, j], found[name][1][i, j] = value, interval
     for name in ("rankme", "lidar"):
         if np.isnan(found[name][0]).all():
-            m.lacking[name] = "every layer gives all images the same features"
+            measurements.lacking[name] = "every layer gives all images the same features"
     if np.isnan(found["alpha_req"][0]).all():
-        m.lacking["alpha_req"] = (
+        measurements.lacking["alpha_req"] = (
             "no layer's features have the 15 non-zero eigenvalues of the covariance that the fit needs"
         )
     out: dict[str, xr.DataArray] = {}
     for variable in VARIABLES[:3]:
-        out |= variable.arrays(*found[variable.name], coords=layer_pooling(m))
-    fourier = np.moveaxis(np.asarray(m.store("fourier")["fourier"][:]), 0, -1)
-    values, interval = mean_with_interval(m, fourier)
-    frequency = 2 * np.arange(fourier.shape[1]) / min(m.prepared.grid)
-    out |= VARIABLES[3].arrays(values, interval, coords={"layer": m.layers, "frequency": frequency})
-    return out | similarity(m)
+        out |= variable.arrays(*found[variable.name], coords=layer_pooling(measurements))
+    fourier = np.moveaxis(measurements.recorded("fourier", "fourier"), 0, -1)
+    values, interval = mean_with_interval(measurements, fourier)
+    frequency = 2 * np.arange(fourier.shape[1]) / min(measurements.grid)
+    out |= VARIABLES[3].arrays(values, interval, coords={"layer": measurements.layers, "frequency": frequency})
+    return out | similarity(measurements)
 
 
-def measured(m: Measurements, layer: int, pooling: str) -> dict[str, tuple[float, Any]]:
+def measured(measurements: Measurements, layer: int, pooling: str) -> dict[str, tuple[float, Any]]:
     """The measures of one layer and pooling with jackknife intervals; without those that are not defined."""
-    features, views = m.pooled("test", layer, pooling), m.views(layer, pooling)
+    features, views = measurements.pooled("test", layer, pooling), measurements.views(layer, pooling)
     if not np.ptp(features, axis=0).any():
         return {}  # [CLS] at the embedding is the same for every image
-    blocks, seen = left_out(m, len(features)), left_out(m, len(views))
+    blocks, seen = left_out(measurements, len(features)), left_out(measurements, len(views))
     return label_free.jackknife_spectrum(features, blocks) | {"lidar": label_free.jackknife_lidar(views, seen)}
 
 
-def left_out(m: Measurements, images: int) -> resample.Blocks:
+def left_out(measurements: Measurements, images: int) -> resample.Blocks:
     """The blocks of test images that a jackknife leaves out."""
-    return resample.blocks(images, groups=m.groups(images), order=m.order(images), seed=m.seed)
+    return resample.blocks(
+        images, groups=measurements.groups(images), order=measurements.order(images), seed=measurements.seed
+    )
 
 
 class Tables(Sequence[np.ndarray]):
     """Test features of layers, each read when it is asked for: all of them at once may be larger than memory."""
 
-    def __init__(self, m: Measurements, layers: list[int], pooling: str) -> None:
-        self.m, self.layers, self.pooling = m, layers, pooling
+    def __init__(self, measurements: Measurements, layers: list[int], pooling: str) -> None:
+        self.m, self.layers, self.pooling = measurements, layers, pooling
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -99,17 +101,19 @@ class Tables(Sequence[np.ndarray]):
         return self.m.pooled("test", self.layers[index], self.pooling)
 
 
-def similarity(m: Measurements) -> dict[str, xr.DataArray]:
+def similarity(measurements: Measurements) -> dict[str, xr.DataArray]:
     """CKA of every pair of layers."""
-    shape = (len(m.poolings), len(m.layers), len(m.layers))
+    shape = (len(measurements.poolings), len(measurements.layers), len(measurements.layers))
     values, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
-    blocks = left_out(m, m.sets.size("test"))
-    for p, pooling in enumerate(m.poolings):
-        varies = np.flatnonzero([np.ptp(m.pooled("test", layer, pooling), axis=0).any() for layer in m.layers])
+    blocks = left_out(measurements, measurements.size("test"))
+    for p, pooling in enumerate(measurements.poolings):
+        varies = np.flatnonzero(
+            [np.ptp(measurements.pooled("test", layer, pooling), axis=0).any() for layer in measurements.layers]
+        )
         if varies.size > 1:
             own = (p, *np.ix_(varies, varies))
-            tables = Tables(m, [m.layers[layer] for layer in varies], pooling)
+            tables = Tables(measurements, [measurements.layers[layer] for layer in varies], pooling)
             values[own], interval[own] = label_free.jackknife_cka_pairs(tables, blocks)
         values[p, varies, varies], interval[p, varies, varies] = 1.0, 1.0
-    coords = {"pooling": list(m.poolings), "layer": m.layers, "layer_other": m.layers}
+    coords = {"pooling": list(measurements.poolings), "layer": measurements.layers, "layer_other": measurements.layers}
     return VARIABLES[4].arrays(values, interval, coords=coords)

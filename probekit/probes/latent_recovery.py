@@ -34,23 +34,23 @@ OPTIONS = {"landmarks": 256, "nonlinear_layers": "last"}
 CHOICES = {"nonlinear_layers": ("last", "all", "none")}
 
 
-def run(m: Measurements, *, landmarks: int, nonlinear_layers: str) -> dict[str, xr.DataArray]:
-    truth = {split: targets(m, split) for split in ("train", "val", "test")}
+def run(measurements: Measurements, *, landmarks: int, nonlinear_layers: str) -> dict[str, xr.DataArray]:
+    truth = {split: targets(measurements, split) for split in ("train", "val", "test")}
     names = list(truth["test"])
     height = max(level for _, level, _ in names)
-    curved = {"last": m.layers[-1:], "all": m.layers, "none": []}[nonlinear_layers]
-    shape = (len(READOUTS), len(REGRESSORS), len(TARGETS), len(m.layers), height, m.sets.size("test"))
+    curved = {"last": measurements.layers[-1:], "all": measurements.layers, "none": []}[nonlinear_layers]
+    shape = (len(READOUTS), len(REGRESSORS), len(TARGETS), len(measurements.layers), height, measurements.size("test"))
     residual, total = np.zeros(shape), np.zeros(shape)
-    for position, layer in enumerate(m.layers):
+    for position, layer in enumerate(measurements.layers):
         for r, regressor in enumerate(REGRESSORS if layer in curved else REGRESSORS[:1]):
             for g, readout in enumerate(READOUTS):
-                predicted = predictions(m, truth, layer, readout, regressor, landmarks)
+                predicted = predictions(measurements, truth, layer, readout, regressor, landmarks)
                 for t, level in np.ndindex(len(TARGETS), height):
                     cell = (g, r, t, position, level)
                     residual[cell], total[cell] = errors(truth["test"], predicted, TARGETS[t], level + 1)
-    values, interval, per_image = explained(m, residual, total)
+    values, interval, per_image = explained(measurements, residual, total)
     coords = {
-        "readout": list(READOUTS), "regressor": list(REGRESSORS), "target": list(TARGETS), "layer": m.layers,
+        "readout": list(READOUTS), "regressor": list(REGRESSORS), "target": list(TARGETS), "layer": measurements.layers,
         "level": list(range(1, height + 1)),
     }  # fmt: skip
     return VARIABLES[0].arrays(values, interval, coords=coords, per_image=per_image)
@@ -59,9 +59,9 @@ def run(m: Measurements, *, landmarks: int, nonlinear_layers: str) -> dict[str, 
 Truth = dict[tuple[str, int, int], np.ndarray]
 
 
-def targets(m: Measurements, split: str) -> Truth:
+def targets(measurements: Measurements, split: str) -> Truth:
     """(target, level, place among the chosen nodes) -> float64 (images, dim), levels 1..H."""
-    images, rows = m.images(split), m.sets.size(split)
+    images, rows = measurements.images(split), measurements.size(split)
     assert images.latents is not None  # required
     assert images.noise is not None
     out = {}
@@ -73,7 +73,7 @@ def targets(m: Measurements, split: str) -> Truth:
 
 
 def predictions(
-    m: Measurements, truth: dict[str, Truth], layer: int, readout: str, regressor: str, landmarks: int
+    measurements: Measurements, truth: dict[str, Truth], layer: int, readout: str, regressor: str, landmarks: int
 ) -> Truth:
     """Predictions on test for every target: one fit for all where the features are the same, else one per node."""
     if readout == "global":
@@ -85,10 +85,10 @@ def predictions(
     for column, group in enumerate(groups):
         stacked = {split: np.concatenate([truth[split][name] for name in group], axis=1) for split in truth}
         if readout == "global":
-            features = {split: m.pooled(split, layer, "mean") for split in truth}
+            features = {split: measurements.pooled(split, layer, "mean") for split in truth}
         else:
-            features = {split: m.local(split, layer)[:, column] for split in truth}
-        fit = fitted(m, features, stacked, regressor, landmarks)
+            features = {split: measurements.local(split, layer)[:, column] for split in truth}
+        fit = fitted(measurements, features, stacked, regressor, landmarks)
         predicted = fit.predict(features["test"])
         edges = np.cumsum([truth["test"][name].shape[1] for name in group])[:-1]
         out |= dict(zip(group, np.split(predicted, edges, axis=1), strict=True))
@@ -96,7 +96,7 @@ def predictions(
 
 
 def fitted(
-    m: Measurements, features: Truth, stacked: Truth, regressor: str, landmarks: int
+    measurements: Measurements, features: Truth, stacked: Truth, regressor: str, landmarks: int
 ) -> regress.Ridge | regress.KernelRidge:
     """A fit on train with its strength chosen on val."""
     known = (features["train"], stacked["train"], features["val"], stacked["val"])
@@ -104,7 +104,11 @@ def fitted(
         return regress.ridge(*known)
     images = len(features["train"])
     return regress.kernel_ridge(
-        *known, landmarks=min(landmarks, images), scales=(1.0,), order=m.order(images, "train"), seed=m.seed
+        *known,
+        landmarks=min(landmarks, images),
+        scales=(1.0,),
+        order=measurements.order(images, "train"),
+        seed=measurements.seed,
     )
 
 

@@ -9,7 +9,6 @@ from probekit import schema
 from probekit.collect import Measurements
 from probekit.collect.partners import SCALINGS, shared
 from probekit.measures import level_shares, resample
-from probekit.probes._untrained import untrained_pairs
 from probekit.schema import Variable
 
 _PROTOCOL = (
@@ -46,18 +45,20 @@ REQUIRES = ("latents", "test")
 OPTIONS = {"untrained": True}
 
 
-def run(m: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:
-    covariance, variance = shared(m.store("pairs"))
-    coords = {"layer": m.layers, "pooling": [*m.poolings, "token"], "scaling": list(SCALINGS)}
-    order = m.order(len(covariance))
-    share, share_ci, mean, mean_ci, per_image = spectra(covariance, variance, m.seed, order)
+def run(measurements: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:
+    covariance, variance = shared(measurements.store("pairs"))
+    coords = {"layer": measurements.layers, "pooling": [*measurements.poolings, "token"], "scaling": list(SCALINGS)}
+    order = measurements.order(len(covariance))
+    share, share_ci, mean, mean_ci, per_image = spectra(covariance, variance, measurements.seed, order)
     levels_here = {**coords, "level": list(range(share.shape[-1]))}
     out = VARIABLES[0].arrays(share, share_ci, coords=levels_here)
     out |= VARIABLES[1].arrays(mean, mean_ci, coords=coords, per_image=per_image)
-    _, _, mean, mean_ci, _ = spectra(*pixel_terms(m), m.seed, order)
+    _, _, mean, mean_ci, _ = spectra(*pixel_terms(measurements), measurements.seed, order)
     out |= VARIABLES[2].arrays(mean, mean_ci, coords={"scaling": list(SCALINGS)})
     if untrained:
-        _, _, mean, mean_ci, _ = spectra(*shared(untrained_pairs(m)), m.seed, order)
+        twin = measurements.untrained()
+        twin.gather(NEEDS)
+        _, _, mean, mean_ci, _ = spectra(*shared(twin.store("pairs")), measurements.seed, order)
         out |= VARIABLES[3].arrays(mean, mean_ci, coords=coords)
     return out
 
@@ -87,18 +88,10 @@ def spectra(
     return share, share_ci, level_shares.representation_level(share), mean_ci, per_image.astype(np.float32)
 
 
-def pixel_terms(m: Measurements) -> tuple[np.ndarray, np.ndarray]:
+def pixel_terms(measurements: Measurements) -> tuple[np.ndarray, np.ndarray]:
     """Covariance and variance terms of raw pixels as the checkpoint sees them: (pairs, scalings, H), levels 1..H."""
-    pairs = m.sets.pairs(m.seed)
-
-    def pixels(images: object) -> np.ndarray:
-        batches = images.batches(256, m.prepared.preprocess, indices=np.arange(pairs.rows))  # type: ignore[attr-defined]
-        return np.concatenate([batch["image"].flatten(1).numpy() for batch in batches])
-
-    base = pixels(pairs.image_set)
-    found = [
-        [level_shares.level_terms(base, theirs, scaling=scaling) for scaling in SCALINGS]
-        for theirs in map(pixels, pairs.partners)
-    ]
+    pairs = measurements.partners()
+    base, *others = (measurements.inputs(images, pairs.rows) for images in (pairs.image_set, *pairs.partners))
+    found = [[level_shares.level_terms(base, theirs, scaling=scaling) for scaling in SCALINGS] for theirs in others]
     covariance, variance = np.moveaxis(np.asarray(found), (0, 1, 2, 3), (3, 2, 0, 1))
     return covariance, variance

@@ -16,37 +16,37 @@ HEAD = (
 )
 
 
-def fitted(m: Measurements, layer: int, pooling: str, preset: str = "lbfgs-sweep") -> classify.LinearProbe:
+def fitted(measurements: Measurements, layer: int, pooling: str, preset: str = "lbfgs-sweep") -> classify.LinearProbe:
     """A linear probe of one layer, applied to the test split where there is one; fitted once for all probes."""
     key = ("linear", layer, pooling, preset)
-    if key not in m.fits:
-        train, val = (m.pooled(split, layer, pooling) for split in ("train", "val"))
-        test, labels = m.pooled("test", layer, pooling), m.labels("train")
-        classes = len(m.images("train").classes)
+    if key not in measurements.fits:
+        train, val = (measurements.pooled(split, layer, pooling) for split in ("train", "val"))
+        test, labels = measurements.pooled("test", layer, pooling), measurements.labels("train")
+        classes = len(measurements.images("train").classes)
         if preset == "lbfgs-sweep":  # rounding depends on the order of images; sorted, they come in the same one
             order = np.lexsort((labels, *train[:, :3].T))
         else:  # batches are drawn from the images, however they come
-            order = np.argsort(m.order(len(labels), "train"))
+            order = np.argsort(measurements.order(len(labels), "train"))
         train, labels = train[order], labels[order]
-        m.fits[key] = classify.linear_probe(
-            train, labels, val, m.labels("val"), test,
-            classes=classes, preset=preset, seed=m.seed, device=str(m.prepared.device),
+        measurements.fits[key] = classify.linear_probe(
+            train, labels, val, measurements.labels("val"), test,
+            classes=classes, preset=preset, seed=measurements.seed, device=measurements.device,
         )  # fmt: skip
-    return m.fits[key]
+    return measurements.fits[key]
 
 
-def head(m: Measurements, pooling: str) -> classify.LinearProbe:
+def head(measurements: Measurements, pooling: str) -> classify.LinearProbe:
     """The linear head on the last layer."""
-    return fitted(m, m.layers[-1], pooling)
+    return fitted(measurements, measurements.layers[-1], pooling)
 
 
-def head_logits(m: Measurements, pooling: str, features: np.ndarray) -> np.ndarray:
+def head_logits(measurements: Measurements, pooling: str, features: np.ndarray) -> np.ndarray:
     """The head's logits for other features of the last layer, (n, classes)."""
-    probe = head(m, pooling)
+    probe = head(measurements, pooling)
     return probe.model.logits(features, probe.chosen)
 
 
-def own_classes(m: Measurements, images: ImageSet, logits: np.ndarray) -> np.ndarray:
+def own_classes(measurements: Measurements, images: ImageSet, logits: np.ndarray) -> np.ndarray:
     """Probabilities of another set's classes, (n, its classes): only those compete (IN-A and IN-R: their own 200).
 
     Classes are matched by ImageNet index where both sets know it, else by name. Where a class joins several of the
@@ -55,7 +55,7 @@ def own_classes(m: Measurements, images: ImageSet, logits: np.ndarray) -> np.nda
     Raises:
         ProbeError: a class of the set that the head does not know.
     """
-    train = m.images("train")
+    train = measurements.images("train")
     members: list[list[int]] = []
     place = (
         {int(index): position for position, index in enumerate(train.class_indices)}

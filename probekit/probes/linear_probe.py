@@ -39,20 +39,22 @@ OPTIONS = {"preset": "lbfgs-sweep"}
 CHOICES = {"preset": PRESETS}
 
 
-def run(m: Measurements, *, preset: str) -> dict[str, xr.DataArray]:
-    labels = m.labels("test")
-    classes = len(m.images("train").classes)
-    top1 = np.full((len(m.layers), len(m.poolings), len(labels)), np.nan, dtype=np.float32)
+def run(measurements: Measurements, *, preset: str) -> dict[str, xr.DataArray]:
+    labels = measurements.labels("test")
+    classes = len(measurements.images("train").classes)
+    top1 = np.full((len(measurements.layers), len(measurements.poolings), len(labels)), np.nan, dtype=np.float32)
     top5 = np.full_like(top1, np.nan)
-    for i, j, layer, pooling in cells(m):
-        probe = fitted(m, layer, pooling, preset)
+    for i, j, layer, pooling in cells(measurements):
+        probe = fitted(measurements, layer, pooling, preset)
         top1[i, j] = topk_correct(probe.logits, labels, 1)
         if classes > 5:
             top5[i, j] = topk_correct(probe.logits, labels, 5)
     if classes <= 5:
-        m.lacking["linear_accuracy_top5"] = f"there are {classes} classes; five guesses among them are always right"
+        measurements.lacking["linear_accuracy_top5"] = (
+            f"there are {classes} classes; five guesses among them are always right"
+        )
     out = {}
     for variable, correct in zip(VARIABLES, (top1, top5), strict=True):
-        values, interval = mean_with_interval(m, correct)
-        out |= variable.arrays(values, interval, coords=layer_pooling(m), per_image=correct)
+        values, interval = mean_with_interval(measurements, correct)
+        out |= variable.arrays(values, interval, coords=layer_pooling(measurements), per_image=correct)
     return out

@@ -25,28 +25,33 @@ REQUIRES = ("splits",)
 OPTIONS: dict[str, object] = {}
 
 
-def run(m: Measurements) -> dict[str, xr.DataArray]:
-    truth = {split: properties(m, m.images(split), m.sets.size(split)) for split in ("train", "val", "test")}
+def run(measurements: Measurements) -> dict[str, xr.DataArray]:
+    truth = {
+        split: properties(measurements, measurements.images(split), measurements.size(split))
+        for split in ("train", "val", "test")
+    }
     names = list(truth["test"])
     edges = np.cumsum([truth["test"][name].shape[1] for name in names])[:-1]
     stacked = {split: np.concatenate(list(found.values()), axis=1) for split, found in truth.items()}
-    residual = np.zeros((len(m.layers), len(m.poolings), len(names), m.sets.size("test")))
+    residual = np.zeros((len(measurements.layers), len(measurements.poolings), len(names), measurements.size("test")))
     total = np.zeros_like(residual)
-    for i, j, layer, pooling in cells(m):
-        train, val, test = (m.pooled(split, layer, pooling) for split in ("train", "val", "test"))
+    for i, j, layer, pooling in cells(measurements):
+        train, val, test = (measurements.pooled(split, layer, pooling) for split in ("train", "val", "test"))
         predicted = regress.ridge(train, stacked["train"], val, stacked["val"]).predict(test)
         for p, guess in enumerate(np.split(predicted, edges, axis=1)):
             residual[i, j, p], total[i, j, p] = regress.r2_terms(truth["test"][names[p]], guess)
-    values, interval, per_image = explained(m, residual, total)
-    return VARIABLES[0].arrays(values, interval, coords={**layer_pooling(m), "property": names}, per_image=per_image)
+    values, interval, per_image = explained(measurements, residual, total)
+    return VARIABLES[0].arrays(
+        values, interval, coords={**layer_pooling(measurements), "property": names}, per_image=per_image
+    )
 
 
-def properties(m: Measurements, images: ImageSet, rows: int) -> dict[str, np.ndarray]:
+def properties(measurements: Measurements, images: ImageSet, rows: int) -> dict[str, np.ndarray]:
     """Property -> float64 (rows, dimensions), of the images as preprocessed."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in texture.TARGETS}
     for start in range(0, rows, 256):
         indices = range(start, min(start + 256, rows))
-        pixels = np.stack([m.prepared.preprocess(images[index]) for index in indices])
+        pixels = measurements.pixels(images, indices)
         for name, target in texture.TARGETS.items():
             values = np.asarray(target(pixels), dtype=np.float64)
             found[name].append(values.reshape(len(values), -1))

@@ -43,30 +43,30 @@ REQUIRES = ("attention", "cls", "object_masks", "splits", "classes")
 OPTIONS = {"gradients": True}
 
 
-def run(m: Measurements, *, gradients: bool) -> dict[str, xr.DataArray]:
-    maps = np.asarray(m.store("attention_maps")["cls"][:])
+def run(measurements: Measurements, *, gradients: bool) -> dict[str, xr.DataArray]:
+    maps = measurements.recorded("attention_maps", "cls")
     rows, blocks, _ = maps.shape
-    masks = m.prepared.masks(m.images("test"), np.arange(rows))
-    grid = m.prepared.grid
+    masks = measurements.object_masks(rows)
+    grid = measurements.grid
     found = [focus.object_share(maps[:, block].reshape(rows, *grid), masks) for block in range(blocks)]
     share = np.stack([one.share for one in found]).astype(np.float32)
-    values, interval = mean_with_interval(m, share)
-    out = VARIABLES[0].arrays(values, interval, coords={"layer": m.layers[1:]}, per_image=share)
+    values, interval = mean_with_interval(measurements, share)
+    out = VARIABLES[0].arrays(values, interval, coords={"layer": measurements.layers[1:]}, per_image=share)
     if gradients:
-        count = min(m.counts.gradients, rows)
-        looked = focus.object_share(integrated_gradients(m, np.arange(count)), masks[:count]).share
-        values, interval = mean_with_interval(m, looked)
+        count = min(measurements.counts.gradients, rows)
+        looked = focus.object_share(integrated_gradients(measurements, np.arange(count)), masks[:count]).share
+        values, interval = mean_with_interval(measurements, looked)
         out |= VARIABLES[1].arrays(values, interval, per_image=looked.astype(np.float32))
-    values, interval = mean_with_interval(m, found[0].chance)
+    values, interval = mean_with_interval(measurements, found[0].chance)
     return out | VARIABLES[2].arrays(values, interval)
 
 
-def integrated_gradients(m: Measurements, indices: np.ndarray) -> np.ndarray:
+def integrated_gradients(measurements: Measurements, indices: np.ndarray) -> np.ndarray:
     """|integrated gradients| of the true class's logit, channels summed: float (n, height, width)."""
     from captum.attr import IntegratedGradients
 
-    model, pooling, device = m.prepared.model, "cls", m.prepared.device
-    probe = head(m, pooling)
+    model, pooling, device = measurements.model, "cls", measurements.device
+    probe = head(measurements, pooling)
     weights, bias = (
         torch.as_tensor(part, dtype=torch.float32, device=device) for part in probe.model.raw(probe.chosen)
     )
@@ -76,10 +76,10 @@ def integrated_gradients(m: Measurements, indices: np.ndarray) -> np.ndarray:
 
     attribution = IntegratedGradients(logits)
     maps = []
-    size = max(1, m.prepared.settings.batch_size // STEPS)
-    for batch in m.images("test").batches(size, m.prepared.preprocess, indices=indices, device=str(device)):
+    size = measurements.batch_size
+    for images, labels in measurements.batches(indices, max(1, size // STEPS)):
         with torch.enable_grad():
-            found = attribution.attribute(batch["image"], target=batch["label"], n_steps=STEPS)
+            found = attribution.attribute(images, target=labels, n_steps=STEPS, internal_batch_size=size)
         maps.append(found.detach().abs().sum(dim=1).cpu().numpy())
-    m.forwards += len(indices) * STEPS
+    measurements.forwards += len(indices) * STEPS
     return np.concatenate(maps)

@@ -12,16 +12,16 @@ from probekit.collect import Measurements
 IMAGE_DIMS = ("example", "row", "column", "channel")
 
 
-def picture_size(m: Measurements) -> tuple[int, int]:
+def picture_size(measurements: Measurements) -> tuple[int, int]:
     """(rows, columns) of kept pictures."""
-    height, width = m.prepared.size
-    scale = min(1.0, m.prepared.settings.picture_side / max(height, width))
+    height, width = measurements.image_size
+    scale = min(1.0, measurements.picture_side / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def shrink(images: np.ndarray, m: Measurements) -> np.ndarray:
+def shrink(images: np.ndarray, measurements: Measurements) -> np.ndarray:
     """uint8 (n, H, W, 3) at the size of kept pictures."""
-    size = picture_size(m)
+    size = picture_size(measurements)
     if images.shape[1:3] == size:
         return images
     planes = torch.from_numpy(images).permute(0, 3, 1, 2).float()
@@ -29,28 +29,28 @@ def shrink(images: np.ndarray, m: Measurements) -> np.ndarray:
     return small.round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def enlarge(maps: np.ndarray, m: Measurements) -> np.ndarray:
+def enlarge(maps: np.ndarray, measurements: Measurements) -> np.ndarray:
     """Maps on the patch grid, float (n, patches), at the size of kept pictures: each patch a block, float32."""
-    planes = torch.from_numpy(np.ascontiguousarray(maps)).reshape(len(maps), 1, *m.prepared.grid)
-    return torch.nn.functional.interpolate(planes, size=picture_size(m), mode="nearest-exact")[:, 0].numpy()
+    planes = torch.from_numpy(np.ascontiguousarray(maps)).reshape(len(maps), 1, *measurements.grid)
+    return torch.nn.functional.interpolate(planes, size=picture_size(measurements), mode="nearest-exact")[:, 0].numpy()
 
 
-def examples(m: Measurements) -> int:
+def examples(measurements: Measurements) -> int:
     """How many pictures are kept."""
-    return min(m.counts.pictures, m.sets.size("test"))
+    return min(measurements.counts.pictures, measurements.size("test"))
 
 
-def example_images(m: Measurements) -> xr.DataArray:
+def example_images(measurements: Measurements) -> xr.DataArray:
     """The images themselves, as the checkpoint sees them."""
-    indices = np.arange(examples(m))
-    test = m.images("test")
-    pixels = np.stack([m.prepared.preprocess(test[int(index)]) for index in indices])
-    return xr.DataArray(shrink(pixels, m), dims=IMAGE_DIMS, attrs={"long_name": "Test image"})
+    indices = np.arange(examples(measurements))
+    test = measurements.images("test")
+    pixels = measurements.pixels(test, indices)
+    return xr.DataArray(shrink(pixels, measurements), dims=IMAGE_DIMS, attrs={"long_name": "Test image"})
 
 
-def example_masks(m: Measurements) -> xr.DataArray:
+def example_masks(measurements: Measurements) -> xr.DataArray:
     """Which pixels the evaluation masks hide."""
-    units = m.prepared.hidden_units(m.images("test"), examples(m))
+    units = measurements.hidden_units(examples(measurements))
     assert units is not None
-    grid = masking.expand(units, m.prepared.mask_grid, m.prepared.grid).numpy().astype(np.float32)
-    return xr.DataArray(enlarge(grid, m) > 0.5, dims=IMAGE_DIMS[:3], attrs={"long_name": "Hidden pixels"})
+    grid = masking.expand(units, measurements.mask_grid, measurements.grid).numpy().astype(np.float32)
+    return xr.DataArray(enlarge(grid, measurements) > 0.5, dims=IMAGE_DIMS[:3], attrs={"long_name": "Hidden pixels"})

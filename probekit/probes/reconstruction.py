@@ -9,10 +9,9 @@ from probekit.collect import MASK_RATIO, Measurements, pictures
 from probekit.errors import ProbeError
 from probekit.measures.fsim import FsimReference
 from probekit.measures.images import SsimReference
-from probekit.probes.intervals import OVER_IMAGES, mean_with_interval
+from probekit.probes.intervals import OVER_TEST, mean_with_interval
 from probekit.schema import Variable
 
-_OVER = OVER_IMAGES.removesuffix("; the fit is held fixed")
 _TARGETS = "normalised targets undone with one mean and variance from all visible pixels of the image"
 _FULL = f"reconstruction without masking (the paper's Figure 5), nothing pasted, RGB in [0, 1]; {_TARGETS}"
 _MASKED = (
@@ -38,11 +37,19 @@ _HOW = {
 def _variable(name: str, masked: bool) -> Variable:
     title, units, better, how, reference = _HOW[name]
     if not masked:
-        return Variable(name, (), title, units, better, f"{how}; {_FULL}", reference, interval=_OVER)
+        return Variable(name, (), title, units, better, f"{how}; {_FULL}", reference, interval=OVER_TEST)
     how += _PASTED if name in ("ssim", "fsim") else ""
     protocol = f"{how}; {_MASKED}"
     return Variable(
-        f"masked_{name}", (), f"{title} of hidden pixels", units, better, protocol, reference, version=3, interval=_OVER
+        f"masked_{name}",
+        (),
+        f"{title} of hidden pixels",
+        units,
+        better,
+        protocol,
+        reference,
+        version=3,
+        interval=OVER_TEST,
     )
 
 
@@ -52,11 +59,10 @@ REQUIRES = ("decoder", "test")
 OPTIONS: dict[str, object] = {}
 
 
-def run(m: Measurements) -> dict[str, xr.DataArray]:
-    store = m.store("reconstruction")
-    stored = set(store.names())
+def run(measurements: Measurements) -> dict[str, xr.DataArray]:
+    stored = set(measurements.store("reconstruction").names())
     for name in stored & {"mse", "masked_mse"}:
-        broken = ~np.isfinite(store[name][:])
+        broken = ~np.isfinite(measurements.recorded("reconstruction", name))
         if broken.any():
             raise ProbeError(
                 f"Reconstructions of {broken.sum()} of {len(broken)} images hold NaN or infinity ({name}): the "
@@ -65,39 +71,41 @@ def run(m: Measurements) -> dict[str, xr.DataArray]:
     out: dict[str, xr.DataArray] = {}
     for variable in VARIABLES:
         if variable.name not in stored:
-            m.lacking[variable.name] = reason(m, variable.name.removeprefix("masked_"))
+            measurements.lacking[variable.name] = reason(measurements, variable.name.removeprefix("masked_"))
             continue
-        per_image = np.asarray(store[variable.name][:])
-        values, interval = mean_with_interval(m, per_image)
+        per_image = measurements.recorded("reconstruction", variable.name)
+        values, interval = mean_with_interval(measurements, per_image)
         out |= variable.arrays(values, interval, per_image=per_image)
         if variable.name.startswith("masked_"):
-            out[variable.name].attrs["mask_grid"] = list(m.prepared.mask_grid)
-    return out | _pictures(m)
+            out[variable.name].attrs["mask_grid"] = list(measurements.mask_grid)
+    return out | _pictures(measurements)
 
 
-def reason(m: Measurements, metric: str) -> str:
+def reason(measurements: Measurements, metric: str) -> str:
     """Why a metric was not recorded."""
     make = {"ssim": SsimReference, "fsim": FsimReference}.get(metric)
-    small = None if make is None else pictures.too_small(make, np.zeros((1, 3, *m.prepared.size), dtype=np.float32))
+    small = (
+        None if make is None else pictures.too_small(make, np.zeros((1, 3, *measurements.image_size), dtype=np.float32))
+    )
     return small or (
         "the ViT patches of the checkpoints that are compared fit no common grid of two units or more, on which the "
         "same pixels could be hidden for all"
-        if m.prepared.grid != (1, 1)
+        if measurements.grid != (1, 1)
         else "the grid of ViT patches has one patch: nothing can be hidden"
     )
 
 
-def _pictures(m: Measurements) -> dict[str, xr.DataArray]:
+def _pictures(measurements: Measurements) -> dict[str, xr.DataArray]:
     from probekit.probes.pictures import example_images, example_masks, shrink
 
-    store = m.store("pictures")
+    recorded = measurements.store("pictures").names()
     dims = ("example", "row", "column", "channel")
-    out = {"example_image": example_images(m)}
-    if m.prepared.mask_grid != (1, 1):
-        out["example_hidden"] = example_masks(m)
+    out = {"example_image": example_images(measurements)}
+    if measurements.mask_grid != (1, 1):
+        out["example_hidden"] = example_masks(measurements)
     for name, stored in (("example_reconstruction", "pasted"), ("example_reconstruction_full", "full")):
-        if stored in store.names():
-            out[name] = xr.DataArray(shrink(np.asarray(store[stored][:]), m), dims=dims)
+        if stored in recorded:
+            out[name] = xr.DataArray(shrink(measurements.recorded("pictures", stored), measurements), dims=dims)
     out["example_reconstruction_full"].attrs["long_name"] = "Reconstruction without masking"
     if "example_reconstruction" in out:
         out["example_reconstruction"].attrs["long_name"] = "Reconstruction of hidden patches, visible ones pasted"

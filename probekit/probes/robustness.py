@@ -24,18 +24,18 @@ REQUIRES = ("splits", "classes", "shifts")
 OPTIONS: dict[str, list[str]] = {"shifts": []}
 
 
-def run(m: Measurements, *, shifts: list[str]) -> dict[str, xr.DataArray]:
-    specs = m.sets.shifts  # `shifts` are among them
-    most = max(m.store(f"shift:{spec}")["pooled"].shape[0] for spec in specs)
-    correct = np.full((len(m.poolings), len(specs), most), np.nan, dtype=np.float32)
-    for j, pooling in enumerate(m.poolings):
-        features = [m.shifted(spec, pooling) for spec in specs]
-        found = head_logits(m, pooling, np.concatenate(features))
+def run(measurements: Measurements, *, shifts: list[str]) -> dict[str, xr.DataArray]:
+    specs = measurements.shifts  # `shifts` are among them
+    most = max(len(measurements.shifted(spec, pooling)) for spec in specs for pooling in measurements.poolings[:1])
+    correct = np.full((len(measurements.poolings), len(specs), most), np.nan, dtype=np.float32)
+    for j, pooling in enumerate(measurements.poolings):
+        features = [measurements.shifted(spec, pooling) for spec in specs]
+        found = head_logits(measurements, pooling, np.concatenate(features))
         edges = np.cumsum([len(part) for part in features])[:-1]
         for s, logits in enumerate(np.split(found, edges)):
-            correct[j, s, : len(logits)] = hits(m, specs[s], logits)
-    values, interval = mean_with_interval(m, correct, shifted=True)
-    coords = {"pooling": list(m.poolings), "shift": titles(specs)}
+            correct[j, s, : len(logits)] = hits(measurements, specs[s], logits)
+    values, interval = mean_with_interval(measurements, correct, shifted=True)
+    coords = {"pooling": list(measurements.poolings), "shift": titles(specs)}
     out = VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)
     out["robust_accuracy"].attrs["images_of"] = "the shifted sets"
     return out
@@ -47,8 +47,8 @@ def titles(specs: Sequence[str]) -> list[str]:
     return [spec if short.count(name) > 1 else name for name, spec in zip(short, specs, strict=True)]
 
 
-def hits(m: Measurements, spec: str, logits: np.ndarray) -> np.ndarray:
+def hits(measurements: Measurements, spec: str, logits: np.ndarray) -> np.ndarray:
     """Which images of a shifted set are classified rightly."""
-    shifted = m.sets.shifted(spec)
-    scores = own_classes(m, shifted, logits)
+    shifted = measurements.shifted_images(spec)
+    scores = own_classes(measurements, shifted, logits)
     return scores.argmax(axis=1) == np.asarray(shifted.labels[: len(logits)])

@@ -24,20 +24,22 @@ REQUIRES = ("splits", "classes", "conflict")
 OPTIONS = {"conflict": None}
 
 
-def run(m: Measurements, *, conflict: str | None) -> dict[str, xr.DataArray]:
-    spec = m.sets.conflict
+def run(measurements: Measurements, *, conflict: str | None) -> dict[str, xr.DataArray]:
+    spec = measurements.conflict
     assert spec is not None  # required
-    images = m.sets.shifted(spec)
+    images = measurements.shifted_images(spec)
     if images.shape_labels is None or images.texture_labels is None:
         raise ProbeError(f"{spec} has no labels of shape and texture; a cue-conflict set has both.")
-    rows = m.store(f"shift:{spec}")["pooled"].shape[0]
+    rows = len(measurements.shifted(spec, measurements.poolings[0]))
     shape, texture = np.asarray(images.shape_labels[:rows]), np.asarray(images.texture_labels[:rows])
-    decided = np.full((len(m.poolings), rows), np.nan, dtype=np.float32)
-    for j, pooling in enumerate(m.poolings):
-        predicted = own_classes(m, images, head_logits(m, pooling, m.shifted(spec, pooling))).argmax(axis=1)
+    decided = np.full((len(measurements.poolings), rows), np.nan, dtype=np.float32)
+    for j, pooling in enumerate(measurements.poolings):
+        predicted = own_classes(
+            measurements, images, head_logits(measurements, pooling, measurements.shifted(spec, pooling))
+        ).argmax(axis=1)
         decided[j] = classify.shape_bias(predicted, shape, texture).per_image
-    values, interval = mean_with_interval(m, decided, shifted=True)
-    out = VARIABLES[0].arrays(values, interval, coords={"pooling": list(m.poolings)}, per_image=decided)
+    values, interval = mean_with_interval(measurements, decided, shifted=True)
+    out = VARIABLES[0].arrays(values, interval, coords={"pooling": list(measurements.poolings)}, per_image=decided)
     out["shape_bias"].attrs["images_of"] = "the cue-conflict set"
     out["shape_bias"].attrs["decisions"] = np.isfinite(decided).sum(axis=1).tolist()
     return out
