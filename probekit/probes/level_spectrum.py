@@ -37,7 +37,8 @@ VARIABLES = (
     ),
     Variable(
         "representation_level_untrained", _DIMS, "Representation level of the untrained encoder", "levels", "none",
-        _PROTOCOL + "; f = the same architecture, freshly initialised with seed 0", _REFERENCE, interval=_OVER,
+        _PROTOCOL + "; f = the same architecture, freshly initialised with seed 0", _REFERENCE, version=2,
+        interval=_OVER,
     ),
 )  # fmt: skip
 NEEDS = ("pairs",)
