@@ -1,0 +1,176 @@
+"""Checkpoints before they are measured: what must be known of all of them, read one at a time.
+
+Evaluation masks are drawn on a grid that fits every checkpoint, so each is opened for its `Outline` first, and let go.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import xarray as xr
+
+from probekit import schema
+from probekit.collect import PassSettings
+from probekit.collect.pass_settings import PICTURE_SIDE
+from probekit.errors import ProbeError, ResultsError
+
+if TYPE_CHECKING:
+    from probekit.models import Checkpoint
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What must be known of a checkpoint before any is measured.
+
+    Attributes:
+        name: for labels.
+        size: (height, width) of its images in pixels.
+        grid: (rows, columns) of ViT patches at that size.
+        trained_on: the image set that the card names, or None.
+    """
+
+    name: str
+    size: tuple[int, int]
+    grid: tuple[int, int]
+    trained_on: str | None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How images go in, where the caller says otherwise than the checkpoint's card; None = as the card says."""
+
+    image_size: tuple[int, int] | None = None
+    crop_fraction: float | None = None
+    interpolation: str | None = None
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked for, JSON-able."""
+        told = {name: getattr(self, name) for name in ("image_size", "crop_fraction", "interpolation")}
+        return {name: value for name, value in told.items() if value is not None}
+
+
+def outline(source: Any, preparation: Preparation) -> Outline:
+    """Open a checkpoint on the processor, look at it and let it go; one that is open is only looked at."""
+    return outline_of(open_checkpoint(source, "cpu", preparation))
+
+
+def outline_of(checkpoint: Checkpoint) -> Outline:
+    """The outline of an open checkpoint."""
+    size = checkpoint.preprocess.height, checkpoint.preprocess.width
+    return Outline(checkpoint.name, size, checkpoint.model.grid(*size), checkpoint.card.data)
+
+
+def open_checkpoint(source: Any, device: str, preparation: Preparation) -> Checkpoint:
+    """The checkpoint on a device, its images prepared as asked."""
+    from probekit import models
+
+    if isinstance(source, models.Checkpoint):
+        checkpoint = source if device == "cpu" else _on_device(source, device)
+    else:
+        checkpoint = models.load(source, device=available(device))
+    return replace(checkpoint, card=replaced(checkpoint.card, preparation.asked)) if preparation.asked else checkpoint
+
+
+def replaced(card: Any, fields: Mapping[str, Any]) -> Any:
+    """A copy of a card with other fields; it keeps what was computed on it, such as the sha256."""
+    changed = copy.copy(card)
+    for name, value in fields.items():
+        setattr(changed, name, value)
+    return changed
+
+
+def _on_device(checkpoint: Checkpoint, device: str) -> Checkpoint:
+    """The checkpoint itself where it lies already or "auto" is asked for; else a copy of it on the device."""
+    here = next(checkpoint.model.parameters()).device
+    if device == "auto" or available(device) in (str(here), here.type):
+        return checkpoint
+    return replace(checkpoint, model=copy.deepcopy(checkpoint.model).to(device))
+
+
+def available(device: str) -> str:
+    """The device, if this machine has it.
+
+    Raises:
+        ProbeError: it has not, or there is no such device.
+    """
+    try:
+        if device != "auto":
+            torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        have = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if torch.mps.is_available() else [])]
+        reason = str(error).splitlines()[0]
+        raise ProbeError(
+            f"device={device!r} cannot be used here ({reason}). This machine has: {', '.join(have)}; 'auto' takes the "
+            "best of them."
+        ) from error
+    return device
+
+
+def agreed(outlines: Sequence[Outline], settings: PassSettings) -> PassSettings:
+    """Masks on the finest grid that fits all ViT patches, and pictures of one size."""
+    if not outlines:
+        return settings
+    grid = math.gcd(*(one.grid[0] for one in outlines)), math.gcd(*(one.grid[1] for one in outlines))
+    side = min(PICTURE_SIDE, *(max(one.size) for one in outlines))
+    return replace(settings, mask_grid=grid, picture_side=side)
+
+
+# --- results among the checkpoints ------------------------------------------------------------------------------------
+
+
+def measured(source: Any) -> xr.Dataset | None:
+    """The dataset, if `source` is one or a results file."""
+    if isinstance(source, xr.Dataset):
+        return schema.validate(source)
+    if isinstance(source, str | Path) and str(source).rstrip("/").endswith((".nc", ".zarr")):
+        return schema.read(source)
+    return None
+
+
+def distinct(names: Sequence[str], datasets: Sequence[xr.Dataset]) -> list[str]:
+    """Names for checkpoints, each used once and by no dataset: a second one gets " (2)"."""
+    used = _named_once(datasets)
+    out = []
+    for base in names:
+        name, again = base, 2
+        while name in used:
+            name, again = f"{base} ({again})", again + 1
+        used.add(name)
+        out.append(name)
+    return out
+
+
+def _named_once(datasets: Sequence[xr.Dataset]) -> set[str]:
+    """The checkpoints of datasets; one may be in several of them, if it is known to be the same.
+
+    Raises:
+        ResultsError: one name for different checkpoints.
+    """
+    digests: dict[str, list[str]] = {}
+    for ds in datasets:
+        known = ds["sha256"].values if "sha256" in ds.coords else [""] * ds.sizes["checkpoint"]
+        for name, digest in zip(ds.checkpoint.values, known, strict=True):
+            digests.setdefault(str(name), []).append(str(digest))
+    for name, found in digests.items():
+        if len(found) > 1 and ("" in found or len(set(found)) > 1):
+            raise ResultsError(
+                f"More than one of the datasets has a checkpoint named {name!r}, and they are not known to be the same "
+                f"(sha256 {', '.join(digest[:12] or 'unknown' for digest in found)}): rename it in one of them, for "
+                "instance ds.assign_coords(checkpoint=[...])."
+            )
+    return set(digests)
+
+
+def quietly(source: Any, device: str, preparation: Preparation) -> Checkpoint:
+    """As `open_checkpoint`, for one that was opened before: its warnings were given then."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return open_checkpoint(source, device, preparation)

@@ -1,0 +1,171 @@
+"""What is done with one checkpoint, as values that travel between processes: open it for its outline, or measure it.
+
+A task keeps its own errors and warnings and returns them, so that whoever runs many decides what a failure means.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import xarray as xr
+
+from probekit.collect import PassSettings, Splits
+from probekit.data import SHIPPED
+from probekit.errors import ProbekitError, ProbeError
+from probekit.evaluation import opening, suites
+from probekit.evaluation.opening import Outline, Preparation
+from probekit.evaluation.single import Evaluation, folders, make_evaluation
+
+KEPT_SETS = 6
+"""Splits that ship and stay open: they are made of nothing but their spec, so they cannot go stale."""
+
+_shipped: dict[Any, Splits] = {}
+
+
+class ImageSets:
+    """The image sets of a call, each opened once; those that ship stay open for the next call too."""
+
+    def __init__(self, options: Mapping[str, Mapping[str, Any]]) -> None:
+        self.shifts = tuple(options.get("robustness", {}).get("shifts") or ())
+        self.conflict = options.get("shape_bias", {}).get("conflict")
+        self._opened: dict[Any, Splits] = {}
+
+    def of(self, plan: suites.Plan) -> Splits:
+        """The plan's image set."""
+        ships = isinstance(plan.data, str) and plan.data.partition("?")[0] in SHIPPED
+        kept = _shipped if ships and not self.shifts and not self.conflict else self._opened
+        key = (plan.data if isinstance(plan.data, str) else id(plan.data), plan.counts, self.shifts, self.conflict)
+        if key not in kept:
+            kept[key] = Splits(plan.data, plan.counts, shifts=self.shifts, conflict=self.conflict)
+            while len(_shipped) > KEPT_SETS:
+                _shipped.pop(next(iter(_shipped)))
+        return kept[key]
+
+
+@dataclass
+class Outcome:
+    """What a task found.
+
+    Attributes:
+        found: an `Outline`, or a list of datasets, one for each image set that was measured.
+        error: what stopped it, or None.
+        reasons, records, failures: of the probes (see `Evaluation`).
+        warnings: (category, text), to be given again where the user sees them.
+    """
+
+    found: Any = None
+    error: Exception | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[ProbeError] = field(default_factory=list)
+    warnings: list[tuple[type[Warning], str]] = field(default_factory=list)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Errors that cannot travel become texts."""
+        portable = None if self.error is None else _portable(self.error)
+        return self.__dict__ | {"error": portable, "failures": [_portable(one) for one in self.failures]}
+
+    def note(self, tile: Evaluation, name: str) -> None:
+        """Keep what an evaluation says besides its dataset."""
+        for probe, reason in tile.reasons.items():
+            self.reasons[probe] = f"{self.reasons[probe]}; {reason}" if probe in self.reasons else reason
+        self.records.append({"checkpoint_name": name, "data_name": tile.sets.name, **tile.provenance()})
+        self.failures += tile.failures
+
+
+def _portable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever an error of another library does when it is copied
+        return ProbekitError(f"{type(error).__name__}: {error}")
+    return error
+
+
+class Task:
+    """A call on one checkpoint that any executor can run; `label` names the checkpoint in messages."""
+
+    label: str
+
+    def run(self, outcome: Outcome) -> None:
+        """Do the work, and put what is found into `outcome`."""
+        raise NotImplementedError
+
+    def __call__(self, attempt: int) -> Outcome:
+        """The outcome; `attempt` tells a repetition from the first one."""
+        outcome = Outcome()
+        with warnings.catch_warnings(record=True) as caught:
+            try:
+                self.run(outcome)
+            except Exception as error:  # what it means is for whoever runs many
+                outcome.error = error
+        outcome.warnings = [(one.category, str(one.message)) for one in caught]
+        return outcome
+
+    def checkpoint(self, attempt: int) -> Any:
+        """What Slurm starts instead when the job is stopped before its end: the same again, from what is kept."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, attempt + 1)
+
+
+@dataclass
+class Outlining(Task):
+    """Find the outline of a checkpoint."""
+
+    source: Any
+    label: str
+    preparation: Preparation
+
+    def run(self, outcome: Outcome) -> None:
+        outcome.found = opening.outline(self.source, self.preparation)
+
+
+@dataclass
+class Measuring(Task):
+    """Measure one checkpoint on all its image sets.
+
+    Args:
+        source: the checkpoint, or what `probekit.load` takes.
+        label: its name in the results.
+        plans: what to measure on which images.
+        settings: agreed between all checkpoints.
+        options: of probes.
+        device: where to open it.
+        preparation: how images go in.
+        sets: opened image sets, if it runs where they are.
+    """
+
+    source: Any
+    label: str
+    plans: Sequence[suites.Plan]
+    settings: PassSettings
+    options: Mapping[str, Mapping[str, Any]]
+    device: str
+    preparation: Preparation
+    sets: ImageSets | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"sets": None}
+
+    def run(self, outcome: Outcome) -> None:
+        sets = self.sets or ImageSets(self.options)
+        opened = opening.quietly(self.source, self.device, self.preparation)
+        checkpoint = replace(opened, card=opening.replaced(opened.card, {"name": self.label}))
+        outcome.found = []
+        for plan in self.plans:
+            tile = make_evaluation(
+                checkpoint, sets.of(plan), plan.probes, self.settings, self.options, plan.explicit
+            )
+            with folders(self.settings.cache) as where:
+                part = tile.run(where)
+            outcome.found.append(part)
+            outcome.note(tile, self.label)
+
+
+def datasets(outcome: Outcome) -> list[xr.Dataset]:
+    """What a `Measuring` measured, also if something stopped it."""
+    return list(outcome.found or ())
