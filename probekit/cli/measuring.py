@@ -18,14 +18,18 @@ def evaluate(
     seed: given.Seed = 0,
     counts: given.Counts = "{}",
     options: given.ProbeOptions = "{}",
+    coord: given.Coord = None,
     *,
+    inputs: given.Inputs,
     run: given.Run,
 ) -> None:
     """Measure one checkpoint and write a labelled dataset.
 
     `--data own` takes those of the suite's image sets that fit what the checkpoint was trained on.
     """
-    _measure([checkpoint], output, suite, data, counts, options, seed=seed, **asdict(run))
+    _measure(
+        [checkpoint], output, suite, data, counts, options, coord, seed=seed, **asdict(run), **inputs.settings()
+    )  # fmt: skip
 
 
 def compare(
@@ -38,7 +42,11 @@ def compare(
     options: given.ProbeOptions = "{}",
     mixed: given.Mixed = False,
     names: given.Names = "",
+    coord: given.Coord = None,
+    executor: given.Executor = None,
+    keep_going: given.KeepGoing = None,
     *,
+    inputs: given.Inputs,
     run: given.Run,
 ) -> None:
     """Measure several checkpoints on the same images and line them up in one dataset.
@@ -47,24 +55,40 @@ def compare(
     """
     chosen = [name.strip() for name in names.split(",")] if names else None
     _measure(
-        checkpoints, output, suite, data, counts, options, seed=seed, mixed=mixed, names=chosen, **asdict(run)
+        checkpoints, output, suite, data, counts, options, coord, seed=seed, mixed=mixed, names=chosen,
+        executor=executor, keep_going=keep_going, **asdict(run), **inputs.settings(),
     )  # fmt: skip
 
 
 def _measure(
-    checkpoints: list[str], output: str, suite: str, data: list[str] | None, counts: str, options: str, **settings: Any
-) -> None:
+    checkpoints: list[str], output: str, suite: str, data: list[str] | None, counts: str, options: str,
+    coord: list[str] | None, **settings: Any,
+) -> None:  # fmt: skip
     """What `evaluate` and `compare` share: texts to values, the call, the file."""
-    from probekit.errors import ProbeError
+    from probekit.errors import ProbekitError
 
     given.check_writable(output)
     settings |= {
         "counts": given.json_object("counts", counts) or None,
         "options": given.json_object("options", options),
+        "coords": given.coords_of(coord) or None,
     }
-    from probekit import evaluation, schema
+    from probekit import evaluation
 
-    ds = evaluation.compare(checkpoints, given.suite_of(suite), given.data_of(data), **settings)
+    try:
+        ds = evaluation.compare(checkpoints, given.suite_of(suite), given.data_of(data), **settings)
+    except ProbekitError as error:
+        if error.results is not None:
+            _write(error.results, output)
+        raise
+    _write(ds, output)
+
+
+def _write(ds: Any, output: str) -> None:
+    """Write a results file and name it on standard output."""
+    from probekit import schema
+    from probekit.errors import ProbeError
+
     try:
         typer.echo(schema.write(ds, output))
     except OSError as error:

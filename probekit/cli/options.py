@@ -30,6 +30,17 @@ Counts = Annotated[
 ]
 ProbeOptions = Annotated[str, typer.Option(help='Options of probes, as JSON: {"knn": {"ks": [5]}}.')]
 Mixed = Annotated[bool, typer.Option(help="Line up different protocols too, and mark them.")]
+Coord = Annotated[
+    list[str] | None,
+    typer.Option(help="Own coordinates along checkpoint: loss=0.31, or loss=0.31,0.4 for two. Kept, and grouped by."),
+]
+Executor = Annotated[
+    str | None,
+    typer.Option(help="Where to measure, a task per checkpoint: local:N, dask:ADDRESS, slurm[:PARTITION]."),
+]
+KeepGoing = Annotated[
+    bool | None, typer.Option(help="Measure the others if a checkpoint fails; on with --executor.", show_default=False)
+]
 Names = Annotated[str, typer.Option(help="What to call those that are measured, with commas.")]
 
 
@@ -42,6 +53,23 @@ class Run:
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32"
     workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 0
     cache: Annotated[bool, typer.Option(help="Keep and use measurements and results.")] = True
+
+
+@dataclass
+class Inputs:
+    """How images go in; what is not given is as the checkpoint's card says."""
+
+    image_size: Annotated[str | None, typer.Option(help="Pixels: a side, or HEIGHT,WIDTH.")] = None
+    crop_fraction: Annotated[float | None, typer.Option(help="Share of the shorter side that is kept.")] = None
+    interpolation: Annotated[str | None, typer.Option(help="bicubic, bilinear, nearest, lanczos, box, none.")] = None
+
+    def settings(self) -> dict[str, Any]:
+        """As `evaluate` and `compare` take them."""
+        return {
+            "image_size": sides_of(self.image_size),
+            "crop_fraction": self.crop_fraction,
+            "interpolation": self.interpolation,
+        }
 
 
 def _suites() -> list[str]:
@@ -82,6 +110,35 @@ def suite_of(text: str) -> str | list[str]:
 def data_of(values: list[str] | None) -> str | list[str] | None:
     """Image sets as `compare` takes them."""
     return "own" if values == ["own"] else values or None
+
+
+def sides_of(text: str | None) -> int | tuple[int, ...] | None:
+    """Pixels of an image: a side, or height and width with a comma."""
+    from probekit.errors import ProbeError
+
+    if text is None:
+        return None
+    parts = listed(text)
+    if not all(part.isdecimal() for part in parts) or len(parts) not in (1, 2):
+        raise ProbeError(f"--image-size {text}: expected pixels, such as 224, or a height and a width: 224,448.")
+    return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
+
+
+def coords_of(assignments: list[str] | None) -> dict[str, list[float | str]]:
+    """Own coordinates from `NAME=VALUE,VALUE`: numbers where all values are numbers, else texts."""
+    from probekit.errors import ProbeError
+
+    out: dict[str, list[float | str]] = {}
+    for assignment in assignments or []:
+        name, found, text = assignment.partition("=")
+        if not found or not name or name in out:
+            raise ProbeError(f"--coord {assignment}: expected NAME=VALUE, such as loss=0.31, each name once.")
+        values = [part.strip() for part in text.split(",")]
+        try:
+            out[name] = [float(value) for value in values]
+        except ValueError:
+            out[name] = list(values)
+    return out
 
 
 def check_writable(output: str) -> None:

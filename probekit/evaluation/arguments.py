@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from probekit import probes
+import numpy as np
+
+from probekit import probes, schema
 from probekit.checks import whole
 from probekit.collect import Counts
+from probekit.data import Preprocess
 from probekit.errors import ProbeError, did_you_mean
 from probekit.evaluation import suites
+from probekit.evaluation.opening import Preparation
 
 
 def counts_of(counts: Counts | Mapping[str, int] | None) -> Counts | None:
@@ -27,6 +32,67 @@ def counts_of(counts: Counts | Mapping[str, int] | None) -> Counts | None:
         least = 2 if name == "views" else 1
         checked[name] = whole(f"counts: {name}", value, least=least, error=ProbeError)
     return replace(Counts(), **checked)
+
+
+def check_sources(ckpts: Any) -> None:
+    """A `ProbeError` unless this is a list of checkpoints with something in it."""
+    if isinstance(ckpts, str | Path) or not isinstance(ckpts, Sequence):
+        raise ProbeError("compare takes a list of checkpoints; for a single one call evaluate.")
+    if not ckpts:
+        raise ProbeError("compare was given no checkpoint.")
+
+
+def is_own(data: Any) -> bool:
+    """Whether each checkpoint takes the image sets that fit it; a `ProbeError` for "own" among others."""
+    if isinstance(data, list | tuple) and any(isinstance(one, str) and one == "own" for one in data):
+        raise ProbeError("data='own' goes alone: it takes those of the suite's image sets that fit the checkpoint.")
+    return isinstance(data, str) and data == "own"
+
+
+def preparation_of(image_size: Any, crop_fraction: Any, interpolation: Any) -> Preparation:
+    """How images go in, checked; None = as the checkpoint's card says."""
+    size = None
+    if image_size is not None:
+        sides = (image_size, image_size) if isinstance(image_size, int | np.integer) else tuple(image_size)
+        if len(sides) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
+            raise ProbeError(f"image_size={image_size!r}: expected a number of pixels, or (height, width).")
+        size = int(sides[0]), int(sides[1])
+    trial = {"crop_fraction": crop_fraction, "interpolation": interpolation}
+    Preprocess(*(size or (1, 1)), **{name: value for name, value in trial.items() if value is not None})
+    return Preparation(size, crop_fraction, interpolation)
+
+
+def single(name: str, value: Any) -> list[Any]:
+    """The value of an own coordinate for one checkpoint, as a list of one."""
+    values = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
+    if len(values) != 1:
+        raise ProbeError(f"coords: {name} has {len(values)} values for one checkpoint.")
+    return values
+
+
+def coords_of(coords: Any, measured: int) -> dict[str, list[Any]]:
+    """Own coordinates, checked: name -> a number or text for each checkpoint that is measured."""
+    if coords is not None and not isinstance(coords, Mapping):
+        raise ProbeError(f"coords={coords!r}: expected a dict: name -> a value for each checkpoint.")
+    checked: dict[str, list[Any]] = {}
+    for name, given in (coords or {}).items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ProbeError(f"coords: {name!r} is no name; expected letters, digits and underscores, such as 'loss'.")
+        if name in (*schema.COORDS, *schema.DIMS):
+            raise ProbeError(f"coords: {name!r} is a coordinate of probekit's own. Choose another name.")
+        if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray) or len(given) != measured:
+            raise ProbeError(
+                f"coords: {name}={given!r}: expected a list with a value for each of the {measured} checkpoints that "
+                "are measured. Those in results keep the coordinates that they have."
+            )
+        values = [one.item() if isinstance(one, np.generic) else one for one in given]
+        if not all(isinstance(one, str | int | float) for one in values):
+            raise ProbeError(f"coords: {name}={given!r}: expected numbers or texts.")
+        if any(isinstance(one, str) for one in values):
+            checked[name] = [str(one) for one in values]
+        else:
+            checked[name] = [float(one) for one in values]
+    return checked
 
 
 def options_of(options: Any, chosen: Sequence[suites.Plan]) -> dict[str, dict[str, Any]]:

@@ -1,29 +1,26 @@
-"""The two public functions and what they share: opening checkpoints, agreeing on masks, and putting tiles together."""
+"""The two public functions, and what is done with many checkpoints: opened one at a time, measured here or elsewhere,
+lined up in one dataset.
+"""
 
 from __future__ import annotations
 
-import copy
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import xarray as xr
 
-from probekit import schema
-from probekit.collect import Counts, PassSettings, Splits
-from probekit.collect.pass_settings import PICTURE_SIDE
-from probekit.data import SHIPPED
-from probekit.errors import ProbeError, ProbekitError, ResultsError
-from probekit.evaluation import arguments, suites
-from probekit.evaluation.single import Evaluation, folders, make_evaluation
+from probekit import progress, schema
+from probekit.collect import Counts, PassSettings
+from probekit.errors import ProbeError, ProbekitError
+from probekit.evaluation import arguments, executors, opening, suites
+from probekit.evaluation.executors import Executor, Lost
+from probekit.evaluation.opening import Outline, Preparation
+from probekit.evaluation.tasks import ImageSets, Measuring, Outcome, Outlining, Task
 from probekit.results import lining_up
-
-if TYPE_CHECKING:
-    from probekit.models import Checkpoint
 
 
 def evaluate(
@@ -31,6 +28,10 @@ def evaluate(
     suite: str | Sequence[str] = "high_level",
     data: Any = None,
     *,
+    coords: Mapping[str, Any] | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    crop_fraction: float | None = None,
+    interpolation: str | None = None,
     batch_size: int = 64,
     device: str = "auto",
     precision: str = "float32",
@@ -46,16 +47,22 @@ def evaluate(
         ckpt: a `Checkpoint`, or anything that `probekit.load` takes.
         suite: a suite ("high_level", "low_level", "attention", "latents", "label_free", "paper", "all"), a probe's
             name, or a list of probe names.
-        data: an image set's spec, `ImageSet`, pair of arrays, torch `Dataset`, dict split -> ImageSet, or a list of
+        data: an image set's spec, `ImageSet`, pair of arrays, torch `Dataset`, dict split -> any of those, or a list of
             those; None for the sets that the suite needs, all of which ship; "own" for those of them that fit what the
             checkpoint was trained on.
+        coords: own coordinates along `checkpoint`, name -> value, e.g. `{"loss": 0.31, "recipe": "long"}`.
+        image_size: (height, width) of the images in pixels, or the side of a square; None as the checkpoint's card
+            says. Like the two below it is recorded in the protocol.
+        crop_fraction: share of the resized shorter side that the centre crop keeps, in (0, 1].
+        interpolation: "bicubic", "bilinear", "nearest", "lanczos", "box" or "none".
         batch_size: images per forward; like `device` and `workers` it does not change results.
         device: "cpu", "cuda", ...; "auto" takes a GPU where there is one, and leaves a `Checkpoint` where it is.
         precision: "float32", or "bfloat16" / "float16" for autocast.
         workers: processes that decode images.
         cache: keep measurements and results, and use those that are kept.
         seed: of evaluation masks, partners, views, fits and intervals.
-        counts: how many images to use, e.g. `{"train": 500, "test": 200}`; None for the suite's own.
+        counts: how many images to use, e.g. `{"train": 500, "test": 200}`; None for the suite's own. The names are the
+            fields of `probekit.collect.Counts`; together they bound all work.
         options: probe name -> its options, e.g. `{"linear_probe": {"preset": "mae-lars-90"}}`.
 
     Returns:
@@ -65,10 +72,16 @@ def evaluate(
     Raises:
         ProbeError: an unknown suite, probe or option; features that are not finite; a probe asked for by name that
             cannot run. What was computed until then is in the cache, and in the error's `results`.
+
+    Example:
+        >>> ds = probekit.evaluate("shipped:quadtree-r0.75-p4-s0", "knn", counts={"train": 200, "test": 100})
+        >>> float(ds["knn_accuracy"].isel(checkpoint=0, data=0, layer=-1, pooling=0, k=0))
     """
+    own_coords = None if coords is None else {name: arguments.single(name, value) for name, value in coords.items()}
     return compare(
-        [ckpt], suite, data, batch_size=batch_size, device=device, precision=precision, workers=workers, cache=cache,
-        seed=seed, counts=counts, options=options,
+        [ckpt], suite, data, coords=own_coords, image_size=image_size, crop_fraction=crop_fraction,
+        interpolation=interpolation, batch_size=batch_size, device=device, precision=precision, workers=workers,
+        cache=cache, seed=seed, counts=counts, options=options,
     )  # fmt: skip
 
 
@@ -78,7 +91,13 @@ def compare(
     data: Any = None,
     *,
     names: Sequence[str] | None = None,
+    coords: Mapping[str, Sequence[Any]] | None = None,
     mixed: bool = False,
+    executor: str | Executor | None = None,
+    keep_going: bool | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    crop_fraction: float | None = None,
+    interpolation: str | None = None,
     batch_size: int = 64,
     device: str = "auto",
     precision: str = "float32",
@@ -90,91 +109,165 @@ def compare(
 ) -> xr.Dataset:
     """Measure several checkpoints on the same images and line them up.
 
+    Checkpoints are opened one at a time: first all for what must agree between them, then each to be measured. Shorter
+    checkpoints have NaN in layers that they lack; `relative_depth` is a coordinate. Evaluation masks hide the same part
+    of the image for every checkpoint. Arguments that are not below are as in `evaluate`.
+
     Args:
         ckpts: checkpoints or what `probekit.load` takes; a results dataset, or the path of a `.nc` file, is taken as
             measured. Datasets with different results of one checkpoint are put together.
         names: labels along `checkpoint` of those that are measured now (results have theirs), as many as they are; None
             for their own, made distinct.
+        coords: own coordinates along `checkpoint`, name -> a value for each checkpoint that is measured now.
         mixed: line up numbers of different protocols too, marked in the attribute `mixed_protocols`.
+        executor: where to measure; None for this process. "local:N" (processes of this machine), "dask:ADDRESS",
+            "slurm[:PARTITION]", or any object with `submit(function, *args) -> future`. One task is one checkpoint,
+            opened where it runs. They share the cache folder, so what a lost worker measured is not measured again.
+        keep_going: measure the others if a checkpoint fails, and raise at the end; None = with an executor.
 
-    Other arguments, and errors: as in `evaluate`. Shorter checkpoints have NaN in layers that they lack;
-        `relative_depth`
-    is a coordinate. Evaluation masks hide the same part of the image for every checkpoint.
+    Returns:
+        As `evaluate`, dims checkpoint and data.
 
     Raises:
         ResultsError: datasets of different protocols, and not `mixed`; one name for different checkpoints.
+        ProbekitError: as in `evaluate`. What was measured is in the error's `results`, and in the cache; the message
+            names every checkpoint that failed.
+
+    Example:
+        >>> ds = probekit.compare(["a.pth", "b.pth"], "knn", "imagefolder:/data/val", coords={"loss": [.3, .4]})
+        >>> ds = probekit.compare(paths, "paper", executor="local:4")
     """
-    if isinstance(ckpts, str | Path) or not isinstance(ckpts, Sequence):
-        raise ProbeError("compare takes a list of checkpoints; for a single one call evaluate.")
-    if not ckpts:
-        raise ProbeError("compare was given no checkpoint.")
-    device = str(device)
-    suite = suite if isinstance(suite, str) or not isinstance(suite, Iterable) else list(suite)
-    own = isinstance(data, str) and data == "own"
-    if isinstance(data, list | tuple) and any(isinstance(one, str) and one == "own" for one in data):
-        raise ProbeError("data='own' goes alone: it takes those of the suite's image sets that fit the checkpoint.")
+    arguments.check_sources(ckpts)
+    suite = suites.as_list(suite)
+    own = arguments.is_own(data)
     chosen = suites.plans(suite, None if own else data, arguments.counts_of(counts))
-    asked = arguments.options_of(options, chosen)
-    settings = PassSettings(batch_size=batch_size, precision=precision, workers=workers, cache=cache, seed=seed)
-    measured = [_measured(one) for one in ckpts]
-    opened = [None if there is not None else _opened(one, device) for one, there in zip(ckpts, measured, strict=True)]
-    live = _distinct(opened, measured, names)
-    settings = _agreed(live, settings)
-    work = Comparison(settings, asked)
-    if live and not own:
-        work.check_names(chosen)
-    parts: list[xr.Dataset] = []
-    described = suites.describe(suite)
-    for checkpoint, there in zip(opened, measured, strict=True):
-        if there is not None:
-            parts += lining_up.tiles(there)
-            work.keep(there)
-        elif checkpoint is not None:
-            for plan in _fitting(checkpoint, chosen) if own else chosen:
-                try:
-                    parts.append(work.evaluate(checkpoint, plan))
-                except ProbekitError as error:
-                    if parts:
-                        with suppress(ProbekitError):  # parts that do not line up must not hide what went wrong
-                            error.results = work.assembled(parts, mixed, described)
-                    raise
-    return work.finish(parts, mixed, described)
+    found = [opening.measured(one) for one in ckpts]
+    live = [one for one, there in zip(ckpts, found, strict=True) if there is None]
+    comparison = Comparison(
+        chosen,
+        own=own,
+        options=arguments.options_of(options, chosen),
+        settings=PassSettings(batch_size=batch_size, precision=precision, workers=workers, cache=cache, seed=seed),
+        device=str(device),
+        preparation=arguments.preparation_of(image_size, crop_fraction, interpolation),
+        keep_going=executor is not None if keep_going is None else keep_going,
+    )
+    if names is not None:
+        arguments.check_names(names, len(live))
+    given = arguments.coords_of(coords, len(live))
+    with executors.opened(executor) if executor is not None else nullcontext() as engine:
+        comparison.measure(live, [ds for ds in found if ds is not None], engine, names, given)
+    return comparison.finish(found, mixed, suites.describe(suite))
 
 
-KEPT_SETS = 6
-"""Splits that ship and stay open: they are made of nothing but their spec, so they cannot go stale."""
-
-_shipped: dict[Any, Splits] = {}
-
-
+@dataclass
 class Comparison:
-    """One call: opened image sets, and what is known so far."""
+    """One call: what is asked, and what is known so far, by the position of a checkpoint among those measured."""
 
-    def __init__(self, settings: PassSettings, options: Mapping[str, Mapping[str, Any]]) -> None:
-        self.settings, self.options = settings, options
-        self.reasons: dict[str, dict[str, str]] = {}
-        self.records: list[dict[str, Any]] = []
-        self.failures: list[ProbeError] = []
-        self._sets: dict[Any, Splits] = {}
+    plans: Sequence[suites.Plan]
+    own: bool
+    options: Mapping[str, Mapping[str, Any]]
+    settings: PassSettings
+    device: str
+    preparation: Preparation
+    keep_going: bool
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    stopped: Exception | None = None
+    failed: dict[str, str] = field(default_factory=dict)
 
-    def sets(self, plan: suites.Plan) -> Splits:
-        """The plan's image sets, opened once; those that ship stay open for the next call too."""
-        more = tuple(self.options.get("robustness", {}).get("shifts") or ())
-        conflict = self.options.get("shape_bias", {}).get("conflict")
-        ships = isinstance(plan.data, str) and plan.data.partition("?")[0] in SHIPPED and not more and not conflict
-        kept = _shipped if ships else self._sets
-        key = (plan.data if isinstance(plan.data, str) else id(plan.data), plan.counts, more, conflict)
-        if key not in kept:
-            kept[key] = Splits(plan.data, plan.counts, shifts=more, conflict=conflict)
-            while len(_shipped) > KEPT_SETS:
-                _shipped.pop(next(iter(_shipped)))
-        return kept[key]
+    def __post_init__(self) -> None:
+        self.sets = ImageSets(self.options)
 
-    def check_names(self, plans: Sequence[suites.Plan]) -> None:
+    # --- measuring --------------------------------------------------------------------------------------------------
+
+    def measure(
+        self,
+        live: Sequence[Any],
+        datasets: Sequence[xr.Dataset],
+        engine: Executor | None,
+        names: Sequence[str] | None,
+        coords: Mapping[str, Sequence[Any]],
+    ) -> None:
+        """Outline all checkpoints, then measure each on all its image sets; errors are kept in `stopped`, `failed`."""
+        if live and not self.own:
+            self.check_names()
+        sources = dict(enumerate(live))
+        if engine is None and len(live) == 1:  # it is measured next: it stays open
+            sources[0] = self.kept_open(live[0])
+        outlines = self.outlines(sources, engine)
+        order = sorted(outlines)
+        labels = [outlines[place].name if names is None else str(names[place]) for place in order]
+        settings = opening.agreed([outlines[place] for place in order], self.settings)
+        tasks: dict[int, Task] = {
+            place: Measuring(
+                sources[place], label, self.fitting(outlines[place]), settings, self.options, self.device,
+                self.preparation, self.sets,
+            )
+            for place, label in zip(order, opening.distinct(labels, datasets), strict=True)
+        }  # fmt: skip
+        for place, outcome in self.ended(tasks, engine, "checkpoints"):
+            own_coords = {name: ("checkpoint", [values[place]]) for name, values in coords.items()}
+            outcome.found = [part.assign_coords(own_coords) for part in outcome.found or ()]
+            self.outcomes[place] = outcome
+
+    def kept_open(self, source: Any) -> Any:
+        """A checkpoint opened on its device; the source itself if that fails, to fail again where it is handled."""
+        with suppress(ProbekitError):
+            return opening.open_checkpoint(source, self.device, Preparation())
+        return source
+
+    def outlines(self, sources: Mapping[int, Any], engine: Executor | None) -> dict[int, Outline]:
+        """Outlines of the checkpoints that can be opened."""
+        tasks: dict[int, Task] = {
+            place: Outlining(source, _label(source), self.preparation) for place, source in sources.items()
+        }
+        return {
+            place: outcome.found
+            for place, outcome in self.ended(tasks, engine, "checkpoints opened")
+            if outcome.found is not None
+        }
+
+    def fitting(self, outline: Outline) -> Sequence[suites.Plan]:
+        """Of the plans, those that fit what the checkpoint was trained on; all of them if that is unknown."""
+        wanted = suites.own(outline.trained_on) if self.own else None
+        fitting = [plan for plan in self.plans if wanted is None or plan.data in wanted]
+        if wanted is None or not fitting:
+            return self.plans
+        return [replace(plan, data=wanted[plan.data]) for plan in fitting]
+
+    def ended(self, tasks: Mapping[int, Task], engine: Executor | None, what: str) -> Iterator[tuple[int, Outcome]]:
+        """Run tasks, here or there: (place, outcome) as they end. The first error stops, unless `keep_going`."""
+        if self.stopped is not None:
+            return
+        places = list(tasks)
+        if engine is None:
+            running: Iterator[tuple[int, Outcome | Lost]] = (
+                (number, tasks[place].attempted()) for number, place in enumerate(places)
+            )
+        else:
+            calls: list[Callable[[int], Outcome]] = [tasks[place] for place in places]
+            running = executors.results(engine, calls)
+        with progress.bar(what, len(places), "checkpoints") if engine is not None else nullcontext() as advance:
+            for number, outcome in running:
+                if isinstance(outcome, Lost):
+                    outcome = Outcome(error=ProbekitError(outcome.reason))
+                label = tasks[places[number]].label
+                for category, text in outcome.warnings:
+                    warnings.warn(text, category, stacklevel=4)
+                yield places[number], outcome
+                if advance is not None:
+                    advance(1, label)
+                if outcome.error is not None:
+                    if not self.keep_going:
+                        self.stopped = outcome.error
+                        return
+                    self.failed[label] = str(outcome.error)
+
+    def check_names(self) -> None:
         """A `ProbeError` if two image sets have one name: results are labelled by it."""
         specs: dict[str, str] = {}
-        for plan in plans if len(plans) > 1 else ():
-            name, spec = self.sets(plan).name, self.sets(plan).any.spec
+        for plan in self.plans if len(self.plans) > 1 else ():
+            name, spec = self.sets.of(plan).name, self.sets.of(plan).any.spec
             if specs.get(name) == spec and isinstance(plan.data, str):
                 raise ProbeError(f"The image set {spec} is given twice.")
             if name in specs:
@@ -185,48 +278,84 @@ class Comparison:
                 )
             specs[name] = spec
 
-    def evaluate(self, checkpoint: Checkpoint, plan: suites.Plan) -> xr.Dataset:
-        """The tile of one checkpoint and plan."""
-        tile = make_evaluation(checkpoint, self.sets(plan), plan.probes, self.settings, self.options, plan.explicit)
-        with folders(self.settings.cache) as where:
-            found = tile.run(where)
-        self.note(tile, checkpoint.name)
-        return found
+    # --- the whole --------------------------------------------------------------------------------------------------
 
-    def note(self, tile: Evaluation, name: str) -> None:
-        mine = self.reasons.setdefault(name, {})
-        for probe, reason in tile.reasons.items():
-            mine[probe] = f"{mine[probe]}; {reason}" if probe in mine else reason
-        self.records.append({"checkpoint_name": name, "data_name": tile.sets.name, **tile.provenance()})
-        self.failures += tile.failures
+    def finish(self, found: Sequence[xr.Dataset | None], mixed: bool, suite: Mapping[str, Any]) -> xr.Dataset:
+        """The whole dataset, checked; or the error of what could not run, with the dataset in its `results`.
 
-    def keep(self, ds: xr.Dataset) -> None:
-        """Recording over the record of a dataset that was measured before."""
-        for name, reasons in schema.not_applicable(ds).items():
-            self.reasons.setdefault(name, {}).update(reasons)
-        self.records.append({"from_results": schema.provenance(ds)})
-
-    def assembled(self, parts: Sequence[xr.Dataset], mixed: bool, suite: Mapping[str, Any]) -> xr.Dataset:
-        """The whole dataset with its record."""
-        ds = lining_up.lined_up(parts, mixed=mixed)
-        ds.attrs = {
-            "schema_version": schema.SCHEMA_VERSION,
-            "not_applicable": json.dumps({name: reasons for name, reasons in self.reasons.items() if reasons}),
-            "provenance": schema.stamp(**suite, records=self.records),
-        }
-        return described(ds)
-
-    def finish(self, parts: Sequence[xr.Dataset], mixed: bool, suite: Mapping[str, Any]) -> xr.Dataset:
-        """The whole dataset, checked; or the error of what could not run, with the dataset in its `results`."""
-        ds = self.assembled(parts, mixed, suite)
-        if self.failures:
-            raise _failed(self.failures, ds)
+        Args:
+            found: for each checkpoint in order its dataset, if it was measured before.
+            mixed: as in `compare`.
+            suite: for the record.
+        """
+        failures = [one for outcome in self.outcomes.values() for one in outcome.failures]
+        if self.stopped is not None:
+            with suppress(ProbekitError):  # parts that do not line up must not hide what went wrong
+                _give_results(self.stopped, self.assembled(found, mixed, suite))
+            raise self.stopped
+        if self.failed:
+            error = ProbekitError(_failed(self.failed, len(found)))
+            with suppress(ProbekitError):
+                _give_results(error, self.assembled(found, mixed, suite))
+            raise error
+        ds = self.assembled(found, mixed, suite)
+        assert ds is not None
+        if failures:
+            raise _without(failures, ds)
         if not schema.result_names(ds):
             raise ProbeError(f"None of the probes could run: {ds.attrs['not_applicable']}.")
         return schema.validate(ds)
 
+    def assembled(self, found: Sequence[xr.Dataset | None], mixed: bool, suite: Mapping[str, Any]) -> xr.Dataset | None:
+        """The dataset of all that was measured, in the order of the checkpoints, with its record; None of nothing."""
+        parts: list[xr.Dataset] = []
+        reasons: dict[str, dict[str, str]] = {}
+        records: list[dict[str, Any]] = []
+        places = iter(range(len(found)))
+        for there in found:
+            if there is not None:
+                parts += lining_up.tiles(there)
+                for name, known in schema.not_applicable(there).items():
+                    reasons.setdefault(name, {}).update(known)
+                records.append({"from_results": schema.provenance(there)})
+                continue
+            outcome = self.outcomes.get(next(places))
+            if outcome is not None and outcome.found:
+                parts += outcome.found
+                reasons.setdefault(str(outcome.found[0].checkpoint.values[0]), {}).update(outcome.reasons)
+                records += outcome.records
+        if not parts:
+            return None
+        ds = lining_up.lined_up(parts, mixed=mixed)
+        facts = dict(suite) | ({"failed": self.failed} if self.failed else {})
+        ds.attrs = {
+            "schema_version": schema.SCHEMA_VERSION,
+            "not_applicable": json.dumps({name: why for name, why in reasons.items() if why}),
+            "provenance": schema.stamp(**facts, records=records),
+        }
+        return described(ds)
 
-def _failed(failures: Sequence[ProbeError], ds: xr.Dataset) -> ProbeError:
+
+def _label(source: Any) -> str:
+    """What to call a source before it is opened."""
+    return getattr(source, "name", None) or (source if isinstance(source, str) else type(source).__name__)
+
+
+def _give_results(error: Exception, ds: xr.Dataset | None) -> None:
+    if isinstance(error, ProbekitError):
+        error.results = ds
+
+
+def _failed(failed: Mapping[str, str], count: int) -> str:
+    each = "".join(f"\n  {label}: {reason}" for label, reason in failed.items())
+    return (
+        f"{len(failed)} of {count} checkpoints could not be measured; the others were, and are in this error's "
+        f"`results`. Measurements are in the cache, if one is used: the same call goes on from there.{each}"
+    )
+
+
+def _without(failures: Sequence[ProbeError], ds: xr.Dataset) -> ProbeError:
+    """The error of probes that were asked for and cannot run, with the dataset of the others."""
     kept = ", ".join(schema.result_names(ds))
     more = f" ({len(failures) - 1} more probes failed.)" if len(failures) > 1 else ""
     there = (
@@ -247,113 +376,3 @@ def described(ds: xr.Dataset) -> xr.Dataset:
         if dim in ds.coords and dim in schema.DIMS and "long_name" not in ds[dim].attrs:
             ds[dim].attrs["long_name"] = schema.DIMS[str(dim)]
     return ds
-
-
-def _measured(source: Any) -> xr.Dataset | None:
-    """The dataset, if `source` is one or a results file."""
-    if isinstance(source, xr.Dataset):
-        return schema.validate(source)
-    if isinstance(source, str | Path) and str(source).rstrip("/").endswith((".nc", ".zarr")):
-        return schema.read(source)
-    return None
-
-
-def _opened(source: Any, device: str) -> Checkpoint:
-    from probekit import models
-
-    if isinstance(source, models.Checkpoint):
-        return _on_device(source, device)
-    checkpoint: Checkpoint = models.load(source, device=_available(device))
-    return checkpoint
-
-
-def _on_device(checkpoint: Checkpoint, device: str) -> Checkpoint:
-    """The checkpoint itself where it lies already or "auto" is asked for; else a copy of it on the device."""
-    here = next(checkpoint.model.parameters()).device
-    if device == "auto" or _available(device) in (str(here), here.type):
-        return checkpoint
-    return replace(checkpoint, model=copy.deepcopy(checkpoint.model).to(device))
-
-
-def _available(device: str) -> str:
-    """The device, if this machine has it.
-
-    Raises:
-        ProbeError: it has not, or there is no such device.
-    """
-    import torch
-
-    try:
-        if device != "auto":
-            torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        have = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if torch.mps.is_available() else [])]
-        reason = str(error).splitlines()[0]
-        raise ProbeError(
-            f"device={device!r} cannot be used here ({reason}). This machine has: {', '.join(have)}; 'auto' takes the "
-            "best of them."
-        ) from error
-    return device
-
-
-def _distinct(
-    opened: list[Checkpoint | None], measured: Sequence[xr.Dataset | None], names: Sequence[str] | None
-) -> list[Checkpoint]:
-    """Give every live checkpoint a name of its own, in place; returns the live ones."""
-    live = [index for index, one in enumerate(opened) if one is not None]
-    if names is not None:
-        arguments.check_names(names, len(live))
-    used = _named_once([ds for ds in measured if ds is not None])
-    for position, index in enumerate(live):
-        checkpoint = opened[index]
-        assert checkpoint is not None
-        base = str(names[position]) if names is not None else checkpoint.name
-        name, again = base, 2
-        while name in used:
-            name, again = f"{base} ({again})", again + 1
-        used.add(name)
-        card = copy.copy(checkpoint.card)  # keeps what was computed on it, such as the sha256
-        card.name = name
-        opened[index] = replace(checkpoint, card=card)
-    return [one for one in opened if one is not None]
-
-
-def _named_once(measured: Sequence[xr.Dataset]) -> set[str]:
-    """The checkpoints of datasets; one may be in several of them, if it is known to be the same.
-
-    Raises:
-        ResultsError: one name for different checkpoints.
-    """
-    digests: dict[str, list[str]] = {}
-    for ds in measured:
-        known = ds["sha256"].values if "sha256" in ds.coords else [""] * ds.sizes["checkpoint"]
-        for name, digest in zip(ds.checkpoint.values, known, strict=True):
-            digests.setdefault(str(name), []).append(str(digest))
-    for name, found in digests.items():
-        if len(found) > 1 and ("" in found or len(set(found)) > 1):
-            raise ResultsError(
-                f"More than one of the datasets has a checkpoint named {name!r}, and they are not known to be the same "
-                f"(sha256 {', '.join(digest[:12] or 'unknown' for digest in found)}): rename it in one of them, for "
-                "instance ds.assign_coords(checkpoint=[...])."
-            )
-    return set(digests)
-
-
-def _agreed(live: Sequence[Checkpoint], settings: PassSettings) -> PassSettings:
-    """Masks on the finest grid that fits all ViT patches, and pictures of one size."""
-    if not live:
-        return settings
-    sizes = [(one.preprocess.height, one.preprocess.width) for one in live]
-    grids = [one.model.grid(*size) for one, size in zip(live, sizes, strict=True)]
-    grid = math.gcd(*(grid[0] for grid in grids)), math.gcd(*(grid[1] for grid in grids))
-    side = min(PICTURE_SIDE, *(max(size) for size in sizes))
-    return replace(settings, mask_grid=grid, picture_side=side)
-
-
-def _fitting(checkpoint: Checkpoint, chosen: Sequence[suites.Plan]) -> list[suites.Plan]:
-    """Of the plans, those that fit what the checkpoint was trained on; all of them if that is unknown."""
-    wanted = suites.own(checkpoint.card.data)
-    fitting = [plan for plan in chosen if wanted is None or plan.data in wanted]
-    if wanted is None or not fitting:
-        return list(chosen)
-    return [replace(plan, data=wanted[plan.data]) for plan in fitting]

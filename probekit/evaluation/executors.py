@@ -89,7 +89,7 @@ def _dask(address: str) -> tuple[Executor, Callable[[], None]]:
     except ImportError as error:
         raise ProbeError("executor='dask:...' needs a package: pip install 'mae-probekit[dask]'.") from error
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client: Any = Client(address, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:  # a TimeoutError is an OSError
         raise ProbeError(f"No dask scheduler answers at {address} ({error}). Start one: `dask scheduler`.") from error
     return client, client.close
@@ -213,7 +213,7 @@ def _settle(slot: int, count: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -222,6 +222,11 @@ def _settle(slot: int, count: int) -> None:
     threadpool_limits(share)
     if torch.cuda.device_count() > 1:
         torch.cuda.set_device(slot % torch.cuda.device_count())
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
@@ -234,9 +239,7 @@ class Lost:
         self.reason = reason
 
 
-def results(
-    executor: Executor, calls: Sequence[Callable[[int], Result]]
-) -> Iterator[tuple[int, Result | Lost]]:
+def results(executor: Executor, calls: Sequence[Callable[[int], Result]]) -> Iterator[tuple[int, Result | Lost]]:
     """(position, result) of calls as they end; a call gets the number of times that it was submitted before.
 
     A call that is lost is submitted again, up to `SUBMISSIONS` times in all. When the executor takes no more calls,
@@ -282,9 +285,7 @@ def results(
 def _ended(running: dict[int, tuple[Any, int]]) -> list[int]:
     """Positions of futures that are done: at least one, after waiting; the first, if futures cannot be asked."""
     while running:
-        ended = [
-            place for place, (future, _) in running.items() if not hasattr(future, "done") or future.done()
-        ]
+        ended = [place for place, (future, _) in running.items() if not hasattr(future, "done") or future.done()]
         if ended:
             asked = [place for place in ended if hasattr(running[place][0], "done")]
             return asked or ended[:1]

@@ -106,6 +106,11 @@ HOME = {
 """The image set on which a probe runs when it is asked for by name without data; `shapes` for the others."""
 
 
+def as_list(suite: Any) -> Any:
+    """An iterable of probe names as a list; a name, or what is neither, as it is."""
+    return suite if isinstance(suite, str) or not isinstance(suite, Iterable) else list(suite)
+
+
 def plans(suite: str | Sequence[str], data: Any = None, counts: Counts | None = None) -> list[Plan]:
     """What to run where.
 

@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import xarray as xr
-
 from probekit.collect import PassSettings, Splits
 from probekit.data import SHIPPED
-from probekit.errors import ProbekitError, ProbeError
+from probekit.errors import ProbeError, ProbekitError
 from probekit.evaluation import opening, suites
-from probekit.evaluation.opening import Outline, Preparation
+from probekit.evaluation.opening import Preparation
 from probekit.evaluation.single import Evaluation, folders, make_evaluation
 
 KEPT_SETS = 6
@@ -94,14 +92,19 @@ class Task:
         """Do the work, and put what is found into `outcome`."""
         raise NotImplementedError
 
-    def __call__(self, attempt: int) -> Outcome:
-        """The outcome; `attempt` tells a repetition from the first one."""
+    def attempted(self) -> Outcome:
+        """The outcome, in this process."""
         outcome = Outcome()
+        try:
+            self.run(outcome)
+        except Exception as error:  # what it means is for whoever runs many
+            outcome.error = error
+        return outcome
+
+    def __call__(self, attempt: int) -> Outcome:
+        """The outcome, in a process of an executor; `attempt` tells a repetition from the first call."""
         with warnings.catch_warnings(record=True) as caught:
-            try:
-                self.run(outcome)
-            except Exception as error:  # what it means is for whoever runs many
-                outcome.error = error
+            outcome = self.attempted()
         outcome.warnings = [(one.category, str(one.message)) for one in caught]
         return outcome
 
@@ -157,15 +160,8 @@ class Measuring(Task):
         checkpoint = replace(opened, card=opening.replaced(opened.card, {"name": self.label}))
         outcome.found = []
         for plan in self.plans:
-            tile = make_evaluation(
-                checkpoint, sets.of(plan), plan.probes, self.settings, self.options, plan.explicit
-            )
+            tile = make_evaluation(checkpoint, sets.of(plan), plan.probes, self.settings, self.options, plan.explicit)
             with folders(self.settings.cache) as where:
                 part = tile.run(where)
             outcome.found.append(part)
             outcome.note(tile, self.label)
-
-
-def datasets(outcome: Outcome) -> list[xr.Dataset]:
-    """What a `Measuring` measured, also if something stopped it."""
-    return list(outcome.found or ())
