@@ -261,7 +261,7 @@ class Comparison:
                     if not self.keep_going:
                         self.stopped = outcome.error
                         return
-                    self.failed[label] = str(outcome.error)
+                    self.failed[tasks[places[number]].title] = str(outcome.error)
 
     def check_names(self) -> None:
         """A `ProbeError` if two image sets have one name: results are labelled by it."""

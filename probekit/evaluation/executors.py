@@ -152,7 +152,7 @@ class LocalWorkers:
         """End all processes now, whatever they are doing."""
         self.closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for process in self._started:
+        for process in list(self._started):
             process.kill()
         self._threads.shutdown(wait=True)
 
@@ -185,21 +185,25 @@ class LocalWorkers:
 class _Process:
     """One process, started when first used."""
 
+    _starting = threading.Lock()
+
     def __init__(self, slot: int, count: int, context: Any) -> None:
         self.slot = slot
         self._pool = ProcessPoolExecutor(1, context, initializer=_settle, initargs=(slot, count))
-        self._pid: int | None = None
+        self._child: Any = None
 
     def run(self, function: Callable[..., Result], *args: Any) -> Result:
-        if self._pid is None:
-            self._pid = self._pool.submit(os.getpid).result()
-        return self._pool.submit(function, *args).result()
+        with self._starting:  # one at a time, to know which of this process's children is which
+            before = set(multiprocessing.active_children())
+            future = self._pool.submit(function, *args)
+            if self._child is None:
+                self._child = next(iter(set(multiprocessing.active_children()) - before), None)
+        return future.result()
 
     def kill(self) -> None:
-        if self._pid is not None:
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._child is not None:
+            self._child.kill()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def cores() -> int:

@@ -86,7 +86,17 @@ def _portable(error: Exception) -> Exception:
 class Task:
     """A call on one checkpoint that any executor can run; `label` names the checkpoint in messages."""
 
+    source: Any
     label: str
+
+    @property
+    def title(self) -> str:
+        """The label, and the source if that is a text that says more."""
+        return (
+            self.label
+            if not isinstance(self.source, str) or self.source == self.label
+            else (f"{self.label} ({self.source})")
+        )
 
     def run(self, outcome: Outcome) -> None:
         """Do the work, and put what is found into `outcome`."""

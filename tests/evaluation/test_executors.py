@@ -1,0 +1,181 @@
+"""Checkpoints measured elsewhere: the same numbers as here, and faults that take one checkpoint alone."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+from tiny_measured import COUNTS, SPEC, tiny
+
+import probekit
+from probekit.errors import ProbeError, ProbekitError
+from probekit.evaluation import executors
+from probekit.evaluation.executors import LocalWorkers, Lost
+
+MEASURED: dict[str, Any] = {"suite": ["knn", "attention_distance"], "data": SPEC, "counts": COUNTS, "device": "cpu"}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> list[str]:
+    """Paths of three tiny checkpoints."""
+    paths = []
+    for seed in range(3):
+        checkpoint = tiny(seed=seed)
+        checkpoint.card.name = f"tiny{seed}"
+        checkpoint.save(tmp_path / f"tiny{seed}")
+        paths.append(str(tmp_path / f"tiny{seed}"))
+    return paths
+
+
+def same(ds: xr.Dataset, other: xr.Dataset) -> None:
+    xr.testing.assert_identical(ds.assign_attrs(provenance=""), other.assign_attrs(provenance=""))
+
+
+class Reversed:
+    """Runs what it is given when a result is first asked for, the last one first, and loses some calls."""
+
+    def __init__(self, lose: int = 0) -> None:
+        self.lose = lose
+        self.waiting: list[tuple[Future[Any], Any, tuple[Any, ...]]] = []
+        self.calls: list[Any] = []
+
+    def submit(self, function: Any, *args: Any) -> Future[Any]:
+        outer, future = self, Future[Any]()
+
+        class Asked:
+            def result(self) -> Any:
+                while outer.waiting:
+                    waiting, function, args = outer.waiting.pop()
+                    outer.calls.append((function.label, *args))
+                    if outer.lose:
+                        outer.lose -= 1
+                        waiting.set_exception(ConnectionError("gone"))
+                    else:
+                        waiting.set_result(function(*args))
+                return future.result()
+
+        self.waiting.append((future, function, args))
+        return Asked()  # type: ignore[return-value]
+
+
+def test_whatever_has_submit_gives_what_one_process_gives(saved: list[str]) -> None:
+    here = probekit.compare(saved, **MEASURED)
+    engine = Reversed(lose=2)
+    there = probekit.compare(saved, executor=engine, cache=False, **MEASURED)
+    same(here, there)
+    assert [call for call in engine.calls if call[1]] == [(path, 1) for path in engine_labels(engine, 1)]
+    with ThreadPoolExecutor(2) as pool:
+        same(here, probekit.compare(saved, executor=pool, cache=False, **MEASURED))
+
+
+def engine_labels(engine: Reversed, attempt: int) -> list[str]:
+    return [label for label, number in engine.calls if number == attempt]
+
+
+def test_a_checkpoint_that_cannot_be_read_takes_itself_alone(saved: list[str], tmp_path: Path) -> None:
+    (tmp_path / "broken.pth").write_bytes(b"no checkpoint")
+    mixed = [saved[0], str(tmp_path / "broken.pth"), saved[1]]
+    with pytest.raises(ProbekitError, match=r"1 of 3 checkpoints .*\n  .*broken\.pth: ") as raised:
+        probekit.compare(mixed, executor=Reversed(), **MEASURED)
+    kept = raised.value.results
+    same(kept, probekit.compare([saved[0], saved[1]], **MEASURED))
+    assert list(json.loads(kept.attrs["provenance"])["failed"]) == [str(tmp_path / "broken.pth")]
+    with pytest.raises(ProbekitError, match=r"broken\.pth"):  # here it stops, unless it is told to go on
+        probekit.compare(mixed, **MEASURED)
+    with pytest.raises(ProbekitError, match="1 of 3") as again:
+        probekit.compare(mixed, keep_going=True, **MEASURED)
+    same(again.value.results, kept)
+
+
+class Dying(Reversed):
+    """Takes `calls` calls, then none."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.left = calls
+
+    def submit(self, function: Any, *args: Any) -> Future[Any]:
+        if not self.left:
+            raise ConnectionError("gone")
+        self.left -= 1
+        return super().submit(function, *args)
+
+
+def test_a_scheduler_that_dies_leaves_what_was_measured(saved: list[str]) -> None:
+    with pytest.raises(ProbekitError, match=r"1 of 3 .*\n.*tiny2\): the executor takes no more work .*gone") as raised:
+        probekit.compare(saved, executor=Dying(5), **MEASURED)
+    assert raised.value.results.checkpoint.values.tolist() == ["tiny0", "tiny1"]
+    same(raised.value.results, probekit.compare(saved[:2], **MEASURED))
+
+
+def test_calls_are_given_up_after_some_losses() -> None:
+    engine = Reversed(lose=100)
+
+    def call(attempt: int) -> int:
+        return attempt
+
+    call.label = "x"  # type: ignore[attr-defined]
+    [(place, found)] = executors.results(engine, [call])
+    assert place == 0
+    assert isinstance(found, Lost)
+    assert f"lost it {executors.SUBMISSIONS} times" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("executor", "message"),
+    [
+        ("cluster", "expected 'local:N'"),
+        ("local:0", "number of processes"),
+        ("local:x", "number of processes"),
+        ("dask", "the scheduler's address"),
+        (3, r"object with submit\(function"),
+    ],
+)
+def test_an_executor_that_is_none_is_named(executor: Any, message: str, saved: list[str]) -> None:
+    with pytest.raises(ProbeError, match=message):
+        probekit.compare(saved, executor=executor, **MEASURED)
+
+
+def test_slurm_where_there_is_none_is_said(saved: list[str]) -> None:
+    pytest.importorskip("submitit")
+    with pytest.raises(ProbeError, match=r"executor='slurm:gpu'"):
+        probekit.compare(saved, executor="slurm:gpu", **MEASURED)
+
+
+def die_once(marker: str) -> int:
+    """Kill this process the first time."""
+    path = Path(marker)
+    if not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+def test_a_process_that_is_killed_is_replaced_and_all_end_with_their_parent(tmp_path: Path, capfd) -> None:
+    workers = LocalWorkers(1)
+    try:
+        pid = workers.submit(die_once, str(tmp_path / "marker")).result()
+        assert pid != os.getpid()
+        assert "a process was lost" in capfd.readouterr().err
+        started = workers.submit(time.sleep, 60)
+        time.sleep(0.2)
+    finally:
+        before = time.monotonic()
+        workers.close()
+    assert time.monotonic() - before < 5
+    assert started.done()
+    assert all(child.pid != pid for child in multiprocessing.active_children())  # ended, and waited for
+
+
+def test_local_processes_give_what_one_process_gives(saved: list[str], own_cache: Path) -> None:
+    there = probekit.compare(saved, executor="local:2", **MEASURED)
+    assert sum(record["forwards"] for record in json.loads(there.attrs["provenance"])["records"]) > 0
+    same(there, probekit.compare(saved, cache=False, **MEASURED))
