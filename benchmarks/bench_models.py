@@ -19,7 +19,7 @@ import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from probekit.models import MaskedAutoencoder, load
-from probekit.models.architecture import EncoderSpec
+from probekit.models.architecture import Architecture
 from probekit.models.decoder import Decoder
 from probekit.models.positions import sin_cos
 
@@ -124,8 +124,8 @@ def loading(runs: int) -> None:
 def read_and_build(file: Path) -> None:
     """The least that loading must do: read every byte, and build the module without weights."""
     file.read_bytes()
-    spec = EncoderSpec((224, 224), vit_patch_size=16, width=768, depth=12, num_heads=12, mlp_hidden=3072)
-    spec.build("meta")
+    record = Architecture((224, 224), vit_patch_size=16, width=768, depth=12, num_heads=12, mlp_hidden=3072)
+    record.build("meta")
     Decoder(encoder_width=768, width=512, depth=8, num_heads=16, vit_patch_size=16, grid=(14, 14), device="meta")
 
 

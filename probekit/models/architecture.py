@@ -1,41 +1,50 @@
-"""Architectures, read off the tensors themselves: which timm `VisionTransformer` and which decoder these weights are
-of.
+"""Architectures: one record of what determines a model's arithmetic besides its weights.
 
-Shapes tell nearly everything. What they do not tell (heads, epsilon, a grid that is not square) comes from the format
-or the caller, else from known variants, else it is a guess and recorded as one.
+The record is read off a model here (`Architecture.of`) or off the shapes of tensors (`inference`), and it builds the
+modules again.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
-from math import isqrt
-from typing import Any
+from typing import Any, NamedTuple
 
-from timm.layers import RmsNorm, SwiGLU, SwiGLUPacked
-from timm.layers.mlp import Mlp
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from timm.layers.mlp import Mlp, SwiGLU, SwiGLUPacked
+from timm.layers.norm import RmsNorm
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import nn
 
 from probekit.errors import CheckpointError
 from probekit.models.decoder import Decoder
-from probekit.models.encoders import epsilon
 
-HEADS = {
-    (192, 12): 3, (384, 12): 6, (768, 12): 12, (1024, 24): 16, (1280, 32): 16, (1152, 27): 16, (1408, 40): 16,
-    (1664, 48): 16, (1536, 40): 24,
+MLPS: dict[str, Any] = {"mlp": Mlp, "swiglu_packed": SwiGLUPacked, "swiglu": SwiGLU}
+MLP_NAMES = {"Mlp": "mlp", "GluMlp": "swiglu_packed", "SwiGLU": "swiglu"}
+NORMS: dict[str, Any] = {"layer": nn.LayerNorm, "rms": RmsNorm}
+ACTIVATIONS = {
+    "GELU": "gelu", "SiLU": "silu", "Swish": "silu", "QuickGELU": "quick_gelu", "GELUTanh": "gelu_tanh", "ReLU": "relu",
 }  # fmt: skip
-"""(width, depth) -> heads of the published ViT-Ti, S, B, L, H, So400m, g, G and DINOv2's g. H has 80 per head."""
+"""timm's names of activations by their class."""
 
-MLPS = {"mlp": Mlp, "swiglu_packed": SwiGLUPacked, "swiglu": SwiGLU}
-NORMS = {"layer": nn.LayerNorm, "rms": RmsNorm}
+
+class DecoderArchitecture(NamedTuple):
+    """The decoder's part of an `Architecture`; its grid and patches are the encoder's."""
+
+    width: int
+    depth: int
+    num_heads: int
+    mlp_hidden: int
+    layer_norm_eps: float = 1e-6
+    qkv_bias: bool = True
 
 
 @dataclass(frozen=True)
-class EncoderSpec:
-    """The arguments that determine a timm `VisionTransformer`'s arithmetic."""
+class Architecture:
+    """What determines the arithmetic of a timm `VisionTransformer` and of our decoder.
+
+    `image_size` is (height, width) in pixels of the position table's grid. `block` names the class of timm's blocks;
+    only `Block` can be built from this record. `antialias` says how positions are resampled for other image sizes.
+    """
 
     image_size: tuple[int, int]
     vit_patch_size: int
@@ -43,6 +52,7 @@ class EncoderSpec:
     depth: int
     num_heads: int
     mlp_hidden: int
+    channels: int = 3
     mlp: str = "mlp"
     norm: str = "layer"
     activation: str = "gelu"
@@ -58,14 +68,61 @@ class EncoderSpec:
     final_norm: bool = True
     fc_norm: bool = False
     global_pool: str = "token"
+    block: str = "Block"
+    antialias: bool = False
+    decoder: DecoderArchitecture | None = None
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches."""
+        return self.image_size[0] // self.vit_patch_size, self.image_size[1] // self.vit_patch_size
+
+    @classmethod
+    def of(cls, encoder: VisionTransformer, decoder: Decoder | None = None, *, antialias: bool = False) -> Architecture:
+        """The record of modules that exist."""
+        block: Any = encoder.blocks[0]
+        embed: Any = encoder.patch_embed
+        attention, mlp = getattr(block, "attn", None), getattr(block, "mlp", None)
+        first = getattr(mlp, "fc1_g", None) or getattr(mlp, "fc1", None)
+        kind, activation = type(mlp).__name__, type(getattr(mlp, "act", None)).__name__
+        names = [name for name, _ in encoder.named_parameters()]
+        return cls(
+            image_size=(int(embed.img_size[0]), int(embed.img_size[1])),
+            vit_patch_size=int(embed.patch_size[0]),
+            width=int(encoder.embed_dim),
+            depth=len(encoder.blocks),
+            num_heads=num_heads(encoder),
+            mlp_hidden=0 if first is None else int(first.out_features),
+            channels=int(embed.proj.weight.shape[1]),
+            mlp=MLP_NAMES.get(kind, kind),
+            norm="rms" if isinstance(getattr(block, "norm1", None), RmsNorm) else "layer",
+            activation=ACTIVATIONS.get(activation, activation),
+            layer_norm_eps=epsilon(encoder),
+            qkv_bias=any(name.endswith("qkv.bias") for name in names),
+            qk_norm=not isinstance(getattr(attention, "q_norm", nn.Identity()), nn.Identity),
+            layer_scale=not isinstance(getattr(block, "ls1", nn.Identity()), nn.Identity),
+            class_token=encoder.cls_token is not None,
+            registers=int(encoder.num_reg_tokens),
+            positions=encoder.pos_embed is not None,
+            positions_cover_prefix=not encoder.no_embed_class,
+            pre_norm=not isinstance(encoder.norm_pre, nn.Identity),
+            final_norm=not (isinstance(encoder.norm, nn.Identity) and isinstance(encoder.fc_norm, nn.Identity)),
+            fc_norm=not isinstance(encoder.fc_norm, nn.Identity),
+            global_pool=str(encoder.global_pool),
+            block=type(block).__name__ if type(block) is not Block else "Block",
+            antialias=antialias,
+            decoder=None if decoder is None else _decoder_of(decoder),
+        )
 
     def build(self, device: str = "meta") -> VisionTransformer:
-        """The module, its weights not initialised (on `meta`: not even allocated)."""
+        """The encoder, its weights not initialised (on `meta`: not even allocated)."""
+        pool: Any = self.global_pool
         return VisionTransformer(
             img_size=self.image_size,
             patch_size=self.vit_patch_size,
+            in_chans=self.channels,
             num_classes=0,
-            global_pool=self.global_pool,
+            global_pool=pool,
             embed_dim=self.width,
             depth=self.depth,
             num_heads=self.num_heads,
@@ -87,179 +144,84 @@ class EncoderSpec:
             device=device,
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Settled:
-    """What tensors do not tell; None where it must be inferred or guessed."""
-
-    num_heads: int | None = None
-    decoder_num_heads: int | None = None
-    layer_norm_eps: float | None = None
-    decoder_layer_norm_eps: float | None = None
-    image_size: tuple[int, int] | None = None
-    depth: int | None = None
-    decoder_depth: int | None = None
-    global_pool: str | None = None
-    qkv_bias: bool | None = None
-    activation: str = "gelu"
-    mlp: str | None = None
-
-
-def side(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
-    """The size of a tensor along an axis; 0 if there is no such tensor or axis: placing it will say what is wrong."""
-    tensor = tensors.get(name)
-    return 0 if tensor is None or not -tensor.ndim <= axis < tensor.ndim else int(tensor.shape[axis])
-
-
-def depth_of(names: Iterable[str], prefix: str = "blocks.") -> int:
-    """Number of blocks that the names mention: the highest index + 1."""
-    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
-    return max((int(match[1]) + 1 for name in names if (match := pattern.match(name))), default=0)
-
-
-def in_any_block(names: Iterable[str], ending: str) -> bool:
-    """Whether any block has such a part: one block that lacks it is then found missing, not taken for the
-    architecture."""
-    return any(name.startswith("blocks.") and name.endswith(f".{ending}") for name in names)
-
-
-def guess_heads(width: int, depth: int, per_head: int, part: str) -> tuple[int, str, bool]:
-    """Heads for a width: a known variant's, else `per_head` channels each, or the nearest number that divides.
-
-    Returns:
-        (heads, how they were settled, whether that is a guess).
-    """
-    if part == "encoder" and (width, depth) in HEADS:
-        heads = HEADS[width, depth]
-        return (
-            heads,
-            f"{heads} heads in the encoder: those of the known variant of width {width} and depth {depth}.",
-            False,
+    def build_decoder(self, device: str = "meta") -> Decoder:
+        """The decoder, its weights not initialised."""
+        if self.decoder is None:
+            raise ValueError("This architecture has no decoder.")
+        return Decoder(
+            encoder_width=self.width,
+            vit_patch_size=self.vit_patch_size,
+            channels=self.channels,
+            grid=self.grid,
+            num_prefix_tokens=self.registers + self.class_token,
+            device=device,
+            **self.decoder._asdict(),
         )
-    divisors = [n for n in range(1, width + 1) if width % n == 0]
-    heads = min(divisors, key=lambda n: (abs(width / n - per_head), -n))
-    argument = "num_heads" if part == "encoder" else "decoder_num_heads"
-    how = (
-        f"The number of heads of the {part} was guessed: {heads} ({width // heads} channels each), since tensors do "
-        f"not tell. If it was another, all its numbers are wrong: give {argument}= to load."
+
+    def encoder_record(self) -> dict[str, Any]:
+        """The encoder's fields as JSON takes them; `Architecture(**record)` builds the same encoder."""
+        left_out = {"decoder", "antialias", "block"} | ({"channels"} if self.channels == 3 else set())
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
+
+
+FIELDS = {field.name for field in fields(Architecture)} | {f"decoder_{name}" for name in DecoderArchitecture._fields}
+"""Names under which a file or a caller states what `infer` takes as known."""
+
+
+def _decoder_of(decoder: Decoder) -> DecoderArchitecture:
+    block: Any = decoder.blocks[0]
+    return DecoderArchitecture(
+        width=decoder.width,
+        depth=decoder.depth,
+        num_heads=decoder.num_heads,
+        mlp_hidden=int(block.mlp.fc1.out_features),
+        layer_norm_eps=float(decoder.norm.eps),
+        qkv_bias=block.attn.qkv.bias is not None,
     )
-    return heads, how, True
 
 
-def square(patches: int) -> int | None:
-    """Side of a square grid, or None."""
-    side = isqrt(patches)
-    return side if side * side == patches and side else None
+# --- what modules tell ------------------------------------------------------------------------------------------------
 
 
-def projection(tensors: Mapping[str, Tensor], label: str) -> tuple[int, int]:
-    """(width, side of a patch) of the patch projection; CheckpointError if it is none of square colour patches."""
-    shape = tuple(tensors["patch_embed.proj.weight"].shape)
-    if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or 0 in shape:
+def check(encoder: nn.Module) -> None:
+    """Refuse by name what is no plain timm VisionTransformer."""
+    kind = type(encoder)
+    if kind is not VisionTransformer:
         raise CheckpointError(
-            f"{label}: the patch projection has the shape {shape}; expected (width, 3, patch, patch), square patches "
-            "of colour images."
+            f"The encoder is a {kind.__module__}.{kind.__name__}; expected timm's VisionTransformer. Other classes do "
+            "not take a part of the patches in a way that this model could reproduce."
         )
-    return shape[0], shape[2]
-
-
-def encoder_spec(tensors: Mapping[str, Tensor], settled: Settled, num_heads: int, label: str) -> EncoderSpec:
-    """Read an encoder's architecture off tensors with timm's names.
-
-    Raises:
-        CheckpointError: no patch projection or blocks, or position embeddings that fit no grid.
-    """
-    width, patch = projection(tensors, label)
-    registers = side(tensors, "reg_token", 1)
-    class_token = "cls_token" in tensors
-    prefix = registers + class_token
-    image_size, covers = _grid(tensors.get("pos_embed"), prefix, patch, settled.image_size, label)
-    mlp, hidden = _mlp(tensors, settled)
-    fc_norm = "fc_norm.weight" in tensors
-    return EncoderSpec(
-        image_size=image_size, vit_patch_size=patch, width=width, depth=settled.depth or depth_of(tensors),
-        num_heads=num_heads, mlp_hidden=hidden, mlp=mlp,
-        norm="layer" if in_any_block(tensors, "norm1.bias") or not in_any_block(tensors, "norm1.weight") else "rms",
-        activation="silu" if mlp.startswith("swiglu") else settled.activation,
-        layer_norm_eps=1e-6 if settled.layer_norm_eps is None else settled.layer_norm_eps,
-        qkv_bias=settled.qkv_bias if settled.qkv_bias is not None else in_any_block(tensors, "attn.qkv.bias"),
-        qk_norm=in_any_block(tensors, "attn.q_norm.weight"),
-        layer_scale=in_any_block(tensors, "ls1.gamma"), class_token=class_token, registers=registers,
-        positions="pos_embed" in tensors, positions_cover_prefix=covers, pre_norm="norm_pre.weight" in tensors,
-        final_norm=fc_norm or any(name.startswith("norm.") for name in tensors), fc_norm=fc_norm,
-        global_pool=settled.global_pool or _pool(tensors, class_token, fc_norm),
-    )  # fmt: skip
-
-
-def _pool(tensors: Mapping[str, Tensor], class_token: bool, fc_norm: bool) -> str:
-    """The head input that the weights imply."""
-    if "attn_pool.latent" in tensors:
-        return "map"
-    return "token" if class_token and not fc_norm else "avg"
-
-
-def _mlp(tensors: Mapping[str, Tensor], settled: Settled) -> tuple[str, int]:
-    """Kind and hidden width of the MLPs. A packed SwiGLU has one projection that is twice as wide as what it
-    returns."""
-    if "blocks.0.mlp.fc1_g.weight" in tensors:
-        return "swiglu", side(tensors, "blocks.0.mlp.fc1_g.weight", 0) or 1
-    hidden, returned = side(tensors, "blocks.0.mlp.fc1.weight", 0), side(tensors, "blocks.0.mlp.fc2.weight", 1)
-    packed = returned > 0 and hidden == 2 * returned
-    return settled.mlp or ("swiglu_packed" if packed else "mlp"), hidden or 1
-
-
-def _grid(
-    table: Tensor | None, prefix: int, patch: int, image_size: tuple[int, int] | None, label: str
-) -> tuple[tuple[int, int], bool]:
-    """(image size, whether the position table has rows for the prefix tokens too)."""
-    if table is None:
-        return image_size or (14 * patch, 14 * patch), True
-    if table.ndim != 3 or table.shape[0] != 1:
+    embed: Any = encoder.patch_embed
+    if type(embed).__name__ != "PatchEmbed":
+        raise CheckpointError(f"The encoder embeds patches with {type(embed).__name__}; expected timm's PatchEmbed.")
+    if embed.patch_size[0] != embed.patch_size[1]:
         raise CheckpointError(
-            f"{label}: position embeddings of shape {tuple(table.shape)}; expected (1, tokens, width)."
+            f"The encoder takes patches of {tuple(embed.patch_size)} pixels; expected square patches."
         )
-    rows = table.shape[1]
-    if image_size is not None:
-        patches = (image_size[0] // patch) * (image_size[1] // patch)
-        if rows not in (patches, patches + prefix):
-            raise CheckpointError(
-                f"{label}: {rows} position embeddings contradict images of {image_size[0]} x {image_size[1]} pixels "
-                f"in patches of {patch}: expected {patches + prefix} (with {prefix} prefix tokens) or {patches}."
-            )
-        return image_size, rows == patches + prefix
-    for covered in (prefix, 0):
-        side = square(rows - covered)
-        if side:
-            return (side * patch, side * patch), covered == prefix
-    raise CheckpointError(
-        f"{label}: {rows} position embeddings ({prefix} of them for prefix tokens) are no square grid of patches. If "
-        "images were not square, give image_size=(height, width) to load."
-    )
 
 
-def decoder_module(
-    tensors: Mapping[str, Tensor], settled: Settled, num_heads: int, encoder: VisionTransformer
-) -> Decoder:
-    """The decoder, on `meta`, that tensors with our names are of; its shapes are compared by the caller."""
-    return Decoder(
-        encoder_width=encoder.embed_dim,
-        width=decoder_width(tensors),
-        depth=settled.decoder_depth or depth_of(tensors) or 1,
-        num_heads=num_heads,
-        vit_patch_size=encoder.patch_embed.patch_size[0],
-        grid=encoder.patch_embed.grid_size,
-        num_prefix_tokens=encoder.num_prefix_tokens,
-        mlp_hidden=side(tensors, "blocks.0.mlp.fc1.weight", 0) or None,
-        layer_norm_eps=settled.decoder_layer_norm_eps or epsilon(encoder),
-        qkv_bias=settled.qkv_bias if settled.qkv_bias is not None else in_any_block(tensors, "attn.qkv.bias"),
-        device="meta",
-    )
+def num_heads(encoder: VisionTransformer) -> int:
+    """Attention heads per block; 0 for block types that keep none of their own."""
+    return int(getattr(getattr(encoder.blocks[0], "attn", None), "num_heads", 0))
 
 
-def decoder_width(tensors: Mapping[str, Tensor]) -> int:
-    """The decoder's width, from whichever tensor tells it; 0 if none does."""
-    places = (("mask_token", -1), ("norm.weight", 0), ("pos_embed", -1), ("embed.weight", 0), ("pred.weight", 1))
-    return next((width for name, axis in places if (width := side(tensors, name, axis))), 0)
+def epsilon(encoder: VisionTransformer) -> float:
+    """The epsilon of the blocks' norms (layer norms, or RMS norms)."""
+    found: Any = (getattr(module, "eps", None) for module in encoder.blocks.modules())
+    return float(next(eps for eps in found if eps is not None))
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """The architecture of a `MaskedAutoencoder` in numbers, for its card."""
+    record, decoder = model.architecture, model.decoder
+    names = ["width", "depth", "num_heads", "class_token", "registers", "global_pool", "layer_norm_eps"]
+    described = {name: getattr(record, name) for name in names} | {"parameters": count(model.encoder)}
+    if decoder is not None:
+        names = ["width", "depth", "num_heads", "layer_norm_eps"]
+        described["decoder"] = {n: getattr(record.decoder, n) for n in names} | {"parameters": count(decoder)}
+    return described
+
+
+def count(module: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())

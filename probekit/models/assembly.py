@@ -1,14 +1,14 @@
 """From canonical tensors to a model: built on `meta`, every key and shape compared, tensors put in place uncopied.
 
 There is one way to a model and it is strict: a key that should be there and is not, or a shape that contradicts the
-others, is an error. What is left over is told in the verdict.
+others, is an error. What is left over is in the verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -16,146 +16,134 @@ from torch import Tensor, nn
 
 from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.errors import CheckpointError
-from probekit.models import architecture, encoders
-from probekit.models.architecture import Settled
-from probekit.models.card import Verdict
+from probekit.models import architecture, inference
+from probekit.models.architecture import FIELDS, Architecture
+from probekit.models.card import STATED, Verdict, checked
+from probekit.models.decoder import Decoder
 from probekit.models.formats import Reading
 from probekit.models.mae import MaskedAutoencoder
 
 Spell = Callable[[str], str]
 
-ASKED = ("num_heads", "decoder_num_heads", "image_size", "layer_norm_eps", "decoder_layer_norm_eps")
-"""What a caller can settle."""
+
+class Assembled(NamedTuple):
+    """A model, the facts of its card that were stated or presumed, and what was found."""
+
+    model: MaskedAutoencoder
+    facts: dict[str, Any]
+    verdict: Verdict
 
 
-def assemble(reading: Reading, asked: Settled, label: str) -> tuple[MaskedAutoencoder, Verdict]:
+def assemble(reading: Reading, asked: Mapping[str, Any], label: str) -> Assembled:
     """The model of a reading, and what was found.
 
     Args:
         reading: canonical tensors and what the format knows.
-        asked: what the caller settled (heads, image size); wins over the format.
+        asked: what the caller settled, by the names of `load`'s arguments; wins over the format.
         label: how messages call the source.
 
     Raises:
         CheckpointError: keys missing, shapes that contradict each other, or heads that do not divide the width.
     """
-    notes, warnings = list(reading.notes), list(reading.warnings)
-    chosen = {name: value for name, value in vars(asked).items() if name in ASKED and value is not None}
-    if asked.layer_norm_eps is not None:
-        chosen = {"decoder_layer_norm_eps": asked.layer_norm_eps} | chosen
-        notes = [note for note in notes if not note.startswith("layer-norm epsilon")]
-    settled = replace(reading.settled, **chosen)
-    mean, std = _normalisation(reading.facts, label)
-    encoder = _encoder(reading, settled, label, notes, warnings)
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if "layer_norm_eps" in asked:
+        asked = {"decoder_layer_norm_eps": asked["layer_norm_eps"]} | asked
+    settled = {
+        name: value
+        for name, value in (reading.presumed | reading.stated | asked).items()
+        if value is not None and name in FIELDS | set(STATED)
+    }
+    facts = {name: checked(name, value, label) for name, value in settled.items() if name in STATED}
+    encoder, notes, warnings = _encoder(reading, settled, label)
     decoder = None
     if reading.decoder:
-        decoder = _decoder(reading, settled, encoder, label, notes, warnings)
-        encoder.pos_embed.requires_grad_(False)  # MAE's is fixed
-    facts = reading.facts
-    if not facts.get("normalisation_known"):
-        warnings.append("The normalisation of images is not recorded: ImageNet's mean and deviation were assumed.")
-    targets = facts.get("normalised_targets")
-    if decoder is not None and targets is None:
-        warnings.append(
-            "Whether pixel targets were normalised per patch is not recorded: plain pixels were assumed. If "
-            "reconstructions look grey, give normalised_targets=True to load."
-        )
+        decoder, more_notes, more_warnings = _decoder(reading, settled, encoder, label)
+        notes, warnings = (*notes, *more_notes), (*warnings, *more_warnings)
+        if encoder.pos_embed is not None:
+            encoder.pos_embed.requires_grad_(False)  # MAE's is fixed
     model = MaskedAutoencoder(
         encoder,
         decoder,
-        normalised_targets=targets,
-        mean=mean,
-        std=std,
-        antialias=reading.antialias,
+        normalised_targets=facts.get("normalised_targets"),
+        antialias=bool(settled.get("antialias", False)),
+        **_scale(facts, label),
     )
+    epsilon_given = "layer_norm_eps" in asked
+    kept = [note for note in reading.notes if not (epsilon_given and note.startswith("layer-norm epsilon"))]
     verdict = Verdict(
-        reading.format, model, missing=reading.missing, left_over=reading.left_over, notes=notes, warnings=warnings
-    )
-    return model, verdict
+        reading.format, model, missing=reading.missing, left_over=reading.left_over, notes=(*kept, *notes),
+        warnings=(*reading.warnings, *warnings, *_unknown(facts, decoder is not None)),
+    )  # fmt: skip
+    return Assembled(model, facts, verdict)
 
 
-def _normalisation(facts: Mapping[str, Any], label: str) -> tuple[list[float], list[float]]:
-    """Mean and deviation of pixels, three numbers each, as the format found them; ImageNet's if it found none."""
-    try:
-        mean, std = ([float(x) for x in facts.get(n) or d] for n, d in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
-        good = len(mean) == len(std) == 3 and min(std) > 0
-    except (TypeError, ValueError):
-        good = False
-    if not good:
+def _scale(facts: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """Mean and deviation of pixels, one number a channel; ImageNet's if none are known."""
+    scale = {"mean": facts.get("mean", IMAGENET_MEAN), "std": facts.get("std", IMAGENET_STD)}
+    if any(len(values) != 3 for values in scale.values()):
+        mean, std = ([f"{x:g}" for x in values] for values in scale.values())
         raise CheckpointError(
-            f"{label}: images are said to be normalised with mean {facts.get('mean')!r} and deviation "
-            f"{facts.get('std')!r}; expected three numbers each, deviations above 0. Correct its configuration."
+            f"{label}: images are said to be normalised with mean [{', '.join(mean)}] and deviation "
+            f"[{', '.join(std)}]; expected three numbers each. Correct its configuration."
         )
-    return mean, std
+    return scale
 
 
-def _heads(
-    width: int, depth: int, known: int | None, part: str, label: str, notes: list[str], warnings: list[str]
-) -> int:
-    """The number of heads: known, a known variant's, or guessed (and then warned of)."""
-    if known is None:
-        known, how, guessed = architecture.guess_heads(width, depth, 64 if part == "encoder" else 32, part)
-        (warnings if guessed else notes).append(how)
-    if known < 1 or width % known:
-        argument = "num_heads" if part == "encoder" else "decoder_num_heads"
-        raise CheckpointError(
-            f"{label}: {known} heads do not divide the {part}'s width of {width}. Give another {argument}=, one that "
-            "divides it."
+def _unknown(facts: Mapping[str, Any], decoder: bool) -> list[str]:
+    """Warnings of what neither the file nor the caller says and numbers depend on."""
+    found = []
+    if not facts.get("normalisation_known"):
+        found.append("The normalisation of images is not recorded: ImageNet's mean and deviation were assumed.")
+    if decoder and facts.get("normalised_targets") is None:
+        found.append(
+            "Whether pixel targets were normalised per patch is not recorded: plain pixels were assumed. If "
+            "reconstructions look grey, give normalised_targets=True to load."
         )
-    return known
+    return found
 
 
 def _encoder(
-    reading: Reading, settled: Settled, label: str, notes: list[str], warnings: list[str]
-) -> VisionTransformer:
+    reading: Reading, settled: Mapping[str, Any], label: str
+) -> tuple[VisionTransformer, tuple[str, ...], tuple[str, ...]]:
+    """(encoder, notes, warnings)."""
     tensors, module = reading.encoder, reading.module
     if module is not None:
-        for name, told in (("num_heads", encoders.num_heads(module)), ("layer_norm_eps", encoders.epsilon(module))):
-            given = getattr(settled, name)
-            if given is not None and given != told:
+        exact = Architecture.of(module)
+        for name in ("num_heads", "layer_norm_eps"):
+            if settled.get(name, getattr(exact, name)) != getattr(exact, name):
                 raise CheckpointError(
-                    f"{label}: its architecture has {name}={told}, {name}={given} contradicts it. Leave it out."
+                    f"{label}: its architecture has {name}={getattr(exact, name)}, {name}={settled[name]} contradicts "
+                    "it. Leave it out."
                 )
         _place(module, tensors, "encoder", label, reading.spell)
-        return module
+        return module, (), ()
     needed = ("patch_embed.proj.weight", "pos_embed")
     missing = [reading.spell(f"encoder.{name}") for name in needed if name not in tensors]
-    depth = settled.depth or architecture.depth_of(tensors)
-    if not depth:
+    if not (settled.get("depth") or inference.depth_of(tensors)):
         missing.append(reading.spell("encoder.blocks.0.norm1.weight"))
     if not any(name.startswith(("norm.", "fc_norm.")) for name in tensors):
         missing += [reading.spell(f"encoder.norm.{kind}") for kind in ("weight", "bias")]
     if missing:
         raise _missing(label, missing, "encoder", len(tensors))
-    width, _ = architecture.projection(tensors, label)
-    heads = _heads(width, depth, settled.num_heads, "encoder", label, notes, warnings)
-    module = architecture.encoder_spec(tensors, settled, heads, label).build()
+    inferred = inference.infer(tensors, settled, label)
+    module = inferred.architecture.build()
     _place(module, tensors, "encoder", label, reading.spell)
-    return module
+    return module, inferred.notes, inferred.warnings
 
 
 def _decoder(
-    reading: Reading,
-    settled: Settled,
-    encoder: VisionTransformer,
-    label: str,
-    notes: list[str],
-    warnings: list[str],
-) -> nn.Module:
+    reading: Reading, settled: Mapping[str, Any], encoder: VisionTransformer, label: str
+) -> tuple[Decoder, tuple[str, ...], tuple[str, ...]]:
+    """(decoder, notes, warnings)."""
     tensors = reading.decoder
-    width = architecture.decoder_width(tensors)
-    if not width:
-        raise _missing(
-            label,
-            [reading.spell(f"decoder.{name}") for name in ("embed.weight", "mask_token", "pred.weight")],
-            "decoder",
-            len(tensors),
-        )
-    depth = settled.decoder_depth or architecture.depth_of(tensors) or 1
-    heads = _heads(width, depth, settled.decoder_num_heads, "decoder", label, notes, warnings)
-    module = architecture.decoder_module(tensors, settled, heads, encoder)
+    if not inference.decoder_width(tensors):
+        names = [reading.spell(f"decoder.{name}") for name in ("embed.weight", "mask_token", "pred.weight")]
+        raise _missing(label, names, "decoder", len(tensors))
+    record = Architecture.of(encoder)
+    inferred, notes, warnings = inference.infer_decoder(tensors, settled, architecture.epsilon(encoder), label)
+    module = replace(record, decoder=inferred).build_decoder()
     _place(module, tensors, "decoder", label, reading.spell)
-    return module
+    return module, notes, warnings
 
 
 def _missing(label: str, names: list[str], part: str, present: int) -> CheckpointError:

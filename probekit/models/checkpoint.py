@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 import torch
 
 from probekit.data import Preprocess
+from probekit.errors import CheckpointError
+from probekit.models import writing
 from probekit.models.card import Card, Verdict
 from probekit.models.mae import MaskedAutoencoder
+from probekit.models.pixels import PixelScale
 
 
 @dataclass
@@ -19,15 +23,27 @@ class Checkpoint:
 
     Attributes:
         model: in eval mode.
-        card: what the checkpoint says about itself.
+        card: what the checkpoint says about itself. Its `mean`, `std` and `normalised_targets` are the model's own.
         verdict: what was found on reading.
         source: where it came from: the path, hub id or name that was given, or a module's class.
+
+    Raises:
+        CheckpointError: card and model disagree on how pixels are scaled.
     """
 
     model: MaskedAutoencoder
     card: Card
     verdict: Verdict
     source: str
+
+    def __post_init__(self) -> None:
+        shared = getattr(self.model, "pixels", None)
+        if not isinstance(shared, PixelScale) or self.card.pixels is shared:
+            return
+        if not shared.same(self.card.pixels):
+            raise CheckpointError(f"The card says {self.card.pixels}, the model uses {shared}. Give both the same.")
+        self.card = copy.copy(self.card)
+        self.card.pixels = shared
 
     @property
     def name(self) -> str:
@@ -60,10 +76,14 @@ class Checkpoint:
             dtype: of the stored weights; None keeps float32. Loading computes in float32 in any case.
             card_text: Markdown for the card, after the facts.
 
+        Returns:
+            The directory.
+
         Raises:
             CheckpointError: the format cannot hold the model (it says what, and names `format="probekit"`), or the
                 directory holds other things.
-        """
-        from probekit.models.writing import write
 
-        return write(self, Path(directory), format=format, dtype=dtype, card_text=card_text)
+        Example:
+            >>> probekit.load("mae.pth").save("mae", dtype=torch.float16)  # doctest: +SKIP
+        """
+        return writing.write(self.model, self.card, Path(directory), format=format, dtype=dtype, card_text=card_text)

@@ -6,6 +6,7 @@ Built from timm blocks, with the names of MAE's own parts. Its position table is
 from __future__ import annotations
 
 from functools import partial
+from typing import Any, cast
 
 import torch
 from timm.models.vision_transformer import Block
@@ -21,7 +22,8 @@ class Decoder(nn.Module):
     Args:
         encoder_width: width of the tokens that come in.
         width, depth, num_heads: of the decoder.
-        vit_patch_size: side of a patch in pixels; a patch has 3 * side² values.
+        vit_patch_size: side of a patch in pixels; a patch has channels * side² values.
+        channels: of the images.
         grid: (rows, columns) of the position table.
         num_prefix_tokens: tokens in front of the patches ([CLS]).
         mlp_hidden: width of the hidden layer of the MLPs; 4 * width if None.
@@ -38,6 +40,7 @@ class Decoder(nn.Module):
         depth: int,
         num_heads: int,
         vit_patch_size: int,
+        channels: int = 3,
         grid: tuple[int, int],
         num_prefix_tokens: int = 1,
         mlp_hidden: int | None = None,
@@ -48,18 +51,18 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.depth, self.num_heads = width, depth, num_heads
-        self.grid, self.num_prefix_tokens, self.antialias = tuple(grid), num_prefix_tokens, antialias
+        self.grid, self.num_prefix_tokens, self.antialias = grid, num_prefix_tokens, antialias
         self.embed = nn.Linear(encoder_width, width, device=device)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width, device=device))
         table = torch.zeros(1, num_prefix_tokens + grid[0] * grid[1], width, device=device)
         self.pos_embed = nn.Parameter(table, requires_grad=False)
-        norm = partial(nn.LayerNorm, eps=layer_norm_eps)
+        norm: Any = partial(nn.LayerNorm, eps=layer_norm_eps)
         hidden = 4 * width if mlp_hidden is None else mlp_hidden
         ratio = (hidden + 0.5) / width  # timm rounds down: the half keeps rounding of the quotient from losing a unit
         block = partial(Block, width, num_heads, mlp_ratio=ratio, qkv_bias=qkv_bias, norm_layer=norm, device=device)
         self.blocks = nn.ModuleList(block() for _ in range(depth))
         self.norm = norm(width, device=device)
-        self.pred = nn.Linear(width, vit_patch_size**2 * 3, device=device)
+        self.pred = nn.Linear(width, vit_patch_size**2 * channels, device=device)
 
     def _tokens(self, encoded: Tensor, visible: Tensor | None, grid: tuple[int, int]) -> Tensor:
         """Encoder tokens at their places, mask tokens elsewhere, plus positions: (batch, prefix + patches, width)."""
@@ -69,7 +72,8 @@ class Decoder(nn.Module):
             where = visible[..., None].expand(-1, -1, self.width)
             tokens = torch.cat([tokens[:, :prefix], full.scatter(1, where, tokens[:, prefix:])], dim=1)
         table = resample(self.pos_embed, self.grid, grid, num_prefix_tokens=prefix, antialias=self.antialias)
-        return tokens + table
+        mixed: Tensor = tokens + table
+        return mixed
 
     def forward(
         self, encoded: Tensor, visible: Tensor | None, grid: tuple[int, int], wanted: Tensor | None = None
@@ -83,13 +87,15 @@ class Decoder(nn.Module):
             wanted: int64 (batch, n), the patches to predict; None for all. The last block then works on these alone.
 
         Returns:
-            (batch, patches or n, side² * 3), pixels in the order (row, column, channel).
+            (batch, patches or n, side² * channels), pixels in the order (row, column, channel).
         """
         x = self._tokens(encoded, visible, grid)
-        for block in self.blocks[:-1]:
+        *first, last = cast("list[Block]", list(self.blocks))
+        for block in first:
             x = blocks.forward(block, x)
         if wanted is None:
-            x = blocks.forward(self.blocks[-1], x)[:, self.num_prefix_tokens :]
+            x = blocks.forward(last, x)[:, self.num_prefix_tokens :]
         else:
-            x = blocks.forward_at(self.blocks[-1], x, wanted + self.num_prefix_tokens)
-        return self.pred(self.norm(x))
+            x = blocks.forward_at(last, x, wanted + self.num_prefix_tokens)
+        pixels: Tensor = self.pred(self.norm(x))
+        return pixels

@@ -27,7 +27,7 @@ from probekit.errors import CheckpointError
 SECONDS = 5.0
 """How long to wait for the hub's answer."""
 
-NETWORK_ERRORS = (OSError, HfHubHTTPError.__bases__[0])
+NETWORK_ERRORS: tuple[type[BaseException], ...] = (OSError, HfHubHTTPError.__bases__[0])
 """What a broken connection raises. The HTTP client differs between versions of huggingface_hub; its base error is the
 first base of the hub's own."""
 
@@ -99,7 +99,7 @@ def fetch_any(repository: str, filenames: Sequence[str], *, what: str) -> Path:
     raise CheckpointError(f"{what}: the repository {repository} has none of {', '.join(filenames)}.")
 
 
-def _offline(what: str, error: Exception) -> str:
+def _offline(what: str, error: BaseException) -> str:
     first = str(error).splitlines()[0] if str(error) else type(error).__name__
     return (
         f"{what} is no file here, and the Hugging Face hub cannot be reached ({first}). Connect to the network, or "

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from probekit.models.architecture import count
 from probekit.models.card import RECORDED
 from probekit.models.checkpoint import Checkpoint
 
@@ -29,7 +30,7 @@ def report(checkpoint: Checkpoint) -> dict[str, Any]:
         "source": checkpoint.source,
         "format": verdict.format,
         "architecture": card.architecture,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": count(model),
         "decoder": verdict.decoder,
         "pixel_targets": targets,
         "vit_patch_size": card.vit_patch_size,

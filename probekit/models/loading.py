@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -22,15 +21,18 @@ from torch import nn
 
 from probekit.errors import CheckpointError, did_you_mean
 from probekit.models import files, formats
-from probekit.models.architecture import Settled
+from probekit.models.architecture import describe
 from probekit.models.assembly import assemble
-from probekit.models.card import RECORDED, Card, Verdict, file_digest, tensor_digest
+from probekit.models.card import Card, Verdict, file_digest, tensor_digest
 from probekit.models.checkpoint import Checkpoint
 from probekit.models.files import Found
 from probekit.models.mae import MaskedAutoencoder
 
 KINDS = "a file, a directory, a hub id ('org/name'), 'timm:NAME' or 'shipped:NAME'"
 """What a string can name, for messages."""
+
+Asked = Mapping[str, Any]
+"""What the caller settled, by the names of `load`'s arguments."""
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+$")
 
@@ -65,9 +67,10 @@ def load(
     Raises:
         CheckpointError: a `ValueError` that says what was found, what was expected and what would work.
     """
-    asked = Settled(
-        num_heads=num_heads, decoder_num_heads=decoder_num_heads, image_size=image_size, layer_norm_eps=layer_norm_eps
-    )
+    asked = {
+        "num_heads": num_heads, "decoder_num_heads": decoder_num_heads, "image_size": image_size,
+        "layer_norm_eps": layer_norm_eps, "normalised_targets": normalised_targets,
+    }  # fmt: skip
     if not isinstance(source, nn.Module | str | os.PathLike) or not str(source):
         kind = "The empty string" if source == "" else f"An object of type {type(source).__name__}"
         raise CheckpointError(
@@ -75,8 +78,6 @@ def load(
             "from a file (torch.save), or from the module it is of."
         )
     checkpoint = _module(source, asked) if isinstance(source, nn.Module) else _named(os.fspath(source), asked)
-    if normalised_targets is not None:
-        checkpoint = _with_targets(checkpoint, normalised_targets)
     if name is not None:
         checkpoint.card.name = name
     target = _device(device, checkpoint.model)
@@ -85,13 +86,6 @@ def load(
             checkpoint.model
         )  # parameters are shared with the source, which stays where it is
     checkpoint.model.to(target).eval()
-    return checkpoint
-
-
-def _with_targets(checkpoint: Checkpoint, normalised: bool) -> Checkpoint:
-    """The same checkpoint, its pixel targets known."""
-    checkpoint.model.normalised_targets = checkpoint.card.normalised_targets = normalised
-    checkpoint.verdict = checkpoint.verdict.without("Whether pixel targets")
     return checkpoint
 
 
@@ -107,7 +101,7 @@ def _device(device: str | torch.device, model: nn.Module) -> torch.device:
 # --- names and paths --------------------------------------------------------------------------------------------------
 
 
-def _named(source: str, asked: Settled) -> Checkpoint:
+def _named(source: str, asked: Asked) -> Checkpoint:
     """A checkpoint from a string: a scheme, a path that exists, or a hub id."""
     scheme, _, rest = source.partition(":")
     if scheme == "timm" and rest:
@@ -162,7 +156,7 @@ def _no_such(source: str, path: Path) -> str:
     return f"No checkpoint at {source!r}. {where} Expected {KINDS}."
 
 
-def _hub(identity: str, asked: Settled) -> Checkpoint:
+def _hub(identity: str, asked: Asked) -> Checkpoint:
     """A repository of the Hugging Face hub: its configuration files and its weights."""
     from probekit.models import hub
 
@@ -190,15 +184,14 @@ def _hub(identity: str, asked: Settled) -> Checkpoint:
     return _finish(found, asked, identity)
 
 
-def _timm(name: str, asked: Settled) -> Checkpoint:
+def _timm(name: str, asked: Asked) -> Checkpoint:
     """A model under its timm name, with timm's own weights."""
     from probekit.models import timm_names
 
     module, config, paths = timm_names.load(name)
-    reading = formats.Reading(
-        "timm", dict(module.state_dict()), antialias=True, module=timm_names.encoder_on_meta(name)
-    )
-    reading.facts = timm_names.facts(config, int(module.patch_embed.patch_size[0]) if timm_names.is_mae(name) else None)
+    patch = int(module.patch_embed.patch_size[0]) if timm_names.is_mae(name) else None
+    stated = timm_names.facts(config, patch) | {"antialias": True}
+    reading = formats.Reading("timm", dict(module.state_dict()), stated=stated, module=timm_names.encoder_on_meta(name))
     return _built(reading, asked, f"timm:{name}", name, partial(file_digest, paths) if paths else None)
 
 
@@ -227,15 +220,16 @@ def shipped_path(name: str) -> Path:
 # --- modules ----------------------------------------------------------------------------------------------------------
 
 
-def _module(module: nn.Module, asked: Settled) -> Checkpoint:
+def _module(module: nn.Module, asked: Asked) -> Checkpoint:
     """A checkpoint from a module, sharing its parameters; the module itself is left as it is."""
     module = _unwrapped(module)
     kind = f"{type(module).__module__}.{type(module).__qualname__}"
     if isinstance(module, MaskedAutoencoder):
         model = _sharing(module)
-        told = model.description()
-        facts = {name: told[name] for name in ("normalised_targets", "mean", "std")} | {"normalisation_known": True}
-        return _carded(model, Verdict("module (probekit)", model), facts, kind, "model", partial(_digest, model))
+        if asked["normalised_targets"] is not None:
+            model.normalised_targets = asked["normalised_targets"]
+        facts: dict[str, Any] = {"name": "model", "normalisation_known": True}
+        return _carded(model, Verdict("module (probekit)", model), facts, kind, partial(_digest, model))
     if type(module) is VisionTransformer:
         return _timm_module(module, kind)
     if kind.startswith("timm."):
@@ -243,17 +237,12 @@ def _module(module: nn.Module, asked: Settled) -> Checkpoint:
             f"A {kind} was given; of timm's classes only VisionTransformer has a forward that can leave out patches "
             "here."
         )
-    config = module.config.to_dict() if kind.startswith("transformers.") else None
-    found = Found(
-        f"the {type(module).__qualname__}", type(module).__qualname__, dict(module.state_dict()), config=config
+    config: Any = module.config.to_dict() if kind.startswith("transformers.") else None  # type: ignore[operator,union-attr]
+    label = type(module).__qualname__
+    found = Found(f"the {label}", label, dict(module.state_dict()), config=config)
+    return _finish(
+        found, asked if config else _settled_by(module) | {n: v for n, v in asked.items() if v is not None}, kind
     )
-    if config is None:
-        asked = _settled_by(module, asked)
-    checkpoint = _finish(found, asked, kind)
-    targets = getattr(module, "norm_pix_loss", None)
-    if config is None and isinstance(targets, bool) and checkpoint.model.has_decoder:
-        checkpoint = _with_targets(checkpoint, targets)
-    return checkpoint
 
 
 def _digest(model: MaskedAutoencoder) -> str:
@@ -266,7 +255,8 @@ def _unwrapped(module: nn.Module) -> nn.Module:
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             module = module.module
         elif type(module).__name__ == "OptimizedModule":
-            module = module._orig_mod
+            inner: Any = module._orig_mod
+            module = inner
         else:
             return module
 
@@ -295,27 +285,28 @@ def _timm_module(module: VisionTransformer, kind: str) -> Checkpoint:
         else ("The normalisation of images is not recorded: ImageNet's mean and deviation were assumed.",)
     )
     left_over = [name for name in module.state_dict() if name not in encoder.state_dict()]
-    name = config.get("architecture") or "VisionTransformer"
+    known |= {"name": config.get("architecture") or "VisionTransformer"}
     verdict = Verdict("module (timm)", model, left_over=left_over, warnings=warnings)
-    return _carded(model, verdict, known, kind, name, partial(_digest, model))
+    return _carded(model, verdict, known, kind, partial(_digest, model))
 
 
-def _settled_by(module: nn.Module, asked: Settled) -> Settled:
-    """Heads and epsilons of a foreign module with MAE's names, read off its parts instead of guessed."""
-    told: dict[str, Any] = {}
+def _settled_by(module: nn.Module) -> dict[str, Any]:
+    """Heads, epsilons and targets of a foreign module with MAE's names, read off its parts instead of guessed."""
+    found: dict[str, Any] = {}
     for name, part in module.named_modules():
         prefix = "decoder_" if "decoder" in name else ""
         if isinstance(heads := getattr(part, "num_heads", None), int):
-            told.setdefault(f"{prefix}num_heads", heads)
+            found.setdefault(f"{prefix}num_heads", heads)
         if isinstance(part, nn.LayerNorm):
-            told.setdefault(f"{prefix}layer_norm_eps", part.eps)
-    return replace(asked, **{key: value for key, value in told.items() if getattr(asked, key) is None})
+            found.setdefault(f"{prefix}layer_norm_eps", part.eps)
+    targets = getattr(module, "norm_pix_loss", None)
+    return found | ({"normalised_targets": targets} if isinstance(targets, bool) else {})
 
 
 # --- the card ---------------------------------------------------------------------------------------------------------
 
 
-def _finish(found: Found, asked: Settled, source: str, name: str | None = None) -> Checkpoint:
+def _finish(found: Found, asked: Asked, source: str, name: str | None = None) -> Checkpoint:
     """Recognise, rename, build, and describe."""
     reading = formats.read(found)
     digest = partial(file_digest, found.paths) if found.paths else None
@@ -324,55 +315,27 @@ def _finish(found: Found, asked: Settled, source: str, name: str | None = None) 
 
 def _built(
     reading: formats.Reading,
-    asked: Settled,
+    asked: Asked,
     label: str,
     name: str,
     digest: Callable[[], str] | None,
     source: str | None = None,
 ) -> Checkpoint:
-    model, verdict = assemble(reading, asked, label)
-    name = str(reading.facts.get("name") or name)
-    return _carded(model, verdict, reading.facts, source or label, name, digest or partial(_digest, model))
+    model, facts, verdict = assemble(reading, asked, label)
+    return _carded(model, verdict, {"name": name} | facts, source or label, digest or partial(_digest, model))
 
 
 def _carded(
-    model: MaskedAutoencoder, verdict: Verdict, facts: dict[str, Any], source: str, name: str, digest: Callable[[], str]
+    model: MaskedAutoencoder, verdict: Verdict, facts: dict[str, Any], source: str, digest: Callable[[], str]
 ) -> Checkpoint:
     """A checkpoint with its card."""
-    known = {key: facts[key] for key in (*RECORDED, "patch_size") if facts.get(key) is not None}
-    for key in ("mean", "std"):
-        if key in known:
-            known[key] = tuple(float(value) for value in known[key])
+    known = {name: value for name, value in facts.items() if name not in ("mean", "std", "normalised_targets")}
     card = Card(
-        name=name,
         architecture=describe(model),
         vit_patch_size=model.vit_patch_size,
         image_size=model.image_size,
+        pixels=model.pixels,
         digest=digest,
         **known,
     )
     return Checkpoint(model=model, card=card, verdict=verdict, source=source)
-
-
-def describe(model: MaskedAutoencoder) -> dict[str, Any]:
-    """The architecture in numbers."""
-    encoder, decoder = model.encoder, model.decoder
-    told: dict[str, Any] = {
-        "width": model.width,
-        "depth": model.depth,
-        "num_heads": model.num_heads,
-        "class_token": encoder.cls_token is not None,
-        "registers": int(encoder.num_reg_tokens),
-        "global_pool": encoder.global_pool,
-        "layer_norm_eps": model.description()["layer_norm_eps"],
-        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
-    }
-    if decoder is not None:
-        told["decoder"] = {
-            "width": decoder.width,
-            "depth": decoder.depth,
-            "num_heads": decoder.num_heads,
-            "layer_norm_eps": decoder.norm.eps,
-            "parameters": sum(parameter.numel() for parameter in decoder.parameters()),
-        }
-    return told

@@ -18,14 +18,15 @@ from torch import Tensor, nn
 
 from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.errors import CheckpointError, DataError, MaskError, ProbekitError, did_you_mean
-from probekit.models import blocks, encoders, pixels, positions
+from probekit.models import architecture, blocks, pixels, positions
+from probekit.models.architecture import Architecture
 from probekit.models.decoder import Decoder
 
 
 class Layer(NamedTuple):
     """One layer of a forward: 0 is the embedding, 1..L the blocks, L after the final norm."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     tokens: Tensor
     """(batch, prefix + visible, width)"""
     attention: Tensor | None
@@ -58,18 +59,16 @@ class MaskedAutoencoder(nn.Module):
         antialias: bool = False,
     ) -> None:
         super().__init__()
-        encoders.check(encoder)
+        architecture.check(encoder)
         if encoder.num_classes:
             encoder.reset_classifier(0)
         self.encoder, self.decoder = encoder, decoder
-        self.normalised_targets, self.antialias = normalised_targets, antialias
-        self.vit_patch_size = int(encoder.patch_embed.patch_size[0])
-        self.width, self.depth = int(encoder.embed_dim), len(encoder.blocks)
+        self.antialias = antialias
+        self.pixels = pixels.PixelScale(tuple(map(float, mean)), tuple(map(float, std)), normalised_targets)
+        record = self.architecture
+        self.image_size, self.vit_patch_size, self.channels = record.image_size, record.vit_patch_size, record.channels
+        self.width, self.depth, self.num_heads = record.width, record.depth, record.num_heads
         self.num_prefix_tokens = int(encoder.num_prefix_tokens)
-        self.num_heads = encoders.num_heads(encoder)
-        self.image_size: tuple[int, int] = tuple(encoder.patch_embed.img_size)
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32, device="cpu"), persistent=False)
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32, device="cpu"), persistent=False)
 
     @classmethod
     def create(
@@ -135,14 +134,43 @@ class MaskedAutoencoder(nn.Module):
         encoder, grid = self.encoder, self.encoder.patch_embed.grid_size
         if encoder.cls_token is not None:
             nn.init.normal_(encoder.cls_token, std=0.02)
-        encoder.pos_embed.copy_(positions.sin_cos(grid, self.width, num_prefix_tokens=self.num_prefix_tokens))
-        encoder.pos_embed.requires_grad_(False)
+        if encoder.pos_embed is not None:
+            encoder.pos_embed.copy_(positions.sin_cos(grid, self.width, num_prefix_tokens=self.num_prefix_tokens))
+            encoder.pos_embed.requires_grad_(False)
         if self.decoder is not None:
             nn.init.normal_(self.decoder.mask_token, std=0.02)
             table = positions.sin_cos(grid, self.decoder.width, num_prefix_tokens=self.num_prefix_tokens)
             self.decoder.pos_embed.copy_(table)
 
     # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def architecture(self) -> Architecture:
+        """The record of what determines the arithmetic besides the weights."""
+        return Architecture.of(self.encoder, self.decoder, antialias=self.antialias)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def mean(self) -> Tensor:
+        """(channels,), of pixels in [0, 1]."""
+        return self.pixels.tensors(self.device)[0].flatten()
+
+    @property
+    def std(self) -> Tensor:
+        """(channels,), of pixels in [0, 1]."""
+        return self.pixels.tensors(self.device)[1].flatten()
+
+    @property
+    def normalised_targets(self) -> bool | None:
+        """Whether the decoder predicts per-patch normalised pixels; None if unknown (taken as plain)."""
+        return self.pixels.normalised_targets
+
+    @normalised_targets.setter
+    def normalised_targets(self, value: bool | None) -> None:
+        self.pixels.normalised_targets = value
 
     @property
     def has_decoder(self) -> bool:
@@ -186,19 +214,19 @@ class MaskedAutoencoder(nn.Module):
 
     def description(self) -> dict[str, Any]:
         """What the shapes of the tensors do not tell, as JSON-able values."""
-        encoder, decoder = self.encoder, self.decoder
+        record, decoder = self.architecture, self.architecture.decoder
         return {
-            "num_heads": self.num_heads,
+            "num_heads": record.num_heads,
             "decoder_num_heads": None if decoder is None else decoder.num_heads,
-            "grid": list(encoder.patch_embed.grid_size),
-            "layer_norm_eps": encoders.epsilon(encoder),
-            "decoder_layer_norm_eps": None if decoder is None else decoder.norm.eps,
+            "grid": list(record.grid),
+            "layer_norm_eps": record.layer_norm_eps,
+            "decoder_layer_norm_eps": None if decoder is None else decoder.layer_norm_eps,
             "normalised_targets": self.normalised_targets,
             "mean": [round(value, 6) for value in self.mean.tolist()],
             "std": [round(value, 6) for value in self.std.tolist()],
-            "antialias": self.antialias,
-            "global_pool": encoder.global_pool,
-            "qkv_bias": any(name.endswith("qkv.bias") for name, _ in encoder.named_parameters()),
+            "antialias": record.antialias,
+            "global_pool": record.global_pool,
+            "qkv_bias": record.qkv_bias,
         }
 
     # --- forward ----------------------------------------------------------------------------------------------------
@@ -242,7 +270,8 @@ class MaskedAutoencoder(nn.Module):
             raise MaskError("hidden_only=True needs a mask: give `hidden`.")
         visible, grid = self._check(images, hidden)
         wanted = _index(hidden.to(images.device)) if hidden_only and hidden is not None else None
-        return decoder(self._encode(images, visible, grid), visible, grid, wanted)
+        predicted: Tensor = decoder(self._encode(images, visible, grid), visible, grid, wanted)
+        return predicted
 
     def predict_at(self, images: Tensor, visible: Tensor | None, wanted: Tensor) -> Tensor:
         """`predict` for some patches, with the mask as column numbers; nothing is checked, so no device is waited for.
@@ -256,7 +285,8 @@ class MaskedAutoencoder(nn.Module):
             (batch, n, vit_patch_size² * channels).
         """
         grid = self.grid(*images.shape[-2:])
-        return self._decoder()(self._encode(images, visible, grid), visible, grid, wanted)
+        predicted: Tensor = self._decoder()(self._encode(images, visible, grid), visible, grid, wanted)
+        return predicted
 
     def reconstruct(
         self, images: Tensor, hidden: Tensor | None = None, *, statistics: str = "image", paste_visible: bool = False
@@ -280,7 +310,8 @@ class MaskedAutoencoder(nn.Module):
         if paste_visible and hidden is not None:
             prediction = torch.where(hidden[..., None], prediction, patches)
         picture = pixels.unpatchify(prediction, self.vit_patch_size, grid)
-        return (picture * self.std[:, None, None] + self.mean[:, None, None]).clamp(0, 1)
+        mean, std = self.pixels.tensors(picture.device)
+        return (picture * std + mean).clamp(0, 1)
 
     def forward(self, images: Tensor, hidden: Tensor | None = None, *, hidden_only: bool = False) -> Tensor:
         """`predict` where there is a decoder, `encode` where there is none (what wrappers such as DDP call)."""
@@ -311,13 +342,13 @@ class MaskedAutoencoder(nn.Module):
         if pooling not in self.poolings:
             raise ProbekitError(f"This model has no pooling {pooling!r}. {did_you_mean(pooling, self.poolings)}")
         encoder = self.encoder
-        if pooling == "cls":
+        headless = not encoder.global_pool  # then the head takes [CLS], or the mean where there is none
+        if pooling == "cls" or (pooling == "native" and headless and encoder.cls_token is not None):
             return tokens[:, 0]
-        if pooling == "mean" or (not encoder.global_pool and encoder.cls_token is None):
-            return encoder.fc_norm(tokens[:, self.num_prefix_tokens :].mean(dim=1))
-        if not encoder.global_pool:
-            return tokens[:, 0]
-        return encoder.fc_norm(encoder.pool(tokens))
+        patches = pooling == "mean" or headless
+        pooled: Tensor = tokens[:, self.num_prefix_tokens :].mean(dim=1) if patches else encoder.pool(tokens)
+        pooled = encoder.fc_norm(pooled)
+        return pooled
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
@@ -355,15 +386,14 @@ class MaskedAutoencoder(nn.Module):
         x = self._embed(images, visible, grid)
         for block in self.encoder.blocks:
             x = blocks.forward(block, x)
-        return self.encoder.norm(x)
+        tokens: Tensor = self.encoder.norm(x)
+        return tokens
 
     def _embed(self, images: Tensor, visible: Tensor | None, grid: tuple[int, int]) -> Tensor:
         """Tokens that enter the first block. Visible patches are gathered before they are projected."""
         encoder, size, (rows, columns) = self.encoder, self.vit_patch_size, grid
-        unfolded = images.reshape(len(images), 3, rows, size, columns, size).permute(0, 2, 4, 1, 3, 5)
-        unfolded = unfolded.reshape(
-            len(images), rows * columns, -1
-        )  # (channel, row, column), as the convolution's kernel
+        unfolded = images.reshape(len(images), self.channels, rows, size, columns, size).permute(0, 2, 4, 1, 3, 5)
+        unfolded = unfolded.reshape(len(images), rows * columns, -1)  # (channel, row, column), as the kernel
         if visible is not None:
             unfolded = unfolded.gather(1, visible[..., None].expand(-1, -1, unfolded.shape[-1]))
         project = encoder.patch_embed.proj
@@ -383,7 +413,8 @@ class MaskedAutoencoder(nn.Module):
             x = x + (patches if visible is None else patches[0][visible])
             if placed:
                 prefix = [torch.cat(prefix, dim=1) + table[:, :placed]]
-        return encoder.norm_pre(encoder.pos_drop(torch.cat([*prefix, x], dim=1)))
+        tokens: Tensor = encoder.norm_pre(encoder.pos_drop(torch.cat([*prefix, x], dim=1)))
+        return tokens
 
 
 def _kind(given: Any) -> str:

@@ -6,15 +6,44 @@ them from the target would leak the answer, so `statistics` names where they com
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.errors import MaskError, ProbekitError, did_you_mean
 
 EPSILON = 1e-6
 """Added to a patch's variance before the root, as MAE does."""
 
 STATISTICS = ("image", "neighbours", "target")
+
+
+@dataclass
+class PixelScale:
+    """How pixels are scaled for a model, and what its decoder predicts of them. A model and its card share one.
+
+    Attributes:
+        mean, std: per channel, of pixels in [0, 1].
+        normalised_targets: whether the decoder predicts pixels normalised per patch; None if unknown (taken as plain).
+    """
+
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
+    normalised_targets: bool | None = None
+
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(mean, std), each float32 (channels, 1, 1)."""
+        mean, std = (torch.tensor(tuple(v), dtype=torch.float32, device=device) for v in (self.mean, self.std))
+        return mean[:, None, None], std[:, None, None]
+
+    def same(self, other: PixelScale) -> bool:
+        """Whether two agree, to 1e-6."""
+        ours, theirs = (*self.mean, *self.std), (*other.mean, *other.std)
+        near = len(ours) == len(theirs) and all(abs(a - b) <= 1e-6 for a, b in zip(ours, theirs, strict=True))
+        return near and self.normalised_targets == other.normalised_targets
 
 
 def patchify(images: Tensor, size: int) -> Tensor:

@@ -75,21 +75,22 @@ def check_name(name: str) -> dict[str, Any]:
     if dot and name not in weights:
         raise CheckpointError(f"timm has no weights {name!r}. {did_you_mean(name, weights)}")
     config = timm.get_pretrained_cfg(name)
-    return {} if config is None else config.to_dict()
+    return {} if config is None else dict(config.to_dict())  # type: ignore[no-untyped-call]
 
 
 def load(name: str) -> tuple[VisionTransformer, dict[str, Any], tuple[Path, ...]]:
     """(encoder with its weights, pretrained configuration, files) of a timm name, downloaded if they are not cached."""
     config = check_name(name)
     encoder_on_meta(name)  # refuses other classes before anything is downloaded
-    overlay, paths = {}, ()
+    overlay: dict[str, Any] = {}
+    paths: tuple[Path, ...] = ()
     if config.get("hf_hub_id") and not config.get("file"):
         path = hub.fetch_any(str(config["hf_hub_id"]), hub.WEIGHTS, what=f"timm:{name}")
         overlay, paths = {"file": str(path), "hf_hub_id": None, "url": ""}, (path,)
     elif config.get("file"):
         paths = (Path(config["file"]),)
     with quiet():
-        module = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
+        module: Any = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
     return module, config, paths
 
 

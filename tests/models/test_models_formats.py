@@ -600,7 +600,7 @@ def test_timm_modules(random_weights, images) -> None:
     ],
 )
 def test_the_rule_for_heads(width, depth, part, heads, guessed) -> None:
-    from probekit.models.architecture import guess_heads
+    from probekit.models.inference import guess_heads
 
     found, how, is_guess = guess_heads(width, depth, 64 if part == "encoder" else 32, part)
     assert (found, is_guess) == (heads, guessed)

@@ -19,11 +19,10 @@ from torch import nn
 
 from probekit.errors import CheckpointError, StorageError
 from probekit.models import MaskedAutoencoder, load, loading
-from probekit.models.architecture import Settled
 from probekit.models.assembly import assemble
 from probekit.models.files import Found
 from probekit.models.formats import read
-from probekit.models.writing import transformers_tensors
+from probekit.models.formats.transformers_vit_mae import tensors_of
 
 HEADS = {"num_heads": 4, "decoder_num_heads": 2}
 
@@ -218,7 +217,7 @@ def test_any_decoder_key_makes_every_decoder_key_required(refused, weights) -> N
         without = {key: tensor for key, tensor in weights.items() if key != name}
         for content in (without, encoder | {name: weights[name]}):
             with pytest.raises(CheckpointError, match="keys of the decoder are missing") as caught:
-                assemble(read(Found("a file", "a", content)), Settled(**HEADS), "a file")
+                assemble(read(Found("a file", "a", content)), HEADS, "a file")
             assert content is not without or name in str(caught.value)
 
 
@@ -294,8 +293,8 @@ def test_positions_that_fit_no_grid(refused, weights) -> None:
     weights["pos_embed"] = torch.zeros(1, 13, 64)
     assert "13 position embeddings (1 of them for prefix tokens) are no square grid" in refused(weights, **HEADS)
     assert "expected 7 (with 1 prefix tokens) or 6" in refused(weights, image_size=(16, 24), **HEADS)
-    weights["patch_embed.proj.weight"] = torch.zeros(64, 1, 8, 8)
-    assert "(64, 1, 8, 8); expected (width, 3, patch, patch)" in refused(weights, **HEADS)
+    weights["patch_embed.proj.weight"] = torch.zeros(64, 3, 8, 4)
+    assert "(64, 3, 8, 4); expected (width, channels, patch, patch)" in refused(weights, **HEADS)
 
 
 def test_a_grid_that_is_not_square_can_be_given(weights, tmp_path) -> None:
@@ -326,15 +325,15 @@ STRANGE = {
 @pytest.mark.parametrize("naming", ["MAE", "transformers"])
 def test_no_tensor_of_a_strange_kind_is_taken(weights, tiny, tmp_path, kind, naming) -> None:
     """Every tensor in turn, replaced: always the one error, never a model."""
-    good = weights if naming == "MAE" else {n: t.clone() for n, t in transformers_tensors(tiny).items()}
+    good = weights if naming == "MAE" else {n: t.clone() for n, t in tensors_of(tiny).items()}
     for name in good:
         with pytest.raises(CheckpointError):
-            assemble(read(Found("a file", "a", good | {name: STRANGE[kind]})), Settled(**HEADS), "a file")
+            assemble(read(Found("a file", "a", good | {name: STRANGE[kind]})), HEADS, "a file")
 
 
 def test_parts_that_another_forward_needs(tiny) -> None:
     """A name inside a layer that is not known changes what the layer computes: it is no left-over."""
-    theirs = transformers_tensors(tiny)
+    theirs = tensors_of(tiny)
     theirs |= {"vit.encoder.layer.1.layer_scale1.lambda1": torch.ones(64)}
     with pytest.raises(CheckpointError, match=r"another family: vit.encoder.layer.1.layer_scale1.lambda1"):
         read(Found("a file", "a", theirs))

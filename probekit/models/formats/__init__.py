@@ -24,7 +24,6 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from probekit.errors import CheckpointError
-from probekit.models.architecture import Settled
 from probekit.models.files import Found
 
 
@@ -32,16 +31,18 @@ from probekit.models.files import Found
 class Reading:
     """A checkpoint under canonical names.
 
+    `stated` and `presumed` use the names of `Architecture`'s fields (a decoder's with `decoder_` in front) and of the
+    card's (`card.STATED`). A caller may settle what is presumed, and may not contradict what is stated.
+
     Attributes:
         format: name of the format.
         encoder: tensors under timm's `VisionTransformer` names.
         decoder: tensors under the names of `Decoder`; empty if there is none.
         left_over: names in the file that belong to neither.
         missing: names a format may lack, and lacks.
-        settled: what the format knows that shapes do not tell.
-        facts: fields of the card (see `card.RECORDED`), and `patch_size`.
+        stated: what the file says that shapes do not tell.
+        presumed: what the format's own code builds, or its publishers used, where the file does not say.
         notes, warnings: for the verdict.
-        antialias: how the original resamples positions for other image sizes.
         module: the encoder on `meta`, where the format knows it exactly.
         spell: from a canonical name ("encoder.norm.weight") to the file's own, for messages.
     """
@@ -51,11 +52,10 @@ class Reading:
     decoder: dict[str, Tensor] = field(default_factory=dict)
     left_over: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    settled: Settled = field(default_factory=Settled)
-    facts: dict[str, Any] = field(default_factory=dict)
+    stated: dict[str, Any] = field(default_factory=dict)
+    presumed: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    antialias: bool = False
     module: VisionTransformer | None = None
     spell: Callable[[str], str] = str
 
@@ -75,7 +75,8 @@ def read(found: Found) -> Reading:
     """
     for module in formats():
         if module.matches(found):
-            return module.read(found)
+            reading: Reading = module.read(found)
+            return reading
     raise CheckpointError(_unknown(found))
 
 

@@ -27,5 +27,6 @@ def read(found: Found) -> Reading:
         tensors["cls_token"] = tensors["cls_token"] + tensors["pos_embed"][:, :1]
         tensors["pos_embed"] = tensors["pos_embed"][:, 1:]
     reading = timm_file.read(Found(found.label, found.name, tensors, found.extras, paths=found.paths))
-    reading.format, reading.antialias = NAME, False
+    reading.format = NAME
+    reading.presumed["antialias"] = False
     return reading

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from probekit.models.architecture import Settled, side
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
+from probekit.models.inference import side
 
 NAME = "lightning"
 RANK = 55
@@ -35,11 +35,11 @@ def _is_solo_learn(found: Found, decoder: dict[str, Tensor]) -> bool:
 def read(found: Found) -> Reading:
     encoder, decoder, left_over, spell = _names.split(found.tensors, found.label)
     reading = Reading(NAME, encoder, decoder, left_over, spell=spell)
-    reading.settled = Settled(layer_norm_eps=1e-6, qkv_bias=True)
+    reading.presumed = {"layer_norm_eps": 1e-6, "qkv_bias": True}
     note = "layer-norm epsilon 1e-6: what lightly builds; the file does not store it."
     if _is_solo_learn(found, decoder):
         heads = SOLO_LEARN_HEADS.get(side(encoder, _names.PROJECTION, 0))
-        reading.settled = Settled(layer_norm_eps=1e-6, decoder_layer_norm_eps=1e-5, qkv_bias=True, num_heads=heads)
+        reading.presumed |= {"decoder_layer_norm_eps": 1e-5, "num_heads": heads}
         note = "layer-norm epsilon 1e-6 in the encoder, 1e-5 in the decoder: what solo-learn builds; not in the file."
         if heads is not None:
             reading.warnings.append(
@@ -48,5 +48,5 @@ def read(found: Found) -> Reading:
             )
     reading.notes.append(note)
     if isinstance(found.extras.get("epoch"), int):
-        reading.facts["epochs"] = found.extras["epoch"]
+        reading.stated["epochs"] = found.extras["epoch"]
     return reading

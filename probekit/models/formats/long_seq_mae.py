@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from probekit.errors import CheckpointError
-from probekit.models.architecture import side
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names, mae
+from probekit.models.inference import side
 
 NAME = "long_seq_mae"
 RANK = 50
@@ -37,7 +37,7 @@ def read(found: Found) -> Reading:
         reading.notes.append("Keys have no bias in this variant: it is zero, which is what its code adds.")
     unit = found.args.get("mask_downsampling")
     patch = side(found.tensors, _names.PROJECTION, -1)
-    reading.facts["patch_size"] = unit * patch if isinstance(unit, int) else None
+    reading.stated["patch_size"] = unit * patch if isinstance(unit, int) else None
     return reading
 
 

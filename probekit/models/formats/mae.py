@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from probekit.models.architecture import Settled, side
+from probekit.models.card import acceptable
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
+from probekit.models.inference import side
 
 NAME = "facebookresearch/mae"
 RANK = 60
@@ -35,24 +36,25 @@ def _is_fine_tuned(found: Found) -> bool:
 def read(found: Found) -> Reading:
     encoder, decoder, left_over, spell = _names.split(found.tensors, found.label)
     notes = ["layer-norm epsilon 1e-6: what all of MAE's presets use; the file does not store it."]
-    settled = Settled(layer_norm_eps=1e-6, qkv_bias=True)
-    reading = Reading(NAME, encoder, decoder, left_over, settled=settled, notes=notes, spell=spell)
-    reading.facts = facts(found, side(found.tensors, _names.PROJECTION, -1))
+    reading = Reading(NAME, encoder, decoder, left_over, notes=notes, spell=spell)
+    reading.presumed = {"layer_norm_eps": 1e-6, "qkv_bias": True, "crop_fraction": CROP, "interpolation": "bicubic"}
+    reading.presumed |= {"normalised_targets": _targets_by_name(found.name), "normalisation_known": True}
+    reading.stated = stated(found, side(found.tensors, _names.PROJECTION, -1))
     return reading
 
 
-def facts(found: Found, patch: int) -> dict[str, Any]:
-    """What the arguments and the file's name record."""
+def stated(found: Found, patch: int) -> dict[str, Any]:
+    """What the script's arguments record."""
     args = found.args
-    known: dict[str, Any] = {"crop_fraction": CROP, "interpolation": "bicubic", "normalisation_known": True}
-    told = args.get("norm_pix_loss")
-    known["normalised_targets"] = told if isinstance(told, bool) else _targets_by_name(found.name)
+    known: dict[str, Any] = {}
+    if isinstance(args.get("norm_pix_loss"), bool):
+        known["normalised_targets"] = args["norm_pix_loss"]
     if isinstance(args.get("mask_ratio"), int | float):
         known |= {"mask_ratio": float(args["mask_ratio"]), "patch_size": patch}
         known |= {"seed": args.get("seed"), "data": args.get("data_path")}
         if isinstance(found.extras.get("epoch"), int):
             known["epochs"] = found.extras["epoch"] + 1
-    return known
+    return {name: value for name, value in known.items() if acceptable(name, value)}
 
 
 def _targets_by_name(name: str) -> bool | None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from probekit.models.architecture import Settled, side
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
+from probekit.models.inference import side
 
 NAME = "mmpretrain"
 RANK = 40
@@ -60,7 +60,7 @@ def neck_name(name: str) -> str | None:
 
 
 def read(found: Found) -> Reading:
-    reading = Reading(NAME, {}, settled=Settled(layer_norm_eps=1e-6, qkv_bias=True))
+    reading = Reading(NAME, {}, presumed={"layer_norm_eps": 1e-6, "qkv_bias": True, "normalisation_known": True})
     at = next(n for n in found.tensors if n.endswith("patch_embed.projection.weight")).removesuffix(
         "patch_embed.projection.weight"
     )
@@ -76,11 +76,11 @@ def read(found: Found) -> Reading:
     strange = [name for name in reading.left_over if name.startswith((f"{at}layers.", f"{at}rel_pos"))]
     _names.refuse_other_arithmetic([name.replace(f"{at}layers.", "blocks.") for name in strange], "", found.label)
     reading.notes.append("layer-norm epsilon 1e-6: what its MAE configurations use; the file does not store it.")
-    reading.facts = facts(found, side(reading.encoder, _names.PROJECTION, -1))
+    reading.stated = stated(found, side(reading.encoder, _names.PROJECTION, -1))
     return reading
 
 
-def facts(found: Found, patch: int) -> dict[str, Any]:
+def stated(found: Found, patch: int) -> dict[str, Any]:
     """What the stored configuration says, where it is plain text."""
     meta = found.extras.get("meta")
     text = str(meta.get("cfg") or meta.get("config") or "") if isinstance(meta, dict) else ""
@@ -88,7 +88,7 @@ def facts(found: Found, patch: int) -> dict[str, Any]:
         re.search(r"mask_ratio\s*=\s*([\d.]+)", text),
         re.search(r"norm_pix(?:_loss)?\s*=\s*(True|False)", text),
     )
-    known: dict[str, Any] = {"normalisation_known": True}
+    known: dict[str, Any] = {}
     if ratio:
         known |= {"mask_ratio": float(ratio[1]), "patch_size": patch}
     if targets:

@@ -3,7 +3,6 @@ stripped."""
 
 from __future__ import annotations
 
-from probekit.models.architecture import Settled
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names, dinov2, long_seq_mae, mae, timm_file
 
@@ -22,11 +21,11 @@ def read(found: Found) -> Reading:
     inner = Found(found.label, found.name, stripped, found.extras, found.config, found.preprocessor, found.paths)
     family = next((module for module in (dinov2, long_seq_mae, mae, timm_file) if at and module.matches(inner)), None)
     if family is not None and (_names.decoder_prefix(found.tensors) or at) == at:
-        reading = family.read(inner)
+        reading: Reading = family.read(inner)
         reading.left_over += [name for name in found.tensors if not name.startswith(at)]
     else:
         encoder, decoder, left_over, spell = _names.split(found.tensors, found.label)
-        reading = Reading(NAME, encoder, decoder, left_over, settled=Settled(layer_norm_eps=1e-6), spell=spell)
+        reading = Reading(NAME, encoder, decoder, left_over, presumed={"layer_norm_eps": 1e-6}, spell=spell)
         reading.notes.append("layer-norm epsilon 1e-6 was assumed; the file does not store it.")
     reading.format = f"{NAME} ({at}*)"
     return reading

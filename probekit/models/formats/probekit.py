@@ -9,30 +9,38 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from probekit.errors import CheckpointError
-from probekit.models.architecture import EncoderSpec, Settled, side
-from probekit.models.card import RECORDED
+from probekit.models.architecture import MLPS, Architecture
+from probekit.models.card import STATED, Card
 from probekit.models.files import Found
 from probekit.models.formats import Reading
+from probekit.models.inference import side
+from probekit.models.mae import MaskedAutoencoder
 
 NAME = "probekit"
 RANK = 10
 VERSION = 1
 STATE = "_extra_state"
+DESCRIBED = (
+    "num_heads", "decoder_num_heads", "layer_norm_eps", "decoder_layer_norm_eps", "global_pool", "qkv_bias",
+    "antialias", "normalised_targets", "mean", "std",
+)  # fmt: skip
+"""What `_extra_state` says, besides the grid (see `MaskedAutoencoder.description`)."""
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def _prefix(found: Found) -> str | None:
     """'' or 'module.' (a wrapper's), if the names are ours."""
     for prefix in ("", "module.", "_orig_mod."):
         ours = f"{prefix}encoder.patch_embed.proj.weight" in found.tensors
-        if ours and (
-            prefix + STATE in found.tensors
-            or f"{prefix}decoder.embed.weight" in found.tensors
-            or f"{prefix}decoder.mask_token" in found.tensors
-        ):
+        marks = (STATE, "decoder.embed.weight", "decoder.mask_token")
+        if ours and any(prefix + mark in found.tensors for mark in marks):
             return prefix
     return None
 
@@ -50,56 +58,98 @@ def read(found: Found) -> Reading:
         )
     tensors = {name.removeprefix(prefix): tensor for name, tensor in found.tensors.items()}
     stored = tensors.pop(STATE, None)
-    told = {} if stored is None else _told(stored, found.label)
-    reading = Reading(NAME, {}, antialias=bool(told.get("antialias", False)))
+    reading = Reading(NAME, {})
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         if part in ("encoder", "decoder"):
             (reading.encoder if part == "encoder" else reading.decoder)[rest] = tensor
         else:
             reading.left_over.append(name)
-    patch = side(reading.encoder, "patch_embed.proj.weight", -1)
-    size = (told["grid"][0] * patch, told["grid"][1] * patch) if told else None
-    reading.settled = Settled(
-        num_heads=told.get("num_heads"),
-        decoder_num_heads=told.get("decoder_num_heads"),
-        layer_norm_eps=told.get("layer_norm_eps", None if "encoder" in config else 1e-6),
-        decoder_layer_norm_eps=told.get("decoder_layer_norm_eps"),
-        image_size=size,
-        global_pool=told.get("global_pool"),
-        qkv_bias=told.get("qkv_bias"),
-    )
-    if not told:
+    if stored is not None:
+        described = _description(stored, found.label)
+        patch = side(reading.encoder, "patch_embed.proj.weight", -1)
+        reading.stated = {name: described.get(name) for name in DESCRIBED}
+        reading.stated["image_size"] = tuple(edge * patch for edge in described["grid"])
+    else:
         reading.notes.append("layer-norm epsilon 1e-6: what MaskedAutoencoder.create uses; these weights do not say.")
+        reading.presumed = {} if "encoder" in config else {"layer_norm_eps": 1e-6}
+    reading.stated["normalisation_known"] = stored is not None
     if "encoder" in config:
         reading.module = _encoder(config["encoder"], found.label)
-    reading.facts = {name: told[name] for name in ("normalised_targets", "mean", "std") if name in told}
-    reading.facts |= {"normalisation_known": bool(told)}
     card = config.get("card") or found.extras.get("card")
     if isinstance(card, dict):
-        reading.facts |= {name: card[name] for name in (*RECORDED, "patch_size", "name") if name in card}
+        reading.stated |= {name: card[name] for name in STATED if name in card}
     return reading
 
 
-def _told(stored: Tensor, label: str) -> dict[str, Any]:
+def _description(stored: Tensor, label: str) -> dict[str, Any]:
     """What a state dict says of itself (see `MaskedAutoencoder.description`)."""
     try:
-        told = json.loads(bytes(stored.tolist()))
-        rows, columns = (int(side) for side in told["grid"])
+        described: dict[str, Any] = json.loads(bytes(stored.tolist()))
+        rows, columns = (int(edge) for edge in described["grid"])
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{label}: its entry {STATE!r} is damaged ({error}); expected the JSON that MaskedAutoencoder.state_dict() "
             "writes. Fetch the file again, or remove the entry and give num_heads= and decoder_num_heads= to load."
         ) from error
-    return told | {"grid": [rows, columns]}
+    return described | {"grid": [rows, columns]}
 
 
-def _encoder(spec: Any, label: str) -> VisionTransformer:
+def _encoder(record: Any, label: str) -> VisionTransformer:
     """The encoder on `meta` that a configuration describes."""
     try:
-        return EncoderSpec(**dict(spec) | {"image_size": tuple(spec["image_size"])}).build()
+        return Architecture(**dict(record) | {"image_size": tuple(record["image_size"])}).build()
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, ArithmeticError, AssertionError) as error:
         raise CheckpointError(
             f"{label}: 'encoder' in config.json describes no encoder ({error}); expected what "
             'save(format="probekit") writes. Fetch it again.'
         ) from error
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write(
+    model: MaskedAutoencoder, card: Card, dtype: torch.dtype | None
+) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
+    """(JSON files by name, tensors) of a directory in our format."""
+    record = model.architecture
+    refuse_unnamed(record)
+    _check_rebuilds(model, record)
+    config = {"format": NAME, "version": VERSION, "encoder": record.encoder_record(), "card": card.recorded()}
+    return {"config.json": config}, dict(model.state_dict())
+
+
+def refuse_unnamed(record: Architecture) -> None:
+    """CheckpointError if a part of the encoder has no name in an architecture's record."""
+    known = record.block == "Block" and record.mlp in MLPS and record.activation.islower()
+    if not known:
+        kind = record.block if record.block != "Block" else f"Block with {record.mlp} and {record.activation}"
+        raise CheckpointError(
+            f"An encoder of {kind} cannot be saved. Expected timm's Block with one of {', '.join(MLPS)}. Save its "
+            "state_dict with torch.save, and load it as a module of its class."
+        )
+
+
+def _check_rebuilds(model: MaskedAutoencoder, record: Architecture) -> None:
+    """Refuse a model that its record does not build again: other keys, or another output for the same image."""
+    again, state = record.build(), model.encoder.state_dict()
+    same = {name: tensor.shape for name, tensor in state.items()} == {n: t.shape for n, t in again.state_dict().items()}
+    if same:
+        again.load_state_dict(state, strict=True, assign=True)
+        scale = {"mean": model.pixels.mean, "std": model.pixels.std}
+        twin = MaskedAutoencoder(again, None, normalised_targets=None, antialias=model.antialias, **scale).eval()
+        training = model.training
+        with torch.inference_mode():
+            shape = (1, model.channels, *model.image_size)
+            image = torch.linspace(-1, 1, torch.Size(shape).numel(), device=model.device).sin().reshape(shape)
+            tokens, expected = twin.encode(image), model.eval().encode(image)
+            pooled = torch.equal(twin.pool(tokens, "native"), model.pool(expected, "native"))
+            same = torch.equal(tokens.nan_to_num(), expected.nan_to_num()) and (pooled or bool(expected.isnan().any()))
+        model.train(training)
+    if not same:
+        raise CheckpointError(
+            "This encoder has parts that the probekit format does not describe: built again from its description, it "
+            "has other keys or gives other numbers. Save its state_dict with torch.save, and load it under its timm "
+            "name."
+        )

@@ -34,7 +34,7 @@ def read(found: Found) -> Reading:
     pooling = config.get("global_pool", pretrained.get("global_pool"))
     module = encoder_on_meta(name, arguments if pooling is None else arguments | {"global_pool": pooling})
     encoder, decoder, left_over, spell = _names.split(found.tensors, found.label)
-    reading = Reading(NAME, encoder, decoder, left_over, module=module, antialias=True, spell=spell)
+    reading = Reading(NAME, encoder, decoder, left_over, module=module, stated={"antialias": True}, spell=spell)
     tag = f"{name}.{pretrained.get('tag') or ''}"
-    reading.facts = facts(pretrained, int(module.patch_embed.patch_size[0]) if is_mae(tag) else None)
+    reading.stated |= facts(pretrained, int(module.patch_embed.patch_size[0]) if is_mae(tag) else None)
     return reading

@@ -6,7 +6,6 @@ epsilon; whether it also has the quick GELU of OpenAI's weights, no tensor tells
 
 from __future__ import annotations
 
-from probekit.models.architecture import Settled
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
 
@@ -22,8 +21,8 @@ def read(found: Found) -> Reading:
     encoder, decoder, left_over, spell = _names.split(found.tensors, found.label)
     clip = "norm_pre.bias" in encoder
     epsilon = 1e-5 if clip else 1e-6
-    reading = Reading(NAME, encoder, decoder, left_over, antialias=True, spell=spell)
-    reading.settled = Settled(layer_norm_eps=epsilon)
+    reading = Reading(NAME, encoder, decoder, left_over, spell=spell)
+    reading.presumed = {"layer_norm_eps": epsilon, "antialias": True}
     family = "for CLIP" if clip else "by default"
     reading.notes.append(f"layer-norm epsilon {epsilon:g}: what timm builds {family}; a bare file does not store it.")
     reading.notes.append("Activation GELU: what timm builds by default; a bare file does not store it.")

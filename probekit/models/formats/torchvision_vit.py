@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from probekit.models.architecture import Settled
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
 
@@ -91,10 +90,9 @@ def read(found: Found) -> Reading:
     )
     _names.refuse_other_arithmetic(left_over, "", found.label, LAYERS)
     notes = ["layer-norm epsilon 1e-6: what torchvision and lightly build; the file does not store it."]
-    reading = Reading(
-        NAME, encoder, decoder, left_over, settled=Settled(layer_norm_eps=1e-6, qkv_bias=True), notes=notes
-    )
+    presumed = {"layer_norm_eps": 1e-6, "qkv_bias": True}
+    reading = Reading(NAME, encoder, decoder, left_over, presumed=presumed, notes=notes)
     reading.spell = lambda name: spell(name, at, behind or at)
     if isinstance(found.extras.get("epoch"), int):
-        reading.facts["epochs"] = found.extras["epoch"]
+        reading.stated["epochs"] = found.extras["epoch"]
     return reading

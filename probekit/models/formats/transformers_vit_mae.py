@@ -8,21 +8,25 @@ targets; `preprocessor_config.json` the normalisation. Its `patch_size` is the V
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from probekit.errors import CheckpointError
-from probekit.models.architecture import Settled, depth_of
-from probekit.models.card import RECORDED
+from probekit.models.architecture import Architecture
+from probekit.models.card import STATED, Card, acceptable
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
+from probekit.models.formats import probekit as own
+from probekit.models.formats._transformers import LAYERS, canonical, fuse, spell
+from probekit.models.inference import depth_of
+from probekit.models.mae import MaskedAutoencoder
 
 NAME = "transformers ViTMAE"
 RANK = 20
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "num_attention_heads": 12,
     "decoder_num_attention_heads": 16,
     "layer_norm_eps": 1e-12,
@@ -33,86 +37,11 @@ DEFAULTS = {
 PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
 """Pillow's filters by number, as `resample` has them."""
 
-EMBEDDINGS = {
-    "embeddings.cls_token": "cls_token",
-    "embeddings.position_embeddings": "pos_embed",
-    "embeddings.patch_embeddings.projection.weight": "patch_embed.proj.weight",
-    "embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
-    "layernorm.weight": "norm.weight",
-    "layernorm.bias": "norm.bias",
-}
-ENCODER_LAYER = re.compile(r"(?:encoder\.layer|layers)\.(\d+)\.(.+)$")
-LAYERS = re.compile(r"(?:vit\.)?(?:encoder\.layer|layers)\.\d|decoder\.(?:decoder_layers|decoder_encoder\.layer)\.\d")
-DECODER_LAYER = re.compile(r"(?:decoder_layers|decoder_encoder\.layer)\.(\d+)\.(.+)$")
-MODULES = {
-    "attention.attention.query": "q", "attention.attention.key": "k", "attention.attention.value": "v",
-    "attention.q_proj": "q", "attention.k_proj": "k", "attention.v_proj": "v",
-    "attention.output.dense": "attn.proj", "attention.o_proj": "attn.proj",
-    "layernorm_before": "norm1", "layernorm_after": "norm2",
-    "intermediate.dense": "mlp.fc1", "mlp.fc1": "mlp.fc1", "output.dense": "mlp.fc2", "mlp.fc2": "mlp.fc2",
-}  # fmt: skip
-"""Inside a layer, both versions' names; q, k and v are then fused."""
-
 
 def matches(found: Found) -> bool:
     if "model_type" in (found.config or {}):
         return True
     return any(name.endswith("embeddings.patch_embeddings.projection.weight") for name in found.tensors)
-
-
-def _layer(match: re.Match[str] | None) -> str | None:
-    """blocks.N.<timm name, or q / k / v>.<weight or bias>"""
-    if match is None:
-        return None
-    module, _, kind = match[2].rpartition(".")
-    return f"blocks.{match[1]}.{MODULES[module]}.{kind}" if module in MODULES else None
-
-
-def canonical(name: str) -> tuple[str, str] | None:
-    """(part, name) of a tensor's name in either version; None if it is neither encoder's nor decoder's."""
-    if name.startswith("decoder."):
-        inner = name.removeprefix("decoder.")
-        if inner == "mask_token":
-            return "decoder", inner
-        if match := re.match(r"decoder_(embed\..+|norm\..+|pred\..+|pos_embed)$", inner):
-            return "decoder", match[1]
-        layer = _layer(DECODER_LAYER.match(inner))
-        return None if layer is None else ("decoder", layer)
-    inner = name.removeprefix("vit.")
-    known = EMBEDDINGS.get(inner) or _layer(ENCODER_LAYER.match(inner))
-    return None if known is None else ("encoder", known)
-
-
-def fuse(tensors: dict[str, Tensor], label: str) -> dict[str, Tensor]:
-    """q, k, v of every layer into `attn.qkv`; what lacks a partner keeps its name, and is then found missing."""
-    fused = dict(tensors)
-    for name in tensors:
-        if match := re.match(r"(blocks\.\d+\.)q\.(weight|bias)$", name):
-            parts = [f"{match[1]}{part}.{match[2]}" for part in "qkv"]
-            if all(part in tensors for part in parts):
-                kinds = {(tuple(tensors[part].shape), tensors[part].dtype, tensors[part].layout) for part in parts}
-                if len(kinds) > 1 or not tensors[name].ndim or tensors[name].layout != torch.strided:
-                    raise CheckpointError(
-                        f"{label}: queries, keys and values of block {name.split('.')[1]} contradict each other: "
-                        f"their {match[2]} are {', '.join(str(tuple(tensors[part].shape)) for part in parts)} of "
-                        f"{', '.join(str(tensors[part].dtype) for part in parts)}. The file mixes two models."
-                    )
-                fused[f"{match[1]}attn.qkv.{match[2]}"] = torch.cat([fused.pop(part) for part in parts])
-    return fused
-
-
-def spell(name: str) -> str:
-    """From a canonical name to version 4's, for messages."""
-    part, _, rest = name.partition(".")
-    if match := re.match(r"blocks\.(\d+)\.(.+)\.(\w+)$", rest):
-        layers = "vit.encoder.layer" if part == "encoder" else "decoder.decoder_layers"
-        theirs = {"attn.qkv": "attention.attention.{query,key,value}"} | {
-            ours: name for name, ours in reversed(MODULES.items())
-        }
-        return f"{layers}.{match[1]}.{theirs.get(match[2], match[2])}.{match[3]}"
-    if part == "encoder":
-        return "vit." + next((theirs for theirs, ours in EMBEDDINGS.items() if ours == rest), rest)
-    return "decoder." + (rest if rest == "mask_token" else f"decoder_{rest}")
 
 
 def read(found: Found) -> Reading:
@@ -129,48 +58,57 @@ def read(found: Found) -> Reading:
     _names.refuse_other_arithmetic(reading.left_over, "", found.label, LAYERS)
     reading.encoder, reading.decoder = fuse(reading.encoder, found.label), fuse(reading.decoder, found.label)
     _check_shapes(found.label, config, reading)
-    told = DEFAULTS | config if config else {}
-    reading.settled = Settled(
-        num_heads=told.get("num_attention_heads"),
-        decoder_num_heads=told.get("decoder_num_attention_heads"),
-        layer_norm_eps=told.get("layer_norm_eps", DEFAULTS["layer_norm_eps"]),
-        image_size=_size(config.get("image_size")),
-        depth=config.get("num_hidden_layers"),
-        decoder_depth=config.get("decoder_num_hidden_layers"),
-        qkv_bias=bool(told.get("qkv_bias", True)),
-    )
     if not config:
         reading.warnings.append(
             "No config.json: the layer-norm epsilon was taken as transformers' default, 1e-12 (MAE's presets use "
             "1e-6), and heads, mask ratio and pixel targets are unknown. Load the directory, or the file beside its "
             "config.json."
         )
-    reading.facts = facts(found, told)
-    ratio = reading.facts.get("mask_ratio")
-    if ratio is not None and not (ratio == 0 or (_positive(ratio, float) and ratio < 1)):
+    reading.presumed = architecture(DEFAULTS) if config else {"layer_norm_eps": 1e-12, "qkv_bias": True}
+    reading.stated = architecture(config) | preprocessing(found.preprocessor or {})
+    if config:
+        reading.stated |= training(config)
+    ratio = reading.stated.get("mask_ratio")
+    if ratio is not None and not acceptable("mask_ratio", ratio):
         reading.warnings.append(f"mask_ratio is {ratio!r}, which is no ratio from 0 to 1: taken as not recorded.")
-        reading.facts["mask_ratio"] = None
-    reading.antialias = bool((told.get("probekit") or {}).get("antialias", False))
+        del reading.stated["mask_ratio"]
+    ours = config.get("probekit") or {}
+    reading.stated |= {name: ours[name] for name in (*STATED, "antialias") if name in ours}
     return reading
 
 
-def facts(found: Found, told: dict[str, Any]) -> dict[str, Any]:
-    """What the configuration files record; ours win over theirs, since theirs cannot say "unknown"."""
+def architecture(config: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration says of the architecture that shapes do not."""
+    names = {
+        "num_attention_heads": "num_heads", "decoder_num_attention_heads": "decoder_num_heads",
+        "layer_norm_eps": "layer_norm_eps", "num_hidden_layers": "depth", "decoder_num_hidden_layers": "decoder_depth",
+        "qkv_bias": "qkv_bias",
+    }  # fmt: skip
+    known = {ours: config[theirs] for theirs, ours in names.items() if theirs in config}
+    return known | ({"image_size": _size(config["image_size"])} if "image_size" in config else {})
+
+
+def training(config: dict[str, Any]) -> dict[str, Any]:
+    """How it was trained, as far as a configuration says."""
+    patch = _size(config.get("patch_size"))
+    return {
+        "mask_ratio": config.get("mask_ratio"),
+        "patch_size": config.get("mask_patch_size") or (patch[0] if patch else None),
+        "normalised_targets": bool(config.get("norm_pix_loss", DEFAULTS["norm_pix_loss"])),
+    }
+
+
+def preprocessing(seen: dict[str, Any]) -> dict[str, Any]:
+    """What `preprocessor_config.json` says of how images are brought to the model."""
     known: dict[str, Any] = {}
-    if told:
-        patch = _size(told.get("patch_size"))
-        known = {"mask_ratio": told.get("mask_ratio"), "normalised_targets": bool(told["norm_pix_loss"])}
-        known["patch_size"] = told.get("mask_patch_size") or (patch[0] if patch else None)
-    seen = found.preprocessor or {}
     if "image_mean" in seen and "image_std" in seen:
         known |= {"mean": seen["image_mean"], "std": seen["image_std"], "normalisation_known": True}
     if isinstance(seen.get("resample"), int) and seen["resample"] in PILLOW:
         known["interpolation"] = PILLOW[seen["resample"]]
     edge, crop = (value if isinstance(value, dict) else {} for value in (seen.get("size"), seen.get("crop_size")))
     if seen.get("do_center_crop") and _positive(crop.get("height")) and _positive(edge.get("shortest_edge")):
-        known["crop_fraction"] = crop["height"] / edge["shortest_edge"]
-    ours = told.get("probekit") or {}
-    return known | {name: ours[name] for name in (*RECORDED, "patch_size", "name") if name in ours}
+        known["crop_fraction"] = min(1.0, crop["height"] / edge["shortest_edge"])
+    return known
 
 
 def _size(value: Any) -> tuple[int, int] | None:
@@ -179,9 +117,9 @@ def _size(value: Any) -> tuple[int, int] | None:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-def _positive(value: Any, kind: type = int) -> bool:
+def _positive(value: Any, kind: type[int | float] = int) -> bool:
     """Whether a JSON value is a number above 0 (a bool is none); `kind=float` takes integers too."""
-    return isinstance(value, (int, kind)) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int | kind) and not isinstance(value, bool) and value > 0
 
 
 def _is_size(value: Any) -> bool:
@@ -203,9 +141,9 @@ SHAPES = {
 def _check_values(label: str, config: dict[str, Any]) -> None:
     """Refuse values of the wrong kind here, by name, before anything is built from them."""
     whole, sizes = (*COUNTS, *SHAPES, "mask_patch_size"), ("image_size", "patch_size")
-    expected = {name: ("a whole number above 0", _positive) for name in whole} | {
-        name: ("a whole number above 0, or two", _is_size) for name in sizes
-    }
+    expected: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        name: ("a whole number above 0", _positive) for name in whole
+    } | {name: ("a whole number above 0, or two", _is_size) for name in sizes}
     expected["layer_norm_eps"] = ("a number above 0", lambda value: _positive(value, float))
     expected["norm_pix_loss"] = ("true or false", lambda value: value in (0, 1))
     expected["probekit"] = ("an object", lambda value: isinstance(value, dict))
@@ -223,8 +161,8 @@ def _check_shapes(label: str, config: dict[str, Any], reading: Reading) -> None:
         tensor = (reading.encoder if part == "encoder" else reading.decoder).get(key)
         if name not in config or tensor is None or tensor.ndim <= axis:
             continue
-        told = config[name] if isinstance(config[name], list | tuple) else [config[name]]
-        if any(value != tensor.shape[axis] for value in told):
+        stated = config[name] if isinstance(config[name], list | tuple) else [config[name]]
+        if any(value != tensor.shape[axis] for value in stated):
             wrong.append(f"{name} is {config[name]}, the weights have {tensor.shape[axis]}")
     for name, tensors in (("num_hidden_layers", reading.encoder), ("decoder_num_hidden_layers", reading.decoder)):
         depth = depth_of(tensors)
@@ -249,3 +187,118 @@ def _refuse_other_models(found: Found, config: dict[str, Any]) -> None:
             f"{found.label}: hidden_act is {config['hidden_act']!r}; expected 'gelu', the only one ViTMAE was "
             "published with."
         )
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write(
+    model: MaskedAutoencoder, card: Card, dtype: torch.dtype | None
+) -> tuple[dict[str, dict[str, Any]], dict[str, Tensor]]:
+    """(JSON files by name, tensors) of a directory that `from_pretrained` reads.
+
+    Names are those of transformers 4, which 5 reads too; the other way round fails.
+    """
+    record = model.architecture
+    own.refuse_unnamed(record)
+    refuse(record)
+    config = config_of(record, card, dtype)
+    return {"config.json": config, "preprocessor_config.json": preprocessor_config(card)}, tensors_of(model)
+
+
+def refuse(record: Architecture) -> None:
+    """Raise with the name of everything that transformers' ViTMAE cannot hold."""
+    (height, width), decoder = record.image_size, record.decoder
+    parts = {
+        "no [CLS] token": not record.class_token,
+        f"{record.registers} register tokens": record.registers,
+        "fc_norm": record.fc_norm,
+        "no final norm": not record.final_norm,
+        "no position embeddings": not record.positions,
+        "positions for patches only": record.class_token and not record.positions_cover_prefix,
+        "a norm before the blocks": record.pre_norm,
+        "layer scale": record.layer_scale,
+        "query and key norms": record.qk_norm,
+        f"MLPs of kind {record.mlp}": record.mlp != "mlp",
+        "RMS norms": record.norm != "layer",
+        f"{record.activation} activations": record.activation != "gelu",
+        f"images of {height} x {width} pixels, which are not square": height != width,
+        f"{record.global_pool!r} pooling": record.global_pool not in ("token", ""),
+        "another layer-norm epsilon in the decoder than in the encoder": (
+            decoder is not None and decoder.layer_norm_eps != record.layer_norm_eps
+        ),
+    }
+    found = [name for name, there in parts.items() if there]
+    if found:
+        raise CheckpointError(
+            f"transformers' ViTMAE cannot hold this model: it has {', '.join(found)}. Save it with "
+            'format="probekit", which holds everything that probekit.load reads.'
+        )
+
+
+def config_of(record: Architecture, card: Card, dtype: torch.dtype | None) -> dict[str, Any]:
+    """`config.json` of a ViTMAE; ours under `mask_patch_size` and `probekit`."""
+    decoder = record.decoder
+    config: dict[str, Any] = {
+        "architectures": ["ViTMAEModel" if decoder is None else "ViTMAEForPreTraining"],
+        "model_type": "vit_mae",
+        "hidden_size": record.width,
+        "num_hidden_layers": record.depth,
+        "num_attention_heads": record.num_heads,
+        "intermediate_size": record.mlp_hidden,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": record.layer_norm_eps,
+        "qkv_bias": record.qkv_bias,
+        "image_size": record.image_size[0],
+        "patch_size": record.vit_patch_size,
+        "num_channels": record.channels,
+        "norm_pix_loss": bool(card.normalised_targets),
+        "torch_dtype": str(dtype or torch.float32).removeprefix("torch."),
+        "mask_patch_size": card.patch_size,
+        "probekit": card.recorded() | {"antialias": record.antialias},
+    }
+    if decoder is not None:
+        config |= {
+            "decoder_hidden_size": decoder.width, "decoder_num_hidden_layers": decoder.depth,
+            "decoder_num_attention_heads": decoder.num_heads, "decoder_intermediate_size": decoder.mlp_hidden,
+        }  # fmt: skip
+    if isinstance(card.mask_ratio, float | int):
+        config["mask_ratio"] = card.mask_ratio
+    return config
+
+
+def tensors_of(model: MaskedAutoencoder) -> dict[str, Tensor]:
+    """The weights under version 4's names; q, k and v apart. An encoder alone has ViTMAEModel's names, without
+    `vit.`."""
+    out: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        theirs = spell(name)
+        if model.decoder is None:
+            theirs = theirs.removeprefix("vit.")
+        if "{query,key,value}" in theirs:
+            for part, third in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+                out[theirs.replace("{query,key,value}", part)] = third
+        else:
+            out[theirs] = tensor
+    return out
+
+
+def preprocessor_config(card: Card) -> dict[str, Any]:
+    """`preprocessor_config.json` of a ViTImageProcessor; its crop is what `crop_fraction` says."""
+    height, width = card.image_size
+    resample = {name: number for number, name in PILLOW.items()}.get(card.interpolation)
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": resample is not None,
+        "do_rescale": True,
+        "do_normalize": True,
+        "rescale_factor": 1 / 255,
+        "resample": 3 if resample is None else resample,
+        "size": {"height": height, "width": width},
+        "image_mean": list(card.mean),
+        "image_std": list(card.std),
+    }

@@ -1,0 +1,88 @@
+"""transformers' names of a ViT's parts and of ViTMAE's decoder, to canonical ones and back.
+
+They changed between versions 4 and 5, and 5 writes a third spelling for decoders. Queries, keys and values are apart.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor
+
+from probekit.errors import CheckpointError
+
+EMBEDDINGS = {
+    "embeddings.cls_token": "cls_token",
+    "embeddings.position_embeddings": "pos_embed",
+    "embeddings.patch_embeddings.projection.weight": "patch_embed.proj.weight",
+    "embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
+    "layernorm.weight": "norm.weight",
+    "layernorm.bias": "norm.bias",
+}
+ENCODER_LAYER = re.compile(r"(?:encoder\.layer|layers)\.(\d+)\.(.+)$")
+LAYERS = re.compile(r"(?:vit\.)?(?:encoder\.layer|layers)\.\d|decoder\.(?:decoder_layers|decoder_encoder\.layer)\.\d")
+DECODER_LAYER = re.compile(r"(?:decoder_layers|decoder_encoder\.layer)\.(\d+)\.(.+)$")
+MODULES = {
+    "attention.attention.query": "q", "attention.attention.key": "k", "attention.attention.value": "v",
+    "attention.q_proj": "q", "attention.k_proj": "k", "attention.v_proj": "v",
+    "attention.output.dense": "attn.proj", "attention.o_proj": "attn.proj",
+    "layernorm_before": "norm1", "layernorm_after": "norm2",
+    "intermediate.dense": "mlp.fc1", "mlp.fc1": "mlp.fc1", "output.dense": "mlp.fc2", "mlp.fc2": "mlp.fc2",
+}  # fmt: skip
+"""Inside a layer, both versions' names; q, k and v are then fused."""
+
+
+def _layer(match: re.Match[str] | None) -> str | None:
+    """blocks.N.<timm name, or q / k / v>.<weight or bias>"""
+    if match is None:
+        return None
+    module, _, kind = match[2].rpartition(".")
+    return f"blocks.{match[1]}.{MODULES[module]}.{kind}" if module in MODULES else None
+
+
+def canonical(name: str) -> tuple[str, str] | None:
+    """(part, name) of a tensor's name in either version; None if it is neither encoder's nor decoder's."""
+    if name.startswith("decoder."):
+        inner = name.removeprefix("decoder.")
+        if inner == "mask_token":
+            return "decoder", inner
+        if match := re.match(r"decoder_(embed\..+|norm\..+|pred\..+|pos_embed)$", inner):
+            return "decoder", match[1]
+        layer = _layer(DECODER_LAYER.match(inner))
+        return None if layer is None else ("decoder", layer)
+    inner = name.removeprefix("vit.")
+    known = EMBEDDINGS.get(inner) or _layer(ENCODER_LAYER.match(inner))
+    return None if known is None else ("encoder", known)
+
+
+def fuse(tensors: dict[str, Tensor], label: str) -> dict[str, Tensor]:
+    """q, k, v of every layer into `attn.qkv`; what lacks a partner keeps its name, and is then found missing."""
+    fused = dict(tensors)
+    for name in tensors:
+        if match := re.match(r"(blocks\.\d+\.)q\.(weight|bias)$", name):
+            parts = [f"{match[1]}{part}.{match[2]}" for part in "qkv"]
+            if all(part in tensors for part in parts):
+                kinds = {(tuple(tensors[part].shape), tensors[part].dtype, tensors[part].layout) for part in parts}
+                if len(kinds) > 1 or not tensors[name].ndim or tensors[name].layout != torch.strided:
+                    raise CheckpointError(
+                        f"{label}: queries, keys and values of block {name.split('.')[1]} contradict each other: "
+                        f"their {match[2]} are {', '.join(str(tuple(tensors[part].shape)) for part in parts)} of "
+                        f"{', '.join(str(tensors[part].dtype) for part in parts)}. The file mixes two models."
+                    )
+                fused[f"{match[1]}attn.qkv.{match[2]}"] = torch.cat([fused.pop(part) for part in parts])
+    return fused
+
+
+def spell(name: str) -> str:
+    """From a canonical name to version 4's, for messages."""
+    part, _, rest = name.partition(".")
+    if match := re.match(r"blocks\.(\d+)\.(.+)\.(\w+)$", rest):
+        layers = "vit.encoder.layer" if part == "encoder" else "decoder.decoder_layers"
+        theirs = {"attn.qkv": "attention.attention.{query,key,value}"} | {
+            ours: name for name, ours in reversed(MODULES.items())
+        }
+        return f"{layers}.{match[1]}.{theirs.get(match[2], match[2])}.{match[3]}"
+    if part == "encoder":
+        return "vit." + next((theirs for theirs, ours in EMBEDDINGS.items() if ours == rest), rest)
+    return "decoder." + (rest if rest == "mask_token" else f"decoder_{rest}")

@@ -1,0 +1,211 @@
+"""Architectures read off tensors: shapes tell nearly everything.
+
+What they do not tell (heads, epsilon, a grid that is not square) comes from the caller or the file, else from known
+variants, else it is a guess and is recorded as one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from math import isqrt
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from probekit.errors import CheckpointError
+from probekit.models.architecture import Architecture, DecoderArchitecture
+
+HEADS = {
+    (192, 12): 3, (384, 12): 6, (768, 12): 12, (1024, 24): 16, (1280, 32): 16, (1152, 27): 16, (1408, 40): 16,
+    (1664, 48): 16, (1536, 40): 24,
+}  # fmt: skip
+"""(width, depth) -> heads of the published ViT-Ti, S, B, L, H, So400m, g, G and DINOv2's g. H has 80 per head."""
+
+
+class Inferred(NamedTuple):
+    """An architecture, and how it was settled."""
+
+    architecture: Architecture
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def side(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
+    """The size of a tensor along an axis; 0 if there is no such tensor or axis: placing it will say what is wrong."""
+    tensor = tensors.get(name)
+    return 0 if tensor is None or not -tensor.ndim <= axis < tensor.ndim else int(tensor.shape[axis])
+
+
+def depth_of(names: Iterable[str], prefix: str = "blocks.") -> int:
+    """Number of blocks that the names mention: the highest index + 1."""
+    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
+    return max((int(match[1]) + 1 for name in names if (match := pattern.match(name))), default=0)
+
+
+def in_any_block(names: Iterable[str], ending: str) -> bool:
+    """Whether any block has such a part: a block that lacks it is then found incomplete."""
+    return any(name.startswith("blocks.") and name.endswith(f".{ending}") for name in names)
+
+
+def guess_heads(width: int, depth: int, per_head: int, part: str) -> tuple[int, str, bool]:
+    """Heads for a width: a known variant's, else `per_head` channels each, or the nearest number that divides.
+
+    Returns:
+        (heads, how they were settled, whether that is a guess).
+    """
+    if part == "encoder" and (width, depth) in HEADS:
+        heads = HEADS[width, depth]
+        how = f"{heads} heads in the encoder: those of the known variant of width {width} and depth {depth}."
+        return heads, how, False
+    divisors = [n for n in range(1, width + 1) if width % n == 0]
+    heads = min(divisors, key=lambda n: (abs(width / n - per_head), -n))
+    argument = "num_heads" if part == "encoder" else "decoder_num_heads"
+    how = (
+        f"The number of heads of the {part} was guessed: {heads} ({width // heads} channels each), since tensors do "
+        f"not tell. If it was another, all its numbers are wrong: give {argument}= to load."
+    )
+    return heads, how, True
+
+
+def infer(tensors: Mapping[str, Tensor], known: Mapping[str, Any], label: str) -> Inferred:
+    """Read an encoder's architecture off tensors with timm's names.
+
+    Args:
+        tensors: by name.
+        known: what the caller or the file states, by the names in `architecture.FIELDS`; None counts as not stated.
+        label: how messages call the source.
+
+    Raises:
+        CheckpointError: no patch projection, positions that fit no grid, or heads that do not divide the width.
+    """
+    known = {name: value for name, value in known.items() if value is not None}
+    width, channels, patch = projection(tensors, label)
+    depth = known.get("depth") or depth_of(tensors)
+    heads, notes, warnings = _heads(width, depth, known.get("num_heads"), "encoder", label)
+    registers, class_token = side(tensors, "reg_token", 1), "cls_token" in tensors
+    image_size, covers = _grid(tensors.get("pos_embed"), registers + class_token, patch, known.get("image_size"), label)
+    mlp, hidden = _mlp(tensors, known.get("mlp"))
+    fc_norm = "fc_norm.weight" in tensors
+    inferred = Architecture(
+        image_size=image_size, vit_patch_size=patch, channels=channels, width=width, depth=depth,
+        num_heads=heads, mlp_hidden=hidden, mlp=mlp,
+        norm="layer" if in_any_block(tensors, "norm1.bias") or not in_any_block(tensors, "norm1.weight") else "rms",
+        activation="silu" if mlp.startswith("swiglu") else known.get("activation", "gelu"),
+        layer_norm_eps=known.get("layer_norm_eps", 1e-6),
+        qkv_bias=known.get("qkv_bias", in_any_block(tensors, "attn.qkv.bias")),
+        qk_norm=in_any_block(tensors, "attn.q_norm.weight"),
+        layer_scale=in_any_block(tensors, "ls1.gamma"), class_token=class_token, registers=registers,
+        positions="pos_embed" in tensors, positions_cover_prefix=covers, pre_norm="norm_pre.weight" in tensors,
+        final_norm=fc_norm or any(name.startswith("norm.") for name in tensors), fc_norm=fc_norm,
+        global_pool=known.get("global_pool") or _pool(tensors, class_token, fc_norm),
+        antialias=bool(known.get("antialias", False)),
+    )  # fmt: skip
+    return Inferred(inferred, notes, warnings)
+
+
+def infer_decoder(
+    tensors: Mapping[str, Tensor], known: Mapping[str, Any], encoder_eps: float, label: str
+) -> tuple[DecoderArchitecture, tuple[str, ...], tuple[str, ...]]:
+    """(decoder, notes, warnings) read off tensors with our names; `known` as in `infer`."""
+    known = {name: value for name, value in known.items() if value is not None}
+    width, depth = decoder_width(tensors), known.get("decoder_depth") or depth_of(tensors) or 1
+    heads, notes, warnings = _heads(width, depth, known.get("decoder_num_heads"), "decoder", label)
+    return (
+        DecoderArchitecture(
+            width=width,
+            depth=depth,
+            num_heads=heads,
+            mlp_hidden=side(tensors, "blocks.0.mlp.fc1.weight", 0) or 4 * width,
+            layer_norm_eps=known.get("decoder_layer_norm_eps", encoder_eps),
+            qkv_bias=known.get("qkv_bias", in_any_block(tensors, "attn.qkv.bias")),
+        ),
+        notes,
+        warnings,
+    )
+
+
+def decoder_width(tensors: Mapping[str, Tensor]) -> int:
+    """The decoder's width, from whichever tensor tells it; 0 if none does."""
+    places = (("mask_token", -1), ("norm.weight", 0), ("pos_embed", -1), ("embed.weight", 0), ("pred.weight", 1))
+    return next((width for name, axis in places if (width := side(tensors, name, axis))), 0)
+
+
+def projection(tensors: Mapping[str, Tensor], label: str) -> tuple[int, int, int]:
+    """(width, channels, side of a patch) of the patch projection; CheckpointError if it is none of square patches."""
+    shape = tuple(tensors["patch_embed.proj.weight"].shape)
+    if len(shape) != 4 or shape[2] != shape[3] or 0 in shape:
+        raise CheckpointError(
+            f"{label}: the patch projection has the shape {shape}; expected (width, channels, patch, patch), square "
+            "patches of still images."
+        )
+    return int(shape[0]), int(shape[1]), int(shape[2])
+
+
+def _heads(
+    width: int, depth: int, known: int | None, part: str, label: str
+) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+    """(heads, notes, warnings): known, a known variant's, or guessed, which is a warning."""
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    if known is None:
+        known, how, guessed = guess_heads(width, depth, 64 if part == "encoder" else 32, part)
+        notes, warnings = ((), (how,)) if guessed else ((how,), ())
+    if known < 1 or width % known:
+        argument = "num_heads" if part == "encoder" else "decoder_num_heads"
+        raise CheckpointError(
+            f"{label}: {known} heads do not divide the {part}'s width of {width}. Give another {argument}=, one that "
+            "divides it."
+        )
+    return known, notes, warnings
+
+
+def _pool(tensors: Mapping[str, Tensor], class_token: bool, fc_norm: bool) -> str:
+    """The head input that the weights imply."""
+    if "attn_pool.latent" in tensors:
+        return "map"
+    return "token" if class_token and not fc_norm else "avg"
+
+
+def _mlp(tensors: Mapping[str, Tensor], known: str | None) -> tuple[str, int]:
+    """(kind, hidden width) of the MLPs. A packed SwiGLU's projection is twice as wide as what it returns."""
+    if "blocks.0.mlp.fc1_g.weight" in tensors:
+        return "swiglu", side(tensors, "blocks.0.mlp.fc1_g.weight", 0) or 1
+    hidden, returned = side(tensors, "blocks.0.mlp.fc1.weight", 0), side(tensors, "blocks.0.mlp.fc2.weight", 1)
+    packed = returned > 0 and hidden == 2 * returned
+    return known or ("swiglu_packed" if packed else "mlp"), hidden or 1
+
+
+def square(patches: int) -> int | None:
+    """Side of a square grid, or None."""
+    edge = isqrt(patches)
+    return edge if edge * edge == patches and edge else None
+
+
+def _grid(
+    table: Tensor | None, prefix: int, patch: int, image_size: tuple[int, int] | None, label: str
+) -> tuple[tuple[int, int], bool]:
+    """(image size, whether the position table has rows for the prefix tokens too)."""
+    if table is None:
+        return image_size or (14 * patch, 14 * patch), True
+    if table.ndim != 3 or table.shape[0] != 1:
+        raise CheckpointError(
+            f"{label}: position embeddings of shape {tuple(table.shape)}; expected (1, tokens, width)."
+        )
+    rows = table.shape[1]
+    if image_size is not None:
+        patches = (image_size[0] // patch) * (image_size[1] // patch)
+        if rows not in (patches, patches + prefix):
+            raise CheckpointError(
+                f"{label}: {rows} position embeddings contradict images of {image_size[0]} x {image_size[1]} pixels "
+                f"in patches of {patch}: expected {patches + prefix} (with {prefix} prefix tokens) or {patches}."
+            )
+        return image_size, rows == patches + prefix
+    for covered in (prefix, 0):
+        edge = square(rows - covered)
+        if edge:
+            return (edge * patch, edge * patch), covered == prefix
+    raise CheckpointError(
+        f"{label}: {rows} position embeddings ({prefix} of them for prefix tokens) are no square grid of patches. If "
+        "images were not square, give image_size=(height, width) to load."
+    )
