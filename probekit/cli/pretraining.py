@@ -28,7 +28,7 @@ def train(
     boundary: Annotated[bool, typer.Option(help="Count hidden patches beside visible ones in the loss.")] = True,
     normalise_targets: Annotated[bool, typer.Option(help="Predict pixels normalised per patch.")] = False,
     augment: Annotated[bool | None, typer.Option(help="Random crops and flips.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32, tf32, bfloat16 or float16.")] = None,
     compile: Annotated[bool, typer.Option(help="Compile the loss with torch.compile.")] = False,
     snapshots: Annotated[list[float] | None, typer.Option(help="Shares of training to keep too.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other setting: NAME=JSON.")] = None,
@@ -38,6 +38,7 @@ def train(
     save_every: Annotated[float, typer.Option(help="Seconds between saved states.")] = 60.0,
     log_every: Annotated[int, typer.Option(help="Steps between lines of log.jsonl.")] = 20,
     tracker: Annotated[str | None, typer.Option(help="tensorboard or wandb.")] = None,
+    together: Annotated[int, typer.Option(help="Cells of a grid that share a GPU at the same time.")] = 1,
 ) -> None:
     """Pretrain masked autoencoders: one run, or a grid of mask ratios, patch sizes and seeds.
 
@@ -73,7 +74,7 @@ def train(
             finished = [output]
         else:
             grid = training.cells(mask_ratio, patch_size, seed, order=tuple(order.split(",")))
-            finished = [str(path) for path in training.train_grid(data, grid, **options).values()]
+            finished = [str(path) for path in training.train_grid(data, grid, **options, together=together).values()]
     except KeyboardInterrupt as stopped:
         typer.echo(f"probekit: {stopped}" if str(stopped) else "probekit: stopped at once", err=True)
         raise typer.Exit(130) from None

@@ -246,14 +246,18 @@ class _Augmented:
         stored = getattr(self, "_images", None)
         images = self.image_set.pixels(indices) if stored is None else stored[indices]
         if self.augment:
-            boxes = crop_boxes(np.tile(images.shape[1:3], (len(images), 1)), randoms[:, 1:], self.scale)
-            flips = (randoms[:, 0] < 0.5) & self.flip
+            boxes, flips = self.drawn_crops(randoms, images.shape[1:3])
             return resized_crops(
                 images, boxes, flips, self.preprocess.height, self.preprocess.width, self.preprocess.interpolation
             )
         if images.shape[1:3] != (self.preprocess.height, self.preprocess.width):
             images = np.stack([self.preprocess(image) for image in images])
         return torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32)
+
+    def drawn_crops(self, randoms: np.ndarray, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes, int64 (n, 4), and flips, bool (n,), of images of one (height, width) at given random numbers."""
+        boxes = crop_boxes(np.tile(size, (len(randoms), 1)), randoms[:, 1:], self.scale)
+        return boxes, (randoms[:, 0] < 0.5) & self.flip
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """float (n, 3, height, width) in [0, 255] -> normalised as the model expects."""
@@ -332,11 +336,18 @@ class TrainingStream(_Augmented):
             found[epochs == epoch] = self._order(epoch)[within[epochs == epoch]]
         return found
 
+    def crops(self, positions: np.ndarray, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes and flips at positions of the stream, of images of one (height, width)."""
+        return self.drawn_crops(self._randoms(positions), size)
+
+    def _randoms(self, positions: np.ndarray) -> np.ndarray:
+        return uniforms(positions, 4 * ATTEMPTS + 1, "augmentation", self.seed)
+
     def _epoch_order(self, epoch: int) -> np.ndarray:
         return generator("training order", self.seed, epoch).permutation(len(self.image_set))
 
     def _pixels(self, step: int) -> np.ndarray | torch.Tensor:
-        randoms = uniforms(self.positions(step), 4 * ATTEMPTS + 1, "augmentation", self.seed)
+        randoms = self._randoms(self.positions(step))
         if self.packed:
             return self.packed_float(self.indices(step), randoms)
         return self.uint8(self.indices(step), randoms)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from probekit import models
 from probekit.data import ImageSet
 from probekit.models.loading import describe
@@ -33,7 +35,12 @@ def card_of(
     )
 
 
-def story(settings: Settings, image_set: ImageSet, seen: int) -> str:
+def device_name(device: torch.device) -> str:
+    """What a run is trained on, e.g. "NVIDIA H100 80GB HBM3"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "processor"
+
+
+def story(settings: Settings, image_set: ImageSet, seen: int, device: torch.device) -> str:
     """How it was trained, in Markdown, for the card."""
     targets = "pixels normalised per patch" if settings.normalise_targets else "plain pixels"
     counted = "every hidden patch" if settings.boundary else "hidden patches that touch no visible one"
@@ -46,7 +53,7 @@ Trained by `probekit train` on {name}: {seen:,} of {settings.steps * settings.ba
 {settings.batch_size}, {crops}. Masks: {settings.strategy}, units of {settings.patch_size} pixels,
 {settings.mask_ratio:.0%} hidden. Loss: squared error of {targets} over {counted}. AdamW, betas {betas[0]:g} and
 {betas[1]:g}, weight decay {decay:g}, highest learning rate {rate:.3g} after {settings.warmup:.0%} of the steps, then
-half a cosine; {settings.precision}.
+half a cosine; {settings.precision}, on a {device_name(device)}.
 """
 
 
@@ -59,5 +66,5 @@ def save_checkpoint(
     square = settings.image_size[0] == settings.image_size[1]
     format = "transformers" if square else "probekit"  # transformers' ViTMAE has one side length
     models.Checkpoint(model=model, card=card, verdict=verdict, source=str(folder)).save(
-        folder, format=format, card_text=story(settings, image_set, seen)
+        folder, format=format, card_text=story(settings, image_set, seen, model.mean.device)
     )

@@ -1,28 +1,33 @@
 """Grids: one run for every combination of mask ratio, patch size and seed, in an order that keeps every prefix useful.
 
 The directory of a cell is named by what varies, so the same command finds finished cells and half-finished ones. A
-cell that another process works on is left to it: several processes may be given the same command and share the grid.
+cell that another process works on is left to it and looked at again at the end: several processes may be given the same
+command and share the grid. On a GPU several cells of one process can be trained side by side.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from probekit import data as image_sets
+from probekit import progress
 from probekit.data import ImageSet
 from probekit.errors import TrainingError, did_you_mean
+from probekit.training import graphs
 from probekit.training.directory import BusyError, RunDirectory
-from probekit.training.run import prepared, train
-
-CONDUCT = {"device", "threads", "workers", "save_every", "log_every", "tracker"}
-"""Arguments of `train` that the weights do not depend on."""
+from probekit.training.loop import interruptible
+from probekit.training.run import Conduct, check_conduct, prepared, training, using_threads
+from probekit.training.settings import Settings
+from probekit.training.values import as_declared
 
 AXES = ("seed", "mask_ratio", "patch_size")
 
@@ -65,7 +70,14 @@ def train_grid(
     output: str | os.PathLike[str],
     preset: str = "tiny",
     images: int | None = None,
-    **options: Any,
+    device: str = "auto",
+    threads: int | None = None,
+    workers: int = 0,
+    save_every: float = 60.0,
+    log_every: int = 20,
+    tracker: str | None = None,
+    together: int = 1,
+    **settings: Any,
 ) -> dict[str, Path]:
     """Train the cells that are not finished, in order.
 
@@ -73,31 +85,93 @@ def train_grid(
         data: as for `train`.
         grid: what `cells` gives, or any cells in the order in which they are wanted.
         output: the folder of the runs; a cell lives in `output/<cell.name>`.
-        preset, images, options: as for `train`, the same for every cell.
+        preset, images, device, threads, workers, save_every, log_every, tracker, settings: as for `train`, the same for
+            every cell.
+        together: cells that are trained at the same time on one GPU, each on a stream of its own; worth it for models
+            that are too small to fill the device. What a cell computes does not depend on the others.
 
     Returns:
-        Cell name -> directory of the finished runs. Cells that another process is working on are not among them.
+        Cell name -> directory of the finished runs, in the order of the grid.
 
     Raises:
         TrainingError, MaskError: for any cell that cannot be trained, before the first one is.
+        BusyError: cells that another process is working on, still so when all others are finished; it names them.
     """
+    check_conduct(output, device, threads, workers, save_every, log_every, tracker)
+    if as_declared("together", together, int) < 1 or (together > 1 and tracker is not None):
+        raise TrainingError(f"together={together}, tracker={tracker!r}: expected at least 1, and 1 with a tracker.")
     image_set = image_sets.load(data, "train")
     wanted = list(dict.fromkeys(grid))
     if not wanted:
         raise TrainingError("The grid has no cell: give at least one mask ratio, patch size and seed.")
-    settings = {key: value for key, value in options.items() if key not in CONDUCT}
-    accelerator = Accelerator(cpu=options.get("device") == "cpu")
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=tracker, project_dir=str(output))
+    planned: dict[str, Settings] = {}
     for cell in wanted:
         directory = RunDirectory(Path(output) / cell.name)
         chosen = prepared(image_set, accelerator, preset, directory, **vars(cell), images=images, **settings)
         directory.verify(chosen.record())
-    done = {}
-    for cell in wanted:
-        path = Path(output) / cell.name
+        planned[cell.name] = chosen
+    conduct = Conduct(workers=workers, save_every=save_every, log_every=log_every, tracker=tracker)
+    total = sum(chosen.steps * chosen.batch_size for chosen in planned.values())
+    with using_threads(threads), interruptible() as stop, progress.bar("grid: training", total) as bar:
+        conduct = replace(conduct, stop=stop, advance=bar)
+        jobs = Jobs(image_set, accelerator, Path(output), planned, conduct)
+        busy = jobs.run(list(planned), together)
+        busy = jobs.run(busy, together) if busy else []
+    graphs.resident.cache_clear()
+    if busy:
+        raise BusyError(
+            f"Another process is training {', '.join(busy)} in {output}; everything else is finished. Give the same "
+            "command again when it is done, or has ended."
+        )
+    return {name: Path(output) / name for name in planned}
+
+
+class Jobs:
+    """The cells of a grid as jobs that take turns, stretch by stretch."""
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        accelerator: Accelerator,
+        output: Path,
+        planned: dict[str, Settings],
+        conduct: Conduct,
+    ) -> None:
+        self.image_set, self.accelerator, self.output = image_set, accelerator, output
+        self.planned, self.conduct = planned, conduct
+
+    def run(self, names: list[str], together: int) -> list[str]:
+        """Train these cells, so many at a time; returns those that another process is working on."""
+        waiting, busy, interrupts = names[::-1], [], []
+        active: list[tuple[str, Iterator[None], Any]] = []
         try:
-            train(image_set, **vars(cell), output=path, preset=preset, images=images, **options)
-        except BusyError:
-            continue
-        if RunDirectory(path).finished is not None:
-            done[cell.name] = path
-    return done
+            while waiting or active:
+                while waiting and len(active) < together and not interrupts:
+                    active.append(self.start(waiting.pop()))
+                for job in list(active):
+                    name, steps, stream = job
+                    try:
+                        with torch.cuda.stream(stream) if stream is not None else nullcontext():
+                            next(steps)
+                        continue
+                    except StopIteration:
+                        pass
+                    except BusyError:
+                        busy.append(name)
+                    except KeyboardInterrupt as interrupt:  # the others save their states, too
+                        interrupts.append(interrupt)
+                    active.remove(job)
+                if interrupts and not active:
+                    raise interrupts[0]
+        finally:
+            for _, steps, _ in active:
+                steps.close()  # type: ignore[attr-defined]
+        return busy
+
+    def start(self, name: str) -> tuple[str, Iterator[None], Any]:
+        """A cell, its steps to come, and its stream."""
+        directory = RunDirectory(self.output / name)
+        steps = training(self.image_set, self.accelerator, self.planned[name], directory, self.conduct)
+        device = self.accelerator.device
+        return name, steps, torch.cuda.Stream(device) if device.type == "cuda" else None

@@ -11,7 +11,7 @@ import math
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from probekit import progress
 from probekit.data import ImageSet, Preprocess, TrainingStream
 from probekit.errors import TrainingError
 from probekit.models import MaskedAutoencoder
-from probekit.training import objective
+from probekit.training import graphs, objective
 from probekit.training.cards import save_checkpoint
 from probekit.training.directory import RunDirectory
 from probekit.training.settings import PRODUCT_TOKENS, Settings, draw_masks, interior, on_device
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Run:
@@ -61,7 +60,8 @@ class Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
         if settings.compile:
             compile_blocks(self.model)
-        self.loss = accelerator.prepare_model(objective.MaskedLoss(self.model))
+        self.objective = objective.MaskedLoss(self.model)
+        self.loss = accelerator.prepare_model(self.objective)
         self.stream = TrainingStream(
             image_set,
             self.share,
@@ -72,8 +72,11 @@ class Run:
             world=accelerator.num_processes,
             workers=workers,
         )
+        self.hidden_patches = int(draw_masks(settings, 1, step=0)[0].sum())
+        """Hidden patches of every image."""
         self.step = 0
         self.pending: list[tuple[int, Tensor]] = []
+        """First step and losses, (steps,), of steps whose losses were not looked at yet."""
         self.sum, self.count = 0.0, 0
         self.seconds = 0.0
 
@@ -86,7 +89,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = self.gradients(images)
-        self.pending.append((self.step + 1, loss))
+        self.pending.append((self.step + 1, loss.reshape(1)))
         if self.device.type == "cpu":  # before the update, so that a loss that is not finite leaves the weights good
             self.look_at_losses()
         self.scaler.step(self.optimizer)
@@ -97,6 +100,10 @@ class Run:
 
     def gradients(self, images: Tensor) -> Tensor:
         """Accumulate the gradients of this process's share of the batch; returns its share of the loss, detached."""
+        with self.products():
+            return self._gradients(images)
+
+    def _gradients(self, images: Tensor) -> Tensor:
         hidden, counted, total = self.masks()
         world, parts = self.accelerator.num_processes, self.settings.accumulate
         size = self.share // parts
@@ -123,9 +130,19 @@ class Run:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         precision = self.settings.precision
-        if precision == "float32":
+        if precision not in DTYPES:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=DTYPES[precision])
+
+    @contextlib.contextmanager
+    def products(self) -> Iterator[None]:
+        """Matrix products of the run's precision: TF32 on a GPU where it was chosen, and nowhere else."""
+        before = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = self.settings.precision == "tf32"
+        try:
+            yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = before
 
     # --- the whole run ----------------------------------------------------------------------------------------------
 
@@ -136,42 +153,59 @@ class Run:
         log_every: int,
         stop: Callable[[], bool],
         track: Callable[[dict[str, Any], int], None],
-    ) -> bool:
-        """Train to the end; returns False if `stop` asked to leave before it (a state is saved then).
+        advance: Callable[..., None],
+    ) -> Generator[None, None, bool]:
+        """Train to the end, in stretches between which it yields; returns False if `stop` asked to leave before it.
 
         Args:
-            save_every: seconds between states.
+            save_every: seconds between states (one is also saved on leaving).
             log_every: steps between lines of the log; NaN is looked for at the same time on a GPU, each step elsewhere.
+            track: is given each line of the log and its step.
+            advance: is told how many images were trained on, and a note.
         """
-        settings = self.settings
+        settings, note = self.settings, ""
         snapshots = settings.snapshot_steps()
         started = saved = logged = time.monotonic()
-        before, logged_step, note = self.seconds, self.step, ""
-        with progress.bar(f"{self.directory.path.name}: training", settings.steps * settings.batch_size) as advance:
-            advance(self.step * settings.batch_size)
-            for images in self.stream.iterate(self.step, settings.steps):
-                self.train_step(images.to(self.device, non_blocking=True))
-                self.seconds = before + time.monotonic() - started
-                last = self.step == settings.steps
-                if last or self.step % log_every == 0:
-                    self.look_at_losses()
-                    now = time.monotonic()
-                    line = self.log_line((self.step - logged_step) * settings.batch_size / (now - logged))
-                    logged, logged_step = now, self.step
-                    track(line, self.step)
-                    note = f"loss {line['loss']:.4f}"
-                advance(settings.batch_size, note)
-                if self.step in snapshots:
-                    self.write(f"snapshots/{snapshots[self.step]:g}")
-                if last or not (self.accelerator.num_processes == 1 or self.step % log_every == 0):
-                    continue
-                stopping = self.agree(stop())
-                if stopping or self.agree(time.monotonic() - saved >= save_every):
-                    self.save_state()
-                    saved = time.monotonic()
-                if stopping:
-                    return False
+        before, logged_step, told = self.seconds, self.step, self.step
+        for _ in self.stretches(log_every, set(snapshots)):
+            yield
+            self.seconds = before + time.monotonic() - started
+            last = self.step == settings.steps
+            if last or self.step % log_every == 0:
+                self.look_at_losses()
+                now = time.monotonic()
+                line = self.log_line((self.step - logged_step) * settings.batch_size / (now - logged))
+                logged, logged_step = now, self.step
+                track(line, self.step)
+                note = f"loss {line['loss']:.4f}"
+            advance((self.step - told) * settings.batch_size, note)
+            told = self.step
+            if self.step in snapshots:
+                self.write(f"snapshots/{snapshots[self.step]:g}")
+            if last or not (self.accelerator.num_processes == 1 or self.step % log_every == 0):
+                continue
+            stopping = self.agree(stop())
+            if stopping or self.agree(time.monotonic() - saved >= save_every):
+                self.save_state()
+                saved = time.monotonic()
+            if stopping:
+                return False
         return True
+
+    def stretches(self, log_every: int, snapshots: set[int]) -> Iterator[None]:
+        """Take the steps that are left: as graphs, many between two visits, where that is possible; else one by one."""
+        steps = self.settings.steps
+        if graphs.suits(self):
+            ends = graphs.stretches(self.step, steps, log_every, snapshots)
+            with graphs.GraphedSteps(self, ends) as graphed:
+                for _ in ends:
+                    graphed.advance()
+                    yield
+            return
+        with contextlib.closing(self.stream.iterate(self.step, steps)) as batches:
+            for images in batches:
+                self.train_step(images.to(self.device, non_blocking=True))
+                yield
 
     def agree(self, wish: bool) -> bool:
         """What the main process wishes: clocks and signals differ between processes, decisions must not."""
@@ -185,9 +219,9 @@ class Run:
         """Add the steps' losses, summed over processes, to the running mean; stop where one is not finite."""
         if not self.pending:
             return
-        steps, found = zip(*self.pending, strict=True)
+        steps = [first + row for first, found in self.pending for row in range(len(found))]
+        losses = torch.cat([found for _, found in self.pending])
         self.pending.clear()
-        losses = torch.stack(found)
         if self.accelerator.num_processes > 1:
             losses = self.accelerator.reduce(losses, reduction="sum")
         for step, value in zip(steps, losses.double().tolist(), strict=True):

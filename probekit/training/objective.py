@@ -33,10 +33,36 @@ class MaskedLoss(nn.Module):
         """
         predicted = self.model.predict(images, hidden, hidden_only=True)
         target = hidden_rows(self.model.targets(images), hidden)
-        errors = (predicted.float() - target).square()
-        if counted is not None:
-            errors = errors * hidden_rows(counted, hidden).unsqueeze(-1)
-        return errors.sum() / (total * errors.shape[-1])
+        return squared_error(predicted, target, None if counted is None else hidden_rows(counted, hidden), total)
+
+    def at(
+        self, images: Tensor, visible: Tensor, hidden: Tensor, counted: Tensor | None, total: int | Tensor
+    ) -> Tensor:
+        """The same with the mask as column numbers, so that no device is waited for.
+
+        Args:
+            images, total: as above.
+            visible, hidden: int64 (batch, n), columns of the visible and of the hidden patches, in raster order.
+            counted: bool (batch, patches); None counts every hidden patch.
+        """
+        predicted = self.model.predict_at(images, visible, hidden)
+        target = self.model.targets(images)
+        target = target.gather(1, hidden[..., None].expand(-1, -1, target.shape[-1]))
+        return squared_error(predicted, target, None if counted is None else counted.gather(1, hidden), total)
+
+
+def squared_error(predicted: Tensor, target: Tensor, counted: Tensor | None, total: int | Tensor) -> Tensor:
+    """Sum over counted patches of the mean squared error of their pixels, divided by `total`.
+
+    Args:
+        predicted, target: (batch, hidden, pixels).
+        counted: bool (batch, hidden); None counts all.
+        total: by what the sum is divided.
+    """
+    errors = (predicted.float() - target).square()
+    if counted is not None:
+        errors = errors * counted.unsqueeze(-1)
+    return errors.sum() / (total * errors.shape[-1])
 
 
 def hidden_rows(values: Tensor, hidden: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,9 +13,11 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, is_tensorboard_available, is_wandb_available
 
 from probekit import data as image_sets
-from probekit import models, schema
+from probekit import models, progress, schema
 from probekit.data import ImageSet
 from probekit.errors import TrainingError, did_you_mean
+from probekit.training import graphs
+from probekit.training.cards import device_name
 from probekit.training.directory import RunDirectory
 from probekit.training.loop import Run, interruptible, share_of, warn
 from probekit.training.settings import Settings, on_device, resolve
@@ -78,25 +81,51 @@ def train(
     image_set = image_sets.load(data, "train")
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=tracker, project_dir=str(output))
     directory = RunDirectory(output)
-    chosen = prepared(
-        image_set,
-        accelerator,
-        preset,
-        directory,
-        mask_ratio=mask_ratio,
-        patch_size=patch_size,
-        images=images,
-        seed=seed,
-        **settings,
-    )
-    with using_threads(threads), exclusive(directory, accelerator):
-        notes = open_run(directory, chosen, accelerator)
-        if directory.finished is None:
-            run = Run(chosen, image_set, accelerator, directory, workers=workers)
-            warn([*notes, *run.restore()], directory.path)
-            complete(run, save_every=save_every, log_every=log_every, tracker=tracker)
-        accelerator.wait_for_everyone()
+    given = {"mask_ratio": mask_ratio, "patch_size": patch_size, "images": images, "seed": seed}
+    chosen = prepared(image_set, accelerator, preset, directory, **given, **settings)
+    conduct = Conduct(workers=workers, save_every=save_every, log_every=log_every, tracker=tracker)
+    total = chosen.steps * chosen.batch_size
+    with (
+        using_threads(threads),
+        interruptible() as stop,
+        progress.bar(f"{directory.path.name}: training", total) as bar,
+        on_stream(accelerator.device),
+    ):
+        for _ in training(image_set, accelerator, chosen, directory, replace(conduct, stop=stop, advance=bar)):
+            pass
+    graphs.resident.cache_clear()
     return models.load(directory.path, device="cpu" if device == "cpu" else "auto")
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a run is carried out: nothing that its weights depend on. As the arguments of `train`."""
+
+    workers: int = 0
+    save_every: float = 60.0
+    log_every: int = 20
+    tracker: str | None = None
+    stop: Callable[[], bool] = lambda: False
+    """Whether to leave, after saving a state."""
+    advance: Callable[..., None] = lambda n=1, note="": None
+    """Told how many images were trained on, and a note."""
+
+
+def training(
+    image_set: ImageSet, accelerator: Accelerator, settings: Settings, directory: RunDirectory, conduct: Conduct
+) -> Iterator[None]:
+    """Train a run to its end, from wherever its directory stands; yields between stretches of steps."""
+    with exclusive(directory, accelerator):
+        notes = open_run(directory, settings, accelerator)
+        total = settings.steps * settings.batch_size
+        if directory.finished is not None:
+            conduct.advance(total)
+        else:
+            run = Run(settings, image_set, accelerator, directory, workers=conduct.workers)
+            warn([*notes, *run.restore()], directory.path)
+            conduct.advance(run.step * settings.batch_size)
+            yield from complete(run, conduct)
+        accelerator.wait_for_everyone()
 
 
 def check_conduct(
@@ -134,7 +163,7 @@ def prepared(
 ) -> Settings:
     """Checked settings of a run on an image set, with these processes and this device.
 
-    A run that is in the directory already goes on with its own way of computing attention.
+    A run that is in the directory already goes on with its own precision and way of computing attention.
 
     Raises:
         TrainingError: among others, an image set with fewer images than one batch.
@@ -145,8 +174,9 @@ def prepared(
             raise TrainingError(f"{name}={value!r}: one run has one value. `probekit.training.train_grid` takes lists.")
     if settings.get("augment") is None:
         settings["augment"] = image_set.height is None  # a crop would change the latents that are known
-    if settings.get("attention") is None:
-        settings["attention"] = directory.recorded().get("attention")
+    for name in ("attention", "precision"):
+        if settings.get(name) in (None, "auto"):
+            settings[name] = directory.recorded().get(name)
     chosen = resolve(preset, settings, data=image_set.spec, data_fingerprint=image_set.fingerprint, **known)
     share_of(chosen, accelerator.num_processes)
     if not image_set.endless and len(image_set) < chosen.batch_size:
@@ -165,28 +195,30 @@ def open_run(directory: RunDirectory, settings: Settings, accelerator: Accelerat
         "device": accelerator.device.type,
         "torch": torch.__version__,
     }
+    if accelerator.device.type == "cuda":
+        conditions["card"] = device_name(accelerator.device)
     notes = directory.open(settings.record(), conditions) if accelerator.is_main_process else []
     accelerator.wait_for_everyone()
     return [f"{note}, so the weights may differ in their last bits from an uninterrupted run" for note in notes]
 
 
-def complete(run: Run, *, save_every: float, log_every: int, tracker: str | None) -> None:
+def complete(run: Run, conduct: Conduct) -> Iterator[None]:
     """Train to the end and write the checkpoint; a wish to stop becomes a KeyboardInterrupt after saving."""
     accelerator, settings, directory = run.accelerator, run.settings, run.directory
-    if tracker:
+    if conduct.tracker:
         plain = {
             key: value if isinstance(value, int | float | str) else str(value)
             for key, value in settings.record().items()
         }
         accelerator.init_trackers("probekit", config=plain)
-    with interruptible() as stop:
-        done = run.go(
-            save_every=save_every,
-            log_every=log_every,
-            stop=stop,
-            track=lambda line, step: accelerator.log(line, step=step) if tracker else None,
-        )
-    if tracker:
+    done = yield from run.go(
+        save_every=conduct.save_every,
+        log_every=conduct.log_every,
+        stop=conduct.stop,
+        track=lambda line, step: accelerator.log(line, step=step) if conduct.tracker else None,
+        advance=conduct.advance,
+    )
+    if conduct.tracker:
         accelerator.end_training()
     if not done:
         raise KeyboardInterrupt(
@@ -201,9 +233,15 @@ def complete(run: Run, *, save_every: float, log_every: int, tracker: str | None
             "images_seen": run.step * settings.batch_size,
             "loss": log[-1]["loss"],
             "seconds": round(run.seconds, 1),
+            "device": device_name(accelerator.device),
             "versions": schema.versions(("torch", "timm", "accelerate", "numpy")),
         }
         directory.finish(facts)
+
+
+def on_stream(device: torch.device) -> AbstractContextManager[Any]:
+    """On a GPU, a stream of one's own: graphs cannot be captured on the default one."""
+    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
 
 
 @contextmanager

@@ -52,7 +52,9 @@ COUNTS = (
     "images", "batch_size", "accumulate", "width", "depth", "num_heads",
     "decoder_width", "decoder_depth", "decoder_num_heads",
 )  # fmt: skip
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "tf32", "bfloat16", "float16")
+WIDE = 512
+"""Width from which bfloat16 is worth its casts."""
 ATTENTIONS = ("auto", "product", "fused")
 PRODUCT_TOKENS = 64
 """Up to so many tokens the explicit product is faster on a processor: 9 times at 17 tokens with heads of 16; at 65 they
@@ -81,7 +83,8 @@ class Settings:
         warmup: share of the steps over which the rate rises from 0; after it a half cosine to 0.
         normalise_targets: predict pixels normalised per patch, as MAE's released encoders do, or plain pixels.
         augment: MAE's augmentation (a random crop of 20 to 100 % of the area, and a horizontal flip).
-        precision: "float32", "bfloat16" or "float16", the type of autocast; "auto" follows `choose_precision`.
+        precision: "float32", "tf32" (products of ten-bit mantissas, on a GPU only), or the type of autocast, "bfloat16"
+            or "float16"; "auto" follows `choose_precision`.
         attention: "product" multiplies queries and keys in layers of at most `PRODUCT_TOKENS` tokens, "fused"
             calls scaled_dot_product_attention everywhere; "auto" follows `choose_attention`.
     """
@@ -274,14 +277,18 @@ def interior(hidden: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
 def choose_precision(precision: str, width: int, device: torch.device) -> str:
     """The recorded rule behind "auto": bfloat16 where it is native and the model wide enough to gain, else float32.
 
-    On a processor native means AVX-512 BF16 or AMX, and wide enough a width of 512: below it, casting costs more than
+    On a processor native means AVX-512 BF16 or AMX. Wide enough is a width of 512: below it, casting costs more than
     the products save. The rule never times anything, so a run that goes on elsewhere chooses the same.
+
+    Raises:
+        TrainingError: "tf32" without a GPU.
     """
+    if precision == "tf32" and device.type != "cuda":
+        raise TrainingError("precision='tf32' needs an NVIDIA GPU, and this run is on a processor. Use float32.")
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bfloat16" if width >= 512 and native_bfloat16() else "float32"
+    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else native_bfloat16()
+    return "bfloat16" if width >= WIDE and native else "float32"
 
 
 def native_bfloat16() -> bool:

@@ -16,7 +16,8 @@ from probekit.cli import app
 from probekit.data import ArraySet
 from probekit.errors import MaskError, TrainingError
 from probekit.training import Cell, cells, train_grid
-from probekit.training.directory import RunDirectory
+from probekit.training.directory import BusyError, RunDirectory
+from probekit.training.loop import Run
 
 Options = Callable[..., dict[str, Any]]
 
@@ -37,15 +38,49 @@ def test_order() -> None:
         cells([0.5], [4], order=("seed", "mask_ratio"))
 
 
-def test_finished_cells_are_skipped_and_busy_ones_left(images: ArraySet, options: Options, tmp_path: Path) -> None:
+def test_finished_cells_are_skipped_and_busy_ones_named(images: ArraySet, options: Options, tmp_path: Path) -> None:
     fixed = grid_options(options, tmp_path)
     first = train_grid(images, [Cell(0.5, 4)], **fixed)
     written = (first["r0.5-p4-s0"] / "model.safetensors").stat().st_mtime_ns
-    with RunDirectory(tmp_path / "runs/r0.75-p4-s0").locked():
-        found = train_grid(images, cells([0.5, 0.75], [4, 8]), **fixed)
-    assert list(found) == ["r0.5-p4-s0", "r0.5-p8-s0", "r0.75-p8-s0"]
+    busy = pytest.raises(BusyError, match=r"training r0\.75-p4-s0 in .*everything else is finished")
+    with RunDirectory(tmp_path / "runs/r0.75-p4-s0").locked(), busy:
+        train_grid(images, cells([0.5, 0.75], [4, 8]), **fixed)
+    assert sorted(path.parent.name for path in (tmp_path / "runs").glob("*/finished.json")) == [
+        "r0.5-p4-s0", "r0.5-p8-s0", "r0.75-p8-s0"
+    ]  # fmt: skip
+    found = train_grid(images, cells([0.5, 0.75], [4, 8]), **fixed)
+    assert list(found) == ["r0.5-p4-s0", "r0.5-p8-s0", "r0.75-p4-s0", "r0.75-p8-s0"]
     assert (found["r0.5-p4-s0"] / "model.safetensors").stat().st_mtime_ns == written
-    assert list(train_grid(images, cells([0.75], [4]), **fixed)) == ["r0.75-p4-s0"]
+
+
+def test_a_busy_cell_is_looked_at_again(
+    images: ArraySet, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed, taken = grid_options(options, tmp_path), RunDirectory(tmp_path / "runs/r0.5-p4-s0").locked()
+    taken.__enter__()
+    write = Run.write
+
+    def write_and_free(run: Run, name: str | None = None) -> None:
+        write(run, name)
+        if name is None and run.settings.mask_ratio == 0.75:
+            taken.__exit__(None, None, None)
+
+    monkeypatch.setattr(Run, "write", write_and_free)
+    assert list(train_grid(images, cells([0.5, 0.75], [4]), **fixed)) == ["r0.5-p4-s0", "r0.75-p4-s0"]
+    assert (tmp_path / "runs/r0.5-p4-s0/finished.json").is_file()
+
+
+def test_cells_trained_together_end_with_the_bits_of_cells_trained_alone(
+    images: ArraySet, options: Options, tmp_path: Path
+) -> None:
+    fixed = grid_options(options, tmp_path)
+    grid = cells([0.5, 0.75], [4], [0, 1])
+    alone = train_grid(images, grid, **fixed)
+    together = train_grid(images, grid, **(fixed | {"output": tmp_path / "together"}), together=3)
+    for name, path in alone.items():
+        assert (path / "model.safetensors").read_bytes() == (together[name] / "model.safetensors").read_bytes()
+    with pytest.raises(TrainingError, match="together=0"):
+        train_grid(images, grid, **fixed, together=0)
 
 
 def test_an_impossible_cell_fails_before_the_first_is_trained(

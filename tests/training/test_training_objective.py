@@ -187,7 +187,11 @@ def test_precision_is_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "native_bfloat16", lambda: False)
     assert choose_precision("auto", 768, cpu) == "float32"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    assert choose_precision("auto", 128, torch.device("cuda")) == "bfloat16"
+    cuda = torch.device("cuda")
+    assert [choose_precision("auto", width, cuda) for width in (128, 512)] == ["float32", "bfloat16"]
+    assert choose_precision("tf32", 64, cuda) == "tf32"
+    with pytest.raises(TrainingError, match="needs an NVIDIA GPU"):
+        choose_precision("tf32", 64, cpu)
 
 
 def test_bfloat16_is_near_float32(tmp_path: Path) -> None:
