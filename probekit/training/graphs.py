@@ -11,22 +11,22 @@ The numbers are those of `Run.train_step`: the same images, masks, loss and upda
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from probekit.data import ImageSet, TrainingStream
 from probekit.data.augmentation import CropTable, crop_table, packed
 from probekit.data.loading import ahead
+from probekit.models import MaskedAutoencoder
 from probekit.training import objective
 from probekit.training.settings import Settings, draw_masks_of, interior
-
-if TYPE_CHECKING:
-    from probekit.training.loop import Run
 
 STRETCH = 256
 """Most steps between two visits of the processor."""
@@ -39,6 +39,25 @@ CHUNK = 4096
 
 WARM_UP = 3
 """Steps before a graph is captured, so that libraries have set up what a graph cannot record."""
+
+
+class Run(Protocol):
+    """What is needed of a run (`probekit.training.loop.Run`)."""
+
+    settings: Settings
+    accelerator: Accelerator
+    device: torch.device
+    stream: TrainingStream
+    model: MaskedAutoencoder
+    objective: objective.MaskedLoss
+    optimizer: torch.optim.Optimizer
+    hidden_patches: int
+    step: int
+    pending: list[tuple[int, Tensor]]
+
+    def products(self) -> AbstractContextManager[None]: ...
+
+    def autocast(self) -> AbstractContextManager[object]: ...
 
 
 def suits(run: Run) -> bool:
