@@ -70,6 +70,8 @@ COORDS: dict[str, dict[str, str]] = {
     "normalised_targets": {"long_name": "Whether training targets were normalised by patch (1 or 0)", "units": "1"},
     "image_height": {"long_name": "Height of the images that the model sees", "units": "pixels"},
     "depth": {"long_name": "Blocks of the encoder", "units": "blocks"},
+    "width": {"long_name": "Width of the encoder", "units": "dimensions"},
+    "epochs": {"long_name": "Epochs of training", "units": "epochs"},
     "sha256": {"long_name": "Digest of the weights: two checkpoints of one name are the same if it is"},
     "trained_on": {"long_name": "Training data, empty where unknown"},
     "data_fingerprint": {"long_name": "What the images depend on"},
@@ -163,6 +165,13 @@ class Variable:
                 np.asarray(per_image), dims=(*self.dims, "image"), coords=coords, attrs=attrs
             )
         return out
+
+
+def plain(label: Any) -> str:
+    """A coordinate label as text, without NumPy's decorations."""
+    if isinstance(label, bytes):
+        return label.decode(errors="replace")
+    return f"{float(label):g}" if isinstance(label, float | np.floating) else str(label)
 
 
 def result_names(ds: xr.Dataset) -> list[str]:

@@ -258,13 +258,16 @@ class Evaluation:
             "patch_size": card.patch_size,
             "vit_patch_size": card.vit_patch_size,
             "seed": card.seed,
+            "epochs": card.epochs,
             "images_seen": card.images_seen,
             "normalised_targets": model.normalised_targets if model.has_decoder else None,
             "image_height": self.prepared.size[0],
             "depth": model.depth,
+            "width": model.width,
         }
         coords: dict[str, Any] = {
-            key: ("checkpoint", [math.nan if value is None else float(value)]) for key, value in numbers.items()
+            key: ("checkpoint", [math.nan if value is None or isinstance(value, tuple) else float(value)])
+            for key, value in numbers.items()  # a range (low, high) is no number
         }
         coords["sha256"] = ("checkpoint", [card.sha256])
         coords["trained_on"] = ("checkpoint", [str(card.data or "")])

@@ -253,23 +253,3 @@ def subsample_interval(
     spread = (drawn - drawn.mean()) * np.sqrt(size / (found - size))
     tail = 50 * (1 - confidence)
     return value, value - np.percentile(spread, [100 - tail, tail])
-
-
-def corrected_confidence(confidence: float, comparisons: int) -> float:
-    """Coverage of each of several intervals so that all hold together with `confidence` (Bonferroni)."""
-    if comparisons < 1:
-        raise ProbeError(f"comparisons={comparisons}: expected 1 or more.")
-    return 1 - (1 - confidence) / comparisons
-
-
-def holm(p_values: ArrayLike) -> Floats:
-    """p-values adjusted for their number by Holm's step-down method, in their order; NaN stays NaN and is not
-    counted."""
-    array = np.asarray(p_values, dtype=np.float64)
-    flat = array.ravel()
-    out = np.full_like(flat, np.nan)
-    known = np.flatnonzero(~np.isnan(flat))
-    order = known[np.argsort(flat[known], kind="stable")]
-    adjusted = flat[order] * np.arange(len(order), 0, -1)
-    out[order] = np.minimum(np.maximum.accumulate(adjusted), 1.0)
-    return out.reshape(array.shape)

@@ -17,7 +17,7 @@ import numpy as np
 
 from probekit import report, schema
 from probekit.errors import ProbekitError, ResultsError, StorageError
-from probekit.report import reading
+from probekit.results import reading
 
 FILES = (".nc", ".cdf", ".h5", ".hdf5")
 """Endings of a results file; anything else names a checkpoint."""

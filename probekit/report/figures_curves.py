@@ -28,6 +28,7 @@ from probekit.report.figure import (
     tooltip,
     value,
 )
+from probekit.report.grids import Group, groups, in_grid
 from probekit.report.results import Results, Row
 
 NOUN = {"ratio": "Mask ratio", "patch": "Patch size (px)", "checkpoint": "Checkpoint"}
@@ -77,65 +78,6 @@ def colouring(results: Results, rows: Sequence[Row], key: str) -> Colouring:
     return Colouring(key, values, theme.CATEGORIES[: len(values)])
 
 
-@dataclass(frozen=True)
-class Group:
-    """Rows for one panel and what colours them."""
-
-    title: str
-    rows: list[Row]
-    key: str
-
-
-def groups(rows: Sequence[Row]) -> list[Group]:
-    """Split rows into panels by family, then by the shape of the grid (see the module); baselines go into every
-    panel."""
-    baseline = [row for row in rows if row["untrained"]]
-    families = list(dict.fromkeys(row["family"] for row in rows if not row["untrained"]))
-    found = []
-    for family in families:
-        members = lines([row for row in rows if row["family"] == family and not row["untrained"]])
-        name = family if len(families) > 1 else ""
-        found += [
-            Group(", ".join(part for part in (name, group.title) if part), group.rows + baseline, group.key)
-            for group in members
-        ]
-    return found or [Group("", baseline, "checkpoint")]
-
-
-def lines(trained: Sequence[Row]) -> list[Group]:
-    """The lines of one family's grid."""
-    known = [row for row in trained if row["ratio"] is not None]
-    ratios, patches = defaultdict(set), defaultdict(set)
-    for row in known:
-        ratios[row["patch"]].add(row["ratio"])
-        patches[row["ratio"]].add(row["patch"])
-    found = []
-    full = sorted((patch for patch in ratios if len(ratios[patch]) > 1), key=lambda patch: patch or 0)
-    if len(full) > 1:
-        for patch in full:
-            found.append(
-                Group(
-                    f"Patch size {patch:g} px" if patch else "Patch size unknown",
-                    [r for r in known if r["patch"] == patch],
-                    "ratio",
-                )
-            )
-    else:
-        if full:
-            title = f"Ratios at {full[0]:g} px" if full[0] else "Ratios"
-            found.append(Group(title, [row for row in known if row["patch"] == full[0]], "ratio"))
-        ratio = max(patches, key=lambda ratio: len(patches[ratio]), default=None)
-        if ratio is not None and len(patches[ratio]) > 1:
-            found.append(
-                Group(f"Patch sizes at ratio {ratio:g}", [row for row in known if row["ratio"] == ratio], "patch")
-            )
-    placed = {row["checkpoint"] for group in found for row in group.rows}
-    left = [row for row in trained if row["checkpoint"] not in placed]
-    if left or not found:
-        found.append(Group("Other checkpoints" if found else "", left, "checkpoint"))
-    return found
-
-
 def along(rows: Sequence[Row]) -> str | None:
     """What varies among rows: "ratio", else "patch", else None."""
     for key in ("ratio", "patch"):
@@ -161,6 +103,33 @@ def choice_axis(key: str, ticks: Sequence[float]) -> Json:
     """Ratios on a plain axis, patch sizes (which double) on a logarithmic one."""
     scale: Json = {"nice": False, "padding": 18} | ({"zero": False} if key == "ratio" else {"type": "log", "base": 2})
     return {"title": NOUN[key], "scale": scale, "axis": {"values": sorted(set(ticks)), "format": ".3~f", "grid": False}}
+
+
+def choice_panels(
+    results: Results,
+    name: str,
+    rows: Sequence[Row],
+    *,
+    grid: Sequence[Row] | None = None,
+    title: str = "",
+    height: int = 200,
+) -> list[Panel]:
+    """A quantity against the training choice, and a dot for every checkpoint that has no place there.
+
+    Args:
+        grid: the trained rows that may be compared by their masking; None for `in_grid` of all.
+    """
+    trained = [row for row in rows if not row["untrained"]]
+    grid = in_grid(trained) if grid is None else grid
+    key = along(grid)
+    placed = [row for row in grid if key and row[key] is not None]
+    rest = [row for row in trained if row not in placed]
+    baseline = [row for row in rows if row["untrained"]]
+    panel = choice_panel(results, name, [*placed, *baseline], title=title, height=height) if placed else None
+    if panel is None:
+        return [dot_panel(results, name, rows, title=title)]
+    other = f"{title}, other checkpoints" if title else "Other checkpoints"
+    return [panel, *([dot_panel(results, name, rest, title=other)] if rest else [])]
 
 
 def choice_panel(

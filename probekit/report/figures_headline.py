@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from probekit.report import theme
 from probekit.report.figure import TRAINED, Figure, Panel, channel, either, layer, tooltip
-from probekit.report.figures_curves import NOUN, along, choice_panel, dot_panel
+from probekit.report.figures_curves import NOUN, along, choice_panels, dot_panel
 from probekit.report.headline import Headline
 
 
@@ -17,7 +17,7 @@ def figures(headline: Headline) -> list[Figure]:
 
 def heat_map(headline: Headline) -> Figure:
     title = headline.results.title(headline.name)
-    rows = [row for row in headline.trained if row["ratio"] is not None and row["patch"] is not None]
+    rows = [row for row in headline.grid_rows if row["ratio"] is not None and row["patch"] is not None]
     means = [setting.mean for setting in headline.settings]
     low, high = min(means), max(means)
     quiet = {"domain": False, "ticks": False}
@@ -81,22 +81,21 @@ def meaning(headline: Headline) -> str:
 def curve(headline: Headline) -> Figure:
     """Along the ratio if it varies, else along the patch size: one line per value of the other."""
     results, name = headline.results, headline.name
-    panel = choice_panel(results, name, headline.rows, height=235)
-    if panel is None:
-        return comparison(headline)
-    noun = NOUN[along(headline.rows) or "ratio"].removesuffix(" (px)").lower()
-    dots = "Dots: checkpoints" + (", one per seed," if headline.seeds.freedom else "")
+    panels = choice_panels(results, name, headline.rows, grid=headline.grid_rows, height=235)
+    noun = NOUN[along(headline.grid_rows) or "ratio"].removesuffix(" (px)").lower()
+    seeds = any(setting.by_seed for setting in headline.settings)
+    dots = "Dots: checkpoints" + (", one per seed," if seeds else "")
     dots += (
         " with the 95 % interval of each"
         if results.interval(name) is not None
         else f" (no interval: {results.no_interval(name)})"
     )
-    lines = "; lines: means over seeds" if headline.seeds.freedom else ""
+    lines = "; lines: means over seeds" if seeds else ""
     dashed = "; dashed: baselines" if headline.baseline else ""
     return Figure(
         "headline-curve",
         f"{results.title(name)} against {noun}",
-        [panel],
+        panels,
         f"{dots}{lines}{dashed}." + ("" if headline.is_grid else meaning(headline)),
     )
 

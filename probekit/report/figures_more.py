@@ -7,12 +7,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from probekit.measures.inference import rank_correlation
 from probekit.report import theme
-from probekit.report.differences import Differences
 from probekit.report.figure import (
     HAS_INTERVAL,
     Figure,
-    Json,
     Panel,
     channel,
     columns,
@@ -22,10 +21,10 @@ from probekit.report.figure import (
     number_fields,
     tooltip,
 )
-from probekit.report.figures_curves import WHO, choice_panel, colouring, dot_panel
+from probekit.report.figures_curves import WHO, choice_panels, colouring
+from probekit.report.grids import by_family
 from probekit.report.headline import Headline
 from probekit.report.results import Results, Row, nanmean, number, plain, rounded
-from probekit.report.statistics import rank_correlation
 
 APART = ("shift", "property", "map", "level")
 """Dimensions of which every label gets a panel of its own."""
@@ -39,8 +38,7 @@ def choice_figure(results: Results, names: Iterable[str], data: str, key: str, t
             continue
         for label, rows in split(results, name, data):
             heading = results.title(name) + (f", {label}" if label else "")
-            panel = choice_panel(results, name, rows, title=heading) or dot_panel(results, name, rows, title=heading)
-            panels.append(panel)
+            panels += choice_panels(results, name, rows, title=heading)
         if results.choose(name, APART).words:
             words.add(f"{results.title(name)}: {results.choose(name, APART).words}")
     if not panels:
@@ -60,47 +58,14 @@ def split(results: Results, name: str, data: str) -> list[tuple[str, list[Row]]]
     dim = next((dim for dim in APART if dim in results.dims(name)), None)
     rows = results.rows(name, data, keep=(dim,) if dim else ())
     labels = list(dict.fromkeys(row[dim] for row in rows)) if dim else [""]
-    families = list(dict.fromkeys(row["family"] for row in rows if not row["untrained"])) or [""]
     found = []
     for label in labels:
-        for family in families:
-            mine = [r for r in rows if (dim is None or r[dim] == label) and (r["untrained"] or r["family"] == family)]
-            named = f"level {label}" if dim == "level" else plain(label).replace("_", " ")
-            title = ", ".join(part for part in (named, family if len(families) > 1 else "") if part)
-            found.append((title, mine))
+        here = [row for row in rows if dim is None or row[dim] == label]
+        baseline = [row for row in here if row["untrained"]]
+        named = f"level {label}" if dim == "level" else plain(label).replace("_", " ")
+        for family, mine in by_family(here) or [("", [])]:
+            found.append((", ".join(part for part in (named, family) if part), [*mine, *baseline]))
     return found
-
-
-def forest(differences: Differences) -> Figure | None:
-    """Differences to one reference, each with its interval; the page can change quantity and reference."""
-    if not differences.quantities:
-        return None
-    first = differences.quantities[0]
-    rows = differences.rows(first)
-    if not rows:
-        return None
-    names = max(len(quantity.checkpoints) for quantity in differences.quantities)
-    y = channel("checkpoint:N", title=None, sort={"field": "value", "order": "descending"}, axis={"labelLimit": 190})
-    apart = either("datum.lower > 0 || datum.upper < 0", "var(--c1)", "var(--c7)")
-    tips = tooltip(*WHO, *number_fields("Difference"))
-    x = {"title": "Difference", "axis": {"tickCount": 7}}
-    bars = {"x": channel("lower:Q", **x), "x2": {"field": "upper"}, "y": y, "color": apart, "tooltip": tips}
-    dots = {"x": channel("value:Q", **x), "y": y, "color": apart, "tooltip": tips}
-    zero: Json = {
-        "data": {"values": [{}]},
-        **layer("rule", {"x": {"datum": 0}}, color="var(--soft)", strokeDash=[2, 2]),
-    }
-    layers = [zero, layer("rule", bars, strokeWidth=2), layer("circle", dots, size=46, opacity=1)]
-    reference = differences.results.checkpoints[first.checkpoints[first.reference]].name
-    words = f"Paired differences of {first.title} to {reference}, with intervals; {len(rows)} checkpoints."
-    panel = Panel(layers, rows, words, "", 16 * min(names, len(rows)) + 30)
-    caption = (
-        "Each checkpoint minus the reference, over the images both were measured on; 95 % interval by normal "
-        "approximation to the "
-        "per-image differences. Blue: the interval excludes 0. It separates two checkpoints, not two settings: "
-        "that takes seeds."
-    )
-    return Figure("differences", "Paired differences", [panel], caption, columns=1)
 
 
 def heat_rows(labels: list[str], levels: list[int], values: np.ndarray) -> list[Row]:
@@ -217,14 +182,17 @@ def by_level(results: Results) -> Figure | None:
     members = [
         c for c in results.checkpoints if not c.untrained and asked is not None and np.isfinite(asked[c.index]).any()
     ]
-    order = list(dict.fromkeys(c.setting for c in sorted(members, key=lambda c: (c.patch or 0, c.ratio or 0))))
+    rows_of: dict[str, list[int]] = {}
+    for c in sorted(members, key=lambda c: (c.patch or 0, c.ratio or 0)):
+        alike = {other.setting_index for other in members if other.setting == c.setting}
+        rows_of.setdefault(c.setting if len(alike) == 1 else f"{c.setting}, {c.family or c.name}", []).append(c.index)
+    order = list(rows_of)
     if asked is None or asked.ndim != 2 or not order:
         return None
     levels = [int(level) for level in results.labels("level")]
 
     def averaged(values: np.ndarray) -> np.ndarray:
-        rows = [[values[c.index] for c in members if c.setting == setting] for setting in order]
-        return np.array([nanmean(np.array(group), 0) for group in rows])
+        return np.array([nanmean(values[rows], 0) for rows in rows_of.values()])
 
     tables = [("Asked for: share of c (Theorem 1)", asked)]
     for name, title in (("latent_r2", "Recovered: R² of latents"), ("level_share", "Made of: share of variance")):
@@ -248,8 +216,8 @@ def by_level(results: Results) -> Figure | None:
     return Figure("theory-levels", "Asked for, recovered, made of", panels, text + ".", columns=3)
 
 
-def embeddings(results: Results, *, most: int = 4, points: int = 300) -> list[Figure]:
-    """t-SNE of features, for up to `most` checkpoints spread over the settings, each image set a figure."""
+def embeddings(results: Results, *, points: int = 300, dots: int = 2400) -> list[Figure]:
+    """t-SNE of features, a panel for each checkpoint: up to `points` images each and `dots` in all, by image set."""
     if "embedding_xy" not in results.ds:
         return []
     array = results.ds["embedding_xy"]
@@ -260,24 +228,17 @@ def embeddings(results: Results, *, most: int = 4, points: int = 300) -> list[Fi
     for j, data in enumerate(results.data):
         xy = np.asarray(array.values[:, j], dtype=float)
         alive = [c for c in results.checkpoints if np.isfinite(xy[c.index]).all(-1).any()]
-        one_each = list({c.setting: c for c in reversed(alive)}.values())[::-1]
-        chosen = (
-            [one_each[round(i)] for i in np.linspace(0, len(one_each) - 1, min(most, len(one_each)))]
-            if one_each
-            else []
-        )
         labels = np.asarray(results.ds["label"].values[j]) if "label" in results.ds else np.zeros(xy.shape[1])
-        panels = [scatter_xy(xy[c.index], labels, c.setting, c.name, points) for c in chosen]
+        each = max(60, min(points, dots // max(len(alive), 1)))
+        panels = [scatter_xy(xy[c.index], labels, c.name, each) for c in alive]
         if panels:
-            caption = (
-                f"One dot per test image, coloured by class. {len(chosen)} of {len(one_each)} settings. "
-                "t-SNE keeps neighbourhoods, not distances."
-            )
+            caption = f"One dot per test image (the first {each}), coloured by class."
+            caption += " t-SNE keeps neighbourhoods, not distances."
             found.append(Figure(f"embedding-{data}", f"t-SNE of features, {data}", panels, caption, columns=4))
     return found
 
 
-def scatter_xy(xy: np.ndarray, labels: np.ndarray, setting: str, name: str, points: int) -> Panel:
+def scatter_xy(xy: np.ndarray, labels: np.ndarray, name: str, points: int) -> Panel:
     alive = np.flatnonzero(np.isfinite(xy).all(-1))[:points]
     rows = [
         {"x": rounded(xy[i, 0], 4), "y": rounded(xy[i, 1], 4), "class": plain(labels[i]), "checkpoint": name}
@@ -294,6 +255,4 @@ def scatter_xy(xy: np.ndarray, labels: np.ndarray, setting: str, name: str, poin
         "tooltip": tooltip(("class:N", "Class", "")),
     }
     marks = [layer("circle", encoding, size=18, opacity=0.8)]
-    return Panel(
-        marks, rows, f"t-SNE of {len(rows)} images by {name}, coloured by {len(classes)} classes.", setting, 200
-    )
+    return Panel(marks, rows, f"t-SNE of {len(rows)} images by {name}, coloured by {len(classes)} classes.", name, 200)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from probekit.report import published
 from probekit.report.figure import Figure, Panel, channel, columns, domain, layer, tooltip
-from probekit.report.figures_curves import NOUN, choice_axis, choice_panel
+from probekit.report.figures_curves import NOUN, choice_axis, choice_panels
 from probekit.report.figures_more import split
 from probekit.report.results import Results, Row
 from probekit.report.tables import Table
@@ -31,8 +31,7 @@ def beside(results: Results, name: str) -> Figure | None:
     for data in results.where(name):
         for label, rows in split(results, name, data):
             title = f"Measured here: {', '.join(part for part in (data, label) if part)}"
-            panel = choice_panel(results, name, rows, title=title, height=210)
-            panels += [panel] if panel else []
+            panels += choice_panels(results, name, rows, title=title, height=210)
     values = [asdict(value) for value in published.series(name)]
     panels.append(series_panel(results, name, [v for v in values if v["vit_patch"] == 16], "ratio"))
     by_patch = [value for value in values if value["vit_patch"] == 8]

@@ -8,13 +8,15 @@ that vary one training choice at a time: ratios at one patch size, and patch siz
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from probekit.report.grids import in_grid
 from probekit.report.results import Results, Row
-from probekit.report.statistics import Seeds, between_seeds
+from probekit.results.directions import Direction, directions
 
 ORDER = ("representation_level", "latent_r2", "linear_accuracy", "knn_accuracy", "shape_bias", "ssim")
 """What stands for the answer, first measured; then anything else that has a number."""
@@ -26,11 +28,13 @@ shown."""
 
 @dataclass(frozen=True)
 class Setting:
-    """A combination of ratio and patch size, with one value per seed."""
+    """A combination of ratio and patch size, with the values of its runs."""
 
     ratio: float | None
     patch: float | None
     values: tuple[float, ...]
+    by_seed: Mapping[float, float]
+    """Seed -> value; empty where one run, or an unknown seed, stands alone."""
 
     @property
     def mean(self) -> float:
@@ -48,13 +52,14 @@ class Slice:
 
 @dataclass(frozen=True)
 class Headline:
-    """The quantity that answers, on the image set where most settings have it."""
+    """The quantity that answers, on the image set where most settings have it, with every checkpoint measured there."""
 
     results: Results
     name: str
     data: str
     rows: tuple[Row, ...]
     family: str = ""
+    """The checkpoints whose masking is compared: they are alike in all else."""
     mixed: bool = False
     """Whether the checkpoints differ in more than their masking: then none of them is a setting of a grid."""
 
@@ -67,20 +72,73 @@ class Headline:
         return [row for row in self.rows if row["untrained"]]
 
     @cached_property
-    def settings(self) -> list[Setting]:
-        """Known settings, by patch size and ratio; none where more than masking differs."""
+    def grid_rows(self) -> list[Row]:
+        """Rows of the settings that are compared: of the family, of known masking, each of its ratio and patch size
+        alone. Two checkpoints of one masking that are not known to be seeds of one setting are not averaged."""
         if self.mixed:
             return []
-        groups: dict[tuple[float | None, float | None], list[float]] = defaultdict(list)
-        for row in self.trained:
-            if row["ratio"] is not None or row["patch"] is not None:
-                groups[row["ratio"], row["patch"]].append(row["value"])
-        found = [Setting(ratio, patch, tuple(values)) for (ratio, patch), values in groups.items()]
+        return in_grid([row for row in self.trained if row["family"] == self.family])
+
+    @cached_property
+    def settings(self) -> list[Setting]:
+        """Settings of the grid, by patch size and ratio."""
+        return self.settings_from(self.grid_rows)
+
+    def settings_from(self, rows: Sequence[Row]) -> list[Setting]:
+        groups: dict[int, list[Row]] = defaultdict(list)
+        for row in rows:
+            groups[row["setting_index"]].append(row)
+        found = [
+            Setting(
+                first["ratio"],
+                first["patch"],
+                tuple(row["value"] for row in group),
+                {row["seed"]: row["value"] for row in group} if len(group) > 1 else {},
+            )
+            for group in groups.values()
+            if (first := group[0])
+        ]
         return sorted(found, key=lambda s: (s.patch or 0, s.ratio or 0))
 
     @cached_property
-    def seeds(self) -> Seeds:
-        return between_seeds([setting.values for setting in self.settings])
+    def readings(self) -> dict[str, list[Setting]]:
+        """Scaling -> settings with the values in that scaling, where the quantity has several; the default first."""
+        dim = "scaling"
+        if dim not in self.results.dims(self.name):
+            return {"": self.settings}
+        rows = self.results.rows(self.name, self.data, keep=(dim,))
+        members = {row["checkpoint"] for row in self.grid_rows}
+        default = str(self.results.default_label(self.name, dim))
+        found: dict[str, list[Row]] = {default: []}
+        for row in rows:
+            if row["checkpoint"] in members:
+                found.setdefault(str(row[dim]), []).append(row)
+        return {label: self.settings_from(each) for label, each in found.items() if each}
+
+    @cached_property
+    def lines(self) -> dict[str, Slice]:
+        """The lines that the first screen speaks of."""
+        return {along: line for along in ("ratio", "patch") if (line := self.slice(along)) is not None}
+
+    @cached_property
+    def directions(self) -> dict[str, dict[str, Direction]]:
+        """Along -> scaling -> what runs tell of that line: one family of comparisons."""
+        keys, lines = [], []
+        for along, line in self.lines.items():
+            places = [(setting.ratio, setting.patch) for setting in line.settings]
+            for label, settings in self.readings.items():
+                found = {(setting.ratio, setting.patch): setting.by_seed for setting in settings}
+                keys.append((along, label))
+                lines.append([found.get(place, {}) for place in places])
+        out: dict[str, dict[str, Direction]] = {}
+        for (along, label), direction in zip(keys, directions(lines), strict=True):
+            out.setdefault(along, {})[label] = direction
+        return out
+
+    @property
+    def tested(self) -> bool:
+        """Whether seeds can tell anything: two settings of a line with two seeds each."""
+        return any(direction.tested for each in self.directions.values() for direction in each.values())
 
     @property
     def ratios(self) -> list[float]:
@@ -129,16 +187,11 @@ def find(results: Results) -> Headline | None:
 
 
 def candidates(results: Results, name: str, data: str) -> list[Headline]:
-    """One headline for each family of checkpoints (same training but for ratio, patch size and seed), with the
-    baselines; checkpoints that have nothing but their image set in common stand side by side in one."""
-    rows = results.rows(name, data)
-    families = list(dict.fromkeys(row["family"] for row in rows if not row["untrained"]))
-    if not families:
-        return [Headline(results, name, data, tuple(rows))]
-    found = [
-        Headline(results, name, data, tuple(row for row in rows if row["untrained"] or row["family"] == family), family)
-        for family in families
-    ]
+    """One headline for each family of checkpoints (same training but for ratio, patch size and seed); if none of them
+    has two settings, all stand side by side."""
+    rows = tuple(results.rows(name, data))
+    families = list(dict.fromkeys(row["family"] for row in rows if not row["untrained"])) or [""]
+    found = [Headline(results, name, data, rows, family) for family in families]
     if len(found) > 1 and all(len(headline.settings) <= 1 for headline in found):
-        return [Headline(results, name, data, tuple(rows), mixed=True)]
+        return [Headline(results, name, data, rows, mixed=True)]
     return found

@@ -15,10 +15,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from probekit import schema
+from probekit.constants import CONFIDENCE
 from probekit.report import figures_headline, theme
-from probekit.report.differences import Differences
 from probekit.report.figure import Figure
+from probekit.report.figures_differences import Differences
 from probekit.report.headline import Headline, find
 from probekit.report.results import Results
 from probekit.report.sections import Section, build
@@ -95,8 +95,7 @@ def protocols(results: Results) -> list[dict[str, str]]:
         twin = f"{name}_ci"
         if twin in results.ds:
             interval = (
-                f"Interval ({100 * schema.CONFIDENCE:.0f} %): "
-                f"{results.attribute(twin, 'resamples') or 'not described'}."
+                f"Interval ({100 * CONFIDENCE:.0f} %): {results.attribute(twin, 'resamples') or 'not described'}."
             )
         else:
             interval = f"No interval: {results.no_interval(name)}."

@@ -73,7 +73,7 @@ def reconstructions(results: Results) -> list[Strip]:
         )
         shown = [given[1] if name.endswith("full") else given[0] for name, _ in kinds]
         rows = [StripRow("Input", shown, given=True)]
-        for checkpoint in chosen(results):
+        for checkpoint in results.checkpoints:
             pictures = [reconstruction(results, name, data, checkpoint, images.shape) for name, _ in kinds]
             if any(pictures):
                 rows.append(StripRow(checkpoint.name, pictures))
@@ -113,7 +113,7 @@ def attention(results: Results) -> list[Strip]:
         rows = [
             StripRow("Input", [strip_picture(images, f"{len(images)} input images of {data}")] * len(kinds), given=True)
         ]
-        for checkpoint in chosen(results):
+        for checkpoint in results.checkpoints:
             pictures = [attention_picture(results, name, data, checkpoint, len(images), title) for name, title in kinds]
             if any(pictures):
                 rows.append(StripRow(checkpoint.name, pictures))
@@ -130,21 +130,6 @@ def attention(results: Results) -> list[Strip]:
                 )
             )
     return found
-
-
-def chosen(results: Results) -> list[Checkpoint]:
-    """One checkpoint per setting (the first seed), so that rows are what differs in training, not in luck."""
-    first: dict[str, Checkpoint] = {}
-    for checkpoint in results.checkpoints:
-        first.setdefault(
-            checkpoint.name if checkpoint.untrained else f"{family(checkpoint)}{checkpoint.setting}", checkpoint
-        )
-    return list(first.values())
-
-
-def family(checkpoint: Checkpoint) -> str:
-    """What a name starts with: two grids may have the same settings on different training data."""
-    return checkpoint.name.split("-")[0] if "-" in checkpoint.name else ""
 
 
 def picked(results: Results, name: str, data: str, checkpoint: Checkpoint | None = None) -> np.ndarray:

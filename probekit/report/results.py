@@ -19,6 +19,8 @@ import numpy as np
 import xarray as xr
 
 from probekit import schema
+from probekit.results import settings
+from probekit.schema import plain
 
 DEFAULTS: dict[str, tuple[Any, ...]] = {
     "pooling": ("mean", "cls", "native", "token"),
@@ -48,9 +50,9 @@ Row = dict[str, Any]
 class Checkpoint:
     """One checkpoint as the report names and groups it. Numbers are None where unknown.
 
-    `family` is what else training differs in (data, ViT patch, images seen), as far as it differs among these
-    checkpoints: only within a family does the setting (ratio and patch size) tell two checkpoints apart but for their
-    seed.
+    `setting` is what it was trained with, in words; `setting_index` tells settings apart, also where words are alike.
+    `family` is what else training differs in (data, architecture, images seen), as far as it differs among these
+    checkpoints.
     """
 
     index: int
@@ -60,17 +62,8 @@ class Checkpoint:
     seed: float | None
     untrained: bool
     family: str = ""
-
-    @property
-    def setting(self) -> str:
-        """What it was trained with; the name where that is unknown."""
-        if self.untrained:
-            return "untrained"
-        if self.ratio is None and self.patch is None:
-            return self.name
-        parts = [f"ratio {self.ratio:g}"] if self.ratio is not None else []
-        parts += [f"{self.patch:g} px"] if self.patch is not None else []
-        return ", ".join(parts)
+    setting: str = ""
+    setting_index: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,15 +81,6 @@ class Choice:
         parts += [f"{SPOKEN.get(dim, dim.replace('_', ' '))} {plain(label)}" for dim, label in self.labels.items()]
         parts += [f"mean over {dim}s" for dim in self.averaged]
         return ", ".join(parts)
-
-
-def plain(label: Any) -> str:
-    """A coordinate label as text, without NumPy's decorations."""
-    if isinstance(label, bytes):
-        return label.decode(errors="replace")
-    if isinstance(label, float | np.floating):
-        return f"{float(label):g}"
-    return str(label)
 
 
 def number(value: Any) -> float | None:
@@ -131,40 +115,20 @@ class Results:
 
     @cached_property
     def checkpoints(self) -> list[Checkpoint]:
-        numbers = {name: self.along(name) for name in schema.CHECKPOINT_COORDS}
-        families = self.families(numbers)
-        return [
+        families = settings.families(self.settings)
+        found = [
             Checkpoint(
-                i, plain(label), numbers["mask_ratio"][i], numbers["patch_size"][i], numbers["seed"][i],
-                numbers["images_seen"][i] == 0, families[i],
+                run.index, run.name, setting.ratio, setting.patch, run.seed, run.untrained, families[run.index],
+                setting.words, place,
             )
-            for i, label in enumerate(self.labels("checkpoint"))
+            for place, setting in enumerate(self.settings)
+            for run in setting.runs
         ]  # fmt: skip
+        return sorted(found, key=lambda checkpoint: checkpoint.index)
 
-    def along(self, name: str) -> list[float | None]:
-        """A coordinate along checkpoint as numbers, None where unknown or not a number."""
-        values = np.ravel(self.ds[name].values)
-        if values.dtype.kind not in "fiub" or len(values) != self.ds.sizes["checkpoint"]:
-            return [None] * self.ds.sizes["checkpoint"]
-        return [number(value) for value in values]
-
-    def families(self, numbers: Mapping[str, list[float | None]]) -> list[str]:
-        """What apart from ratio, patch size and seed differs between checkpoints, in words; untrained ones have
-        none."""
-        size = self.ds.sizes["checkpoint"]
-        data = (
-            [plain(v) for v in np.ravel(self.ds["trained_on"].values)]
-            if "trained_on" in self.ds.coords
-            else [""] * size
-        )
-        parts = [
-            ["trained on " + text if text else "" for text in data],
-            [f"ViT patch {p:g} px" if p else "" for p in numbers["vit_patch_size"]],
-            [f"{n:,.0f} images" if n else "" for n in numbers["images_seen"]],
-        ]
-        live = [i for i in range(size) if numbers["images_seen"][i] != 0]
-        telling = [part for part in parts if len({part[i] for i in live}) > 1]
-        return [", ".join(part[i] for part in telling if part[i]) if i in live else "" for i in range(size)]
+    @cached_property
+    def settings(self) -> list[settings.Setting]:
+        return settings.settings_of(self.ds)
 
     def array(self, name: str) -> np.ndarray:
         """Values with dims (checkpoint, data, the rest in stored order)."""
@@ -282,6 +246,7 @@ class Results:
                 "patch": None,
                 "seed": None,
                 "family": "",
+                "setting_index": -1,
                 "untrained": True,
             }
             found += [{**row, **blank} for row in rows if row["checkpoint"] == rows[0]["checkpoint"]]
@@ -301,6 +266,7 @@ class Results:
             "patch": checkpoint.patch,
             "seed": checkpoint.seed,
             "family": checkpoint.family,
+            "setting_index": checkpoint.setting_index,
             "untrained": checkpoint.untrained,
         }
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from probekit.report import figures_more, figures_published, pictures
-from probekit.report.differences import Differences
 from probekit.report.figure import Figure
 from probekit.report.figures_curves import layer_figure
+from probekit.report.figures_differences import Differences, forest
 from probekit.report.headline import Headline
 from probekit.report.pictures import Strip
 from probekit.report.results import Results
@@ -72,13 +72,13 @@ def build(results: Results, headline: Headline | None, differences: Differences)
         "What the mask distribution asks for, from the graph alone, beside what the checkpoints hold.",
         figures_more.theory(results, headline),
     )
-    forest = figures_more.forest(differences)
+    paired = forest(differences)
     compared = Section(
         "differences",
         "Paired differences",
         "Differences",
         "The same images, one checkpoint minus another.",
-        [forest] if forest else [],
+        [paired] if paired else [],
     )
     levels, *others = [group_section(results, *group) for group in [*GROUPS, further]]
     shown = [

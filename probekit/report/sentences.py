@@ -1,7 +1,7 @@
 """What the first screen says, made from the numbers.
 
-The rule: say which settings are highest and lowest, whether that difference exceeds what the luck of the seed
-explains, and never call a difference real because intervals over images exclude it: those speak of single
+The rule: say which settings are highest and lowest, claim a direction only where runs of several seeds carry it
+(`results.directions`), and never call a difference real because intervals over images exclude it: those speak of single
 checkpoints.
 """
 
@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
+import numpy as np
+
+from probekit.constants import CONFIDENCE
+from probekit.measures import inference
 from probekit.report.headline import Headline, Setting, Slice
-from probekit.schema import CONFIDENCE
+from probekit.results.directions import Direction
 
 NOUN = {"ratio": "mask ratio", "patch": "patch size"}
 
@@ -49,78 +52,65 @@ def extremes(line: Slice) -> tuple[Setting, Setting]:
     return ordered[-1], ordered[0]
 
 
-def shape(line: Slice) -> str:
-    """How the means run along a line: "rises", "falls", "peaks" or "is uneven"."""
-    steps = [b.mean - a.mean for a, b in pairwise(line.settings)]
-    if all(step > 0 for step in steps):
-        return "rises"
-    if all(step < 0 for step in steps):
-        return "falls"
-    turns = sum((a > 0) != (b > 0) for a, b in pairwise(steps))
-    return ("peaks" if steps[0] > 0 else "dips") if turns == 1 else "is uneven"
+def course(line: Slice, found: Direction) -> str:
+    """How the quantity runs along a line, as far as seeds carry it; "" where they carry nothing."""
+    noun, claim = NOUN[line.along], found.claim
+    values = [at(line.along, getattr(setting, line.along)) for setting in line.settings]
+    alike = " or ".join(values[i] for i in found.alike)
+    if claim in ("rises", "falls"):
+        return f"{claim} with {noun}"
+    if claim in ("peaks", "dips"):
+        return f"{claim} at {noun} {alike}"
+    if claim.endswith("up to"):
+        return f"{claim.split()[0]} with {noun} up to {values[found.edge]}, with no clear change beyond"
+    if claim.endswith("from"):
+        return f"{claim.split()[0]} with {noun} from {values[found.edge]} on, with no clear change before"
+    if claim.endswith("overall"):
+        return f"{claim} with {noun}, though not at every step"
+    return f"differs between values of {noun}" if claim else ""
 
 
-def separated(headline: Headline, line: Slice) -> bool | None:
-    """Whether highest and lowest of a line differ by more than seeds explain, corrected for having looked for the
-    extremes; None where seeds say nothing."""
-    high, low = extremes(line)
-    if not headline.seeds.freedom:
-        return None
-    pairs = len(line.settings) * (len(line.settings) - 1) // 2
-    return high.mean - low.mean > headline.seeds.least_difference(len(high.values), len(low.values), pairs)
-
-
-def course(headline: Headline, line: Slice) -> str:
-    """How the quantity runs along a line, as far as seeds carry it: a peak (or dip) needs a setting on either side that
-    they tell from it."""
-    noun, high_low = NOUN[line.along], extremes(line)
-    way = shape(line)
-    if way in ("rises", "falls"):
-        return f"{way} with {noun}"
-    end = high_low[1 if way == "dips" else 0]
-    pairs = len(line.settings) * (len(line.settings) - 1) // 2
-    known = bool(headline.seeds.freedom)
-
-    def apart(other: Setting) -> bool:
-        least = headline.seeds.least_difference(len(end.values), len(other.values), pairs) if known else 0.0
-        return abs(end.mean - other.mean) > least
-
-    place = line.settings.index(end)
-    alike = [setting for setting in line.settings if not apart(setting)]
-    where = " or ".join(at(line.along, getattr(setting, line.along)) for setting in alike)
-    if way == "is uneven":
-        return f"is highest at {noun} {where}"
-    before, after = (any(map(apart, side)) for side in (line.settings[:place], line.settings[place + 1 :]))
-    if before and after:
-        return f"{way} at {noun} {where}"
-    up = (way == "peaks") == before
-    edge = at(line.along, getattr(alike[0] if before else alike[-1], line.along))
-    if before:
-        return f"{'rises' if up else 'falls'} with {noun} up to {edge}, with no clear change beyond"
-    return f"{'rises' if up else 'falls'} with {noun} from {edge} on, with no clear change before"
+def courses(headline: Headline, along: str) -> str:
+    """The course along a line; where it holds in some scalings of the features only, with their names."""
+    each = {label: course(headline.lines[along], found) for label, found in headline.directions[along].items()}
+    first = next(iter(each.values()))
+    holding = [label for label, text in each.items() if text == first]
+    if not first or len(holding) == len(each):
+        return first
+    others = [label for label in each if label not in holding]
+    return f"{first} (features {' and '.join(holding)}, not {' or '.join(others)})"
 
 
 def claim(headline: Headline) -> str:
-    """One sentence: how the quantity runs with ratio and with patch size, hedged where seeds don't carry it."""
+    """One sentence: how the quantity runs with ratio and with patch size, as far as seeds carry it."""
     title = headline.results.title(headline.name)
-    parts, unsure = [], []
-    for along in ("ratio", "patch"):
-        line = headline.slice(along)
-        if line is None:
-            continue
-        verdict = separated(headline, line)
-        if verdict is False:
-            unsure.append(NOUN[along])
-            continue
-        parts.append(course(headline, line))
-    if parts:
-        text = f"{title} {', and '.join(parts) if any(',' in part for part in parts) else ' and '.join(parts)}"
-        if not headline.seeds.freedom:
-            return f"{text} in these runs, one per setting: seeds have yet to tell it from luck."
-        return text + (f"; no dependence on {' or '.join(unsure)} beyond seed noise." if unsure else ".")
-    if unsure:
-        return f"{title} does not move with {' or '.join(unsure)} beyond what the seed does."
-    return plain_claim(headline)
+    if not headline.lines:
+        return plain_claim(headline)
+    if not headline.tested:
+        best = [
+            f"{NOUN[along]} {at(along, getattr(extremes(line)[0], along))}" for along, line in headline.lines.items()
+        ]
+        return (
+            f"{title} is highest at {' and at '.join(best)} in these runs, one per setting: seeds have yet to tell it "
+            "from luck."
+        )
+    found = {along: courses(headline, along) for along in headline.lines}
+    parts = [text for text in found.values() if text]
+    unsure = [NOUN[along] for along, text in found.items() if not text]
+    if not parts:
+        return (
+            f"Whether {title[0].lower()}{title[1:]} moves with {' or '.join(unsure)} cannot be told from the luck of "
+            f"the seed ({runs(headline)})."
+        )
+    text = f"{title} {', and '.join(parts) if any(',' in part for part in parts) else ' and '.join(parts)}"
+    return text + (f"; no dependence on {' or '.join(unsure)} beyond seed noise." if unsure else ".")
+
+
+def runs(headline: Headline) -> str:
+    """How many seeds the settings of the lines have, e.g. "2 to 5 seeds per setting"."""
+    counts = {len(setting.values) for line in headline.lines.values() for setting in line.settings}
+    few, many = min(counts), max(counts)
+    return f"{few} to {many} seeds per setting" if few < many else f"{few} seeds per setting"
 
 
 def plain_claim(headline: Headline) -> str:
@@ -146,16 +136,12 @@ def finding(headline: Headline, line: Slice) -> str:
         f"{at(line.along, getattr(low, line.along))} "
         f"({show(low.mean)})"
     )
-    verdict = separated(headline, line)
-    if verdict is None:
+    found = next(iter(headline.directions[line.along].values()))
+    p = found.p_pairs[line.settings.index(high), line.settings.index(low)]
+    if not math.isfinite(p):
         return f"{text}: {show(gap)} apart."
-    pairs = len(line.settings) * (len(line.settings) - 1) // 2
-    least = headline.seeds.least_difference(len(high.values), len(low.values), pairs)
-    relation = "more" if verdict else "not more"
-    return (
-        f"{text}: {show(gap)} apart, {relation} than the {show(least)} that the luck of the seed can explain "
-        f"({100 * CONFIDENCE:.0f} %, any two of {len(line.settings)} settings)."
-    )
+    relation = "more" if found.differ(line.settings.index(high), line.settings.index(low)) else "not more"
+    return f"{text}: {show(gap)} apart, {relation} than the luck of the seed can explain (p = {p:.2g}, corrected)."
 
 
 def baseline(headline: Headline) -> str | None:
@@ -185,37 +171,31 @@ def caution(headline: Headline) -> str:
         return f"{interval} The checkpoints differ in more than their masking, so nothing here is put down to it."
     if not headline.settings:
         return f"{interval} How the checkpoints were masked is unknown, so nothing here is put down to masking."
-    if not headline.seeds.freedom:
+    if not headline.tested:
         return (
-            f"{interval} There is one training run per setting, so nothing here tells a setting from the "
-            "luck of its run."
+            f"{interval} No two settings have two runs each that are known to differ by their seed alone, so nothing "
+            "here tells a setting from the luck of its run."
         )
-    degrees = "degree" if headline.seeds.freedom == 1 else "degrees"
-    neighbours, beyond = neighbour_pairs(headline)
-    pairs = f" It separates {beyond} of {neighbours} pairs of neighbouring settings." if neighbours else ""
+    return f"{interval} {comparisons(headline)}"
+
+
+def comparisons(headline: Headline) -> str:
+    """How settings were compared: over which runs, how often, and how unlike their spreads are."""
+    found = [direction for each in headline.directions.values() for direction in each.values()]
+    samples = [list(setting.by_seed.values()) for setting in headline.settings if len(setting.by_seed) > 1]
+    deviations = [float(np.std(values, ddof=1)) for values in samples]
+    unequal = inference.equal_variances(samples)
+    spread = f"between-seed deviations from {show(min(deviations), 3)} to {show(max(deviations), 3)}"
+    if unequal < 1 - CONFIDENCE:
+        spread += f" (unequal, p = {unequal:.2g} by Bartlett's test)"
+    first = [next(iter(each.values())) for each in headline.directions.values()]
+    steps = [(direction, i) for direction in first for i in range(len(direction.means) - 1)]
+    apart = sum(direction.differ(i, i + 1) for direction, i in steps)
     return (
-        f"{interval} Settings are compared by their seeds: pooled between-seed deviation "
-        f"{show(headline.seeds.deviation, 3)}, "
-        f"t with {headline.seeds.freedom} {degrees} of freedom.{pairs}"
+        f"Settings are compared within seeds ({runs(headline)}), each with its own variance: {spread}. "
+        f"{found[0].comparisons} comparisons, Holm's correction; they tell {apart} of {len(steps)} pairs of "
+        "neighbouring settings apart."
     )
-
-
-def neighbour_pairs(headline: Headline) -> tuple[int, int]:
-    """How many settings next to each other in the grid there are, and how many of those differ beyond the seeds."""
-    place = {(s.ratio, s.patch): s for s in headline.settings}
-    pairs = []
-    for ratios_vary, values, others in (
-        (True, headline.ratios, headline.patches),
-        (False, headline.patches, headline.ratios),
-    ):
-        for other in others:
-            for a, b in pairwise(values):
-                keys = ((a, other), (b, other)) if ratios_vary else ((other, a), (other, b))
-                if keys[0] in place and keys[1] in place:
-                    pairs.append((place[keys[0]], place[keys[1]]))
-    seeds = headline.seeds
-    gaps = [(abs(a.mean - b.mean), seeds.least_difference(len(a.values), len(b.values), len(pairs))) for a, b in pairs]
-    return len(pairs), sum(gap > least for gap, least in gaps if math.isfinite(least))
 
 
 def answer(headline: Headline | None) -> Answer:
@@ -224,7 +204,6 @@ def answer(headline: Headline | None) -> Answer:
         return Answer(
             "Nothing could be measured on these checkpoints.", (), "Why is said under “Not applicable”, probe by probe."
         )
-    lines = [line for line in (headline.slice("ratio"), headline.slice("patch")) if line is not None]
-    findings = [finding(headline, line) for line in lines]
+    findings = [finding(headline, line) for line in headline.lines.values()]
     extra = baseline(headline)
     return Answer(claim(headline), tuple(findings + ([extra] if extra else [])), caution(headline))

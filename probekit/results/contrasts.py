@@ -2,25 +2,31 @@
 
 Pairing removes what images contribute to both, so a difference can be clear where two intervals overlap. The interval
 speaks of these two checkpoints on new images; whether a *masking setting* differs is a question for `seed_spread`.
+
+The standard error is that of a mean of per-image differences (of sums over groups, where the image set has groups), and
+interval and p-value are Student's t with that error. A corrected p-value of one comparison among thousands lies far in
+the tail, where a bootstrap has no draws.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from probekit import schema
 from probekit.checks import whole
+from probekit.constants import CONFIDENCE
 from probekit.errors import ResultsError, did_you_mean
-from probekit.measures import resample
+from probekit.measures import inference
+from probekit.results import protocols
+from probekit.results.reading import opened
 
-CORRECTIONS = (None, "bonferroni", "holm")
+VERSION = 2
+"""Of the arithmetic; results of another version are not lined up. 1: bootstrap intervals, p-values from their width."""
 
 
 def contrast(
@@ -38,8 +44,10 @@ def contrast(
         baseline: name of a checkpoint.
         variables: which results; None for all that have per-image contributions.
         correction: None; "bonferroni" (intervals that hold jointly, p-values multiplied); "holm" (p-values by Holm's
-            step-down, intervals as for Bonferroni). The family is all comparisons returned: narrow it with `variables`.
-        seed: of the bootstrap.
+            step-down, intervals as for Bonferroni); "bh" (p-values by Benjamini and Hochberg, which bound the expected
+            share of false findings; intervals that cover so among the findings). The family is all comparisons
+            returned: narrow it with `variables`.
+        seed: without effect, since nothing is drawn; accepted for older calls.
 
     Returns:
         `<name>_difference` with dims of `<name>` (the baseline itself left out), `<name>_difference_ci`, and
@@ -48,41 +56,27 @@ def contrast(
 
     Raises:
         ResultsError: an unknown checkpoint, variable or correction, or nothing per image to compare.
+
+    Example:
+        >>> contrast("results.nc", baseline="quadtree-r0.75-p4-s0", correction="holm")  # doctest: +SKIP
     """
-    if not isinstance(ds, xr.Dataset | str | os.PathLike):
-        raise ResultsError(f"contrast was given a {type(ds).__name__}; expected a results dataset or the path of one.")
-    ds = schema.validate(ds) if isinstance(ds, xr.Dataset) else schema.read(Path(ds))
-    if correction not in CORRECTIONS:
-        raise ResultsError(f"correction={correction!r}: expected one of {', '.join(map(str, CORRECTIONS))}.")
-    names = [str(name) for name in ds.checkpoint.values]
-    if baseline not in names:
-        raise ResultsError(f"No checkpoint is called {baseline!r}. {did_you_mean(baseline, names)}")
-    if len(set(names)) < len(names):
-        raise ResultsError(f"Two checkpoints have one name ({', '.join(names)}): rename one with assign_coords.")
-    seed = whole("seed", seed, least=0, error=ResultsError)
-    if len(names) < 2:
-        raise ResultsError("A contrast needs two checkpoints or more; this dataset has one.")
+    ds = opened(ds, "contrast")
+    names = _checked(ds, baseline, correction, seed)
     chosen = _variables(ds, variables)
     others = [name for name in names if name != baseline]
-    differences = {}
-    for name in chosen:
-        values = _images(ds, name)
-        differences[name] = values.sel(checkpoint=others) - values.sel(checkpoint=baseline, drop=True)
-    comparisons = sum(int(values.notnull().any("image").sum()) for values in differences.values())
-    joint = resample.corrected_confidence(schema.CONFIDENCE, comparisons) if correction else schema.CONFIDENCE
+    found = {name: _compared(ds, name, baseline, others) for name in chosen}
+    p = _corrected([each.p for each in found.values()], correction)
+    comparisons = sum(int(np.isfinite(each.mean).sum()) for each in found.values())
+    confidence = _confidence(p, correction, comparisons)
     out: dict[str, xr.DataArray] = {}
-    tested = {
-        name: _tested(ds, values, joint, seed, "images_of" not in ds[name].attrs)
-        for name, values in differences.items()
-    }
-    p_values = _corrected([p for _, _, p in tested.values()], correction, comparisons)
-    for (name, (mean, interval, _)), p in zip(tested.items(), p_values, strict=True):
-        out |= _labelled(ds[name], mean, interval, joint, baseline, correction)
-        attrs = {"long_name": f"p of: {out[f'{name}_difference'].attrs['long_name']}", "correction": str(correction)}
-        out[f"{name}_difference_p"] = xr.DataArray(p, dims=ds[name].dims, attrs=attrs)
-    keep = [key for key in ds.coords if key == "data" or "checkpoint" in ds[key].dims]
+    for (name, each), p_values in zip(found.items(), p, strict=True):
+        out |= _labelled(ds[name], each, p_values, confidence, baseline, correction)
     result = xr.Dataset(out).assign_coords(
-        {key: ds[key].sel(checkpoint=others) if "checkpoint" in ds[key].dims else ds[key] for key in keep}
+        {
+            key: coord.sel(checkpoint=others) if "checkpoint" in coord.dims else coord
+            for key, coord in ds.coords.items()
+            if key == "data" or "checkpoint" in coord.dims
+        }
     )
     result.attrs = {
         "schema_version": schema.SCHEMA_VERSION,
@@ -94,9 +88,25 @@ def contrast(
     return schema.validate(result)
 
 
+def _checked(ds: xr.Dataset, baseline: str, correction: str | None, seed: int) -> list[str]:
+    """Names of the checkpoints, where the arguments fit them."""
+    if correction not in (None, *inference.CORRECTIONS):
+        expected = ", ".join(map(str, (None, *inference.CORRECTIONS)))
+        raise ResultsError(f"correction={correction!r}: expected one of {expected}.")
+    names = [str(name) for name in ds.checkpoint.values]
+    if baseline not in names:
+        raise ResultsError(f"No checkpoint is called {baseline!r}. {did_you_mean(baseline, names)}")
+    if len(set(names)) < len(names):
+        raise ResultsError(f"Two checkpoints have one name ({', '.join(names)}): rename one with assign_coords.")
+    whole("seed", seed, least=0, error=ResultsError)
+    if len(names) < 2:
+        raise ResultsError("A contrast needs two checkpoints or more; this dataset has one.")
+    return names
+
+
 def _variables(ds: xr.Dataset, asked: Sequence[str] | None) -> list[str]:
     have = [name for name in schema.result_names(ds) if f"{name}_image" in ds]
-    apart = [name for name in have if "images" in json.loads(ds[name].attrs.get("mixed_protocols", "{}"))]
+    apart = [name for name in have if "images" in protocols.marks(ds[name])]
     if asked is None:
         asked = [name for name in have if name not in apart]
         if apart and not asked:
@@ -120,76 +130,86 @@ def _variables(ds: xr.Dataset, asked: Sequence[str] | None) -> list[str]:
     return list(asked)
 
 
-def _images(ds: xr.Dataset, name: str) -> xr.DataArray:
-    """Contributions of all checkpoints, float64, image last."""
-    return ds[f"{name}_image"].astype(np.float64).transpose(*ds[name].dims, "image")
+@dataclass(frozen=True)
+class Compared:
+    """Mean differences of one variable with their standard errors, degrees of freedom and p-values, dims as its own."""
+
+    mean: np.ndarray
+    error: np.ndarray
+    freedom: np.ndarray
+
+    @property
+    def p(self) -> np.ndarray:
+        return inference.t_test(self.mean, self.error, self.freedom)
 
 
-def _tested(
-    ds: xr.Dataset, values: xr.DataArray, confidence: float, seed: int, own: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean difference, its interval, and the two-sided p-value, image set by image set.
-
-    `own`: the images are the test images, whose groups the dataset holds. The p-value is the normal one for the
-    interval's own standard error, so that it knows of groups as the interval does.
-    """
-    where = values.dims.index("data")
-    parts = []
-    for position in range(values.sizes["data"]):
-        array = values.isel(data=position).values
-        used = ~np.isnan(array).reshape(-1, array.shape[-1]).all(axis=0)
-        array = array[..., used]
-        groups = None
-        if "group" in ds and own:
-            found = ds["group"].isel(data=position).values[: len(used)][used]
-            groups = found if (found >= 0).any() else None
-        parts.append(_paired(array, groups, confidence, seed))
-    mean, interval, p = (np.stack(part, axis=where) for part in zip(*parts, strict=True))
-    return mean, interval, p
+def groups_of(ds: xr.Dataset, name: str, data: int) -> np.ndarray | None:
+    """Group of each image of an image set; None where images are independent, or are not the test images."""
+    if "group" not in ds or "images_of" in ds[name].attrs:
+        return None
+    found = np.asarray(ds["group"].isel(data=data).values)
+    return found if (found >= 0).any() else None
 
 
-def _paired(array: np.ndarray, groups: np.ndarray | None, confidence: float, seed: int) -> tuple[np.ndarray, ...]:
-    if not array.shape[-1]:
-        nothing = np.full(array.shape[:-1], np.nan)
-        return nothing, np.stack([nothing, nothing], axis=-1), nothing
-    interval = resample.mean_interval(array, groups=groups, confidence=confidence, seed=seed)
-    counted = ~np.isnan(array)
-    mean = np.where(counted.any(axis=-1), np.nansum(array, axis=-1) / np.maximum(counted.sum(axis=-1), 1), np.nan)
-    error = (interval[..., 1] - interval[..., 0]) / (2 * stats.norm.ppf(0.5 + confidence / 2))
-    score = np.divide(np.abs(mean), error, out=np.where(mean == 0, 0.0, np.inf), where=error > 0)
-    return mean, interval, np.where(np.isnan(mean), np.nan, 2 * stats.norm.sf(score))
+def _compared(ds: xr.Dataset, name: str, baseline: str, others: Sequence[str]) -> Compared:
+    """Every other checkpoint minus the baseline, image set by image set, which may have groups of their own."""
+    values = ds[f"{name}_image"].astype(np.float64).transpose(*ds[name].dims, "image")
+    differences = values.sel(checkpoint=list(others)) - values.sel(checkpoint=baseline, drop=True)
+    where = ds[name].dims.index("data")
+    parts = [
+        inference.mean_error(differences.isel(data=position).values, groups_of(ds, name, position))
+        for position in range(ds.sizes["data"])
+    ]
+    return Compared(*(np.stack(part, axis=where) for part in zip(*parts, strict=True)))
 
 
-def _corrected(p_values: list[np.ndarray], correction: str | None, comparisons: int) -> list[np.ndarray]:
+def _corrected(p_values: Sequence[np.ndarray], correction: str | None) -> list[np.ndarray]:
+    """p-values of all variables as one family."""
     if correction is None:
-        return p_values
-    flat = np.concatenate([p.ravel() for p in p_values])
-    real = ~np.isnan(flat)
-    flat[real] = np.minimum(1.0, flat[real] * comparisons) if correction == "bonferroni" else resample.holm(flat[real])
+        return list(p_values)
+    family = inference.adjusted(np.concatenate([p.ravel() for p in p_values]), correction)
     edges = np.cumsum([p.size for p in p_values])[:-1]
-    return [part.reshape(p.shape) for part, p in zip(np.split(flat, edges), p_values, strict=True)]
+    return [part.reshape(p.shape) for part, p in zip(np.split(family, edges), p_values, strict=True)]
+
+
+def _confidence(p_values: Sequence[np.ndarray], correction: str | None, comparisons: int) -> float:
+    """Coverage of each interval: jointly `CONFIDENCE` (Bonferroni), or so among the findings (Benjamini-Yekutieli)."""
+    if correction is None or not comparisons:
+        return CONFIDENCE
+    if correction != "bh":
+        return inference.corrected_confidence(CONFIDENCE, comparisons)
+    findings = sum(int((p < 1 - CONFIDENCE).sum()) for p in p_values)
+    return 1 - (1 - CONFIDENCE) * max(findings, 1) / comparisons
 
 
 def _labelled(
     variable: xr.DataArray,
-    mean: np.ndarray,
-    interval: np.ndarray,
+    found: Compared,
+    p_values: np.ndarray,
     confidence: float,
     baseline: str,
     correction: str | None,
 ) -> dict[str, xr.DataArray]:
-    """`<name>_difference` and its interval."""
+    """`<name>_difference`, its interval and its p-value."""
     name, title = f"{variable.name}_difference", f"{variable.attrs['long_name']}, minus {baseline}"
     coords = {dim: variable[dim] for dim in variable.dims if dim in variable.coords and dim != "checkpoint"}
-    attrs = {**variable.attrs, "long_name": title, "baseline": baseline, "mean_over": "images that both have"}
+    how = {"correction": str(correction), "baseline": baseline, "contrast_version": VERSION}
+    attrs = {**variable.attrs, **how, "long_name": title, "mean_over": "images that both have"}
     bounds = {
         "long_name": f"{confidence:.5%} interval of: {title}",
         "units": variable.attrs["units"],
-        "resamples": "bootstrap over images, paired between checkpoints (their groups where the image set has groups)",
-        "correction": str(correction),
+        "resamples": "nothing: Student's t with the standard error of the mean over images, paired between checkpoints "
+        "(over their groups where the image set has groups)",
         "confidence": confidence,
+        **how,
     }
-    whole = xr.DataArray(
-        interval, dims=(*variable.dims, "bound"), coords={**coords, "bound": ["lower", "upper"]}, attrs=bounds
-    )
-    return {name: xr.DataArray(mean, dims=variable.dims, coords=coords, attrs=attrs), f"{name}_ci": whole}
+    half = inference.t_quantile(confidence, found.freedom) * found.error
+    ends = np.stack([found.mean - half, found.mean + half], axis=-1)
+    p_attrs = {"long_name": f"p of: {title}", "units": "1", **how}
+    return {
+        name: xr.DataArray(found.mean, dims=variable.dims, coords=coords, attrs=attrs),
+        f"{name}_ci": xr.DataArray(
+            ends, dims=(*variable.dims, "bound"), coords={**coords, "bound": ["lower", "upper"]}, attrs=bounds
+        ),
+        f"{name}_p": xr.DataArray(p_values, dims=variable.dims, coords=coords, attrs=p_attrs),
+    }

@@ -16,7 +16,10 @@ import xarray as xr
 from probekit import schema
 from probekit.errors import ResultsError
 
-PROTOCOL = ("protocol", "version", "options", "mask_grid", "counts", "precision", "images", "seed")
+PROTOCOL = (
+    "protocol", "version", "options", "mask_grid", "counts", "precision", "images", "seed",
+    "baseline", "correction", "contrast_version",
+)  # fmt: skip
 """Attributes in which two numbers of one variable must agree to stand side by side."""
 
 
@@ -24,10 +27,10 @@ def attributes_of_one(name: Hashable, having: Sequence[xr.Dataset], mixed: bool)
     """Attributes of a variable of one checkpoint on one image set, from several datasets."""
     attrs = dict(having[0].variables[name].attrs)
     if all(key in attrs for key in schema.ATTRIBUTES):
-        marks = protocol_marks(name, having, "checkpoint", mixed)
-        attrs |= {key: json.dumps({"mixed": values}) for key, values in marks.items()}  # equal to no single protocol
-        if marks:
-            attrs["mixed_protocols"] = json.dumps(marks)
+        different = protocol_marks(name, having, "checkpoint", mixed)
+        attrs |= {key: json.dumps({"mixed": each}) for key, each in different.items()}  # equal to no single protocol
+        if different:
+            attrs["mixed_protocols"] = json.dumps(different)
     return attrs
 
 
@@ -35,9 +38,9 @@ def merged_attributes(name: Hashable, having: Sequence[xr.Dataset], dim: str, mi
     """Attributes of a variable over parts; a difference in protocol is refused or marked."""
     attrs = dict(having[0].variables[name].attrs)
     if all(key in attrs for key in schema.ATTRIBUTES):
-        marks = protocol_marks(name, having, dim, mixed)
-        if marks:
-            attrs["mixed_protocols"] = json.dumps(marks)
+        different = protocol_marks(name, having, dim, mixed)
+        if different:
+            attrs["mixed_protocols"] = json.dumps(different)
     for key in list(attrs):
         if key != "mixed_protocols" and len({_text(part.variables[name].attrs.get(key)) for part in having}) > 1:
             each = {
@@ -47,18 +50,24 @@ def merged_attributes(name: Hashable, having: Sequence[xr.Dataset], dim: str, mi
     return attrs
 
 
+def marks(variable: xr.DataArray | xr.Variable) -> dict[str, list[str]]:
+    """Protocol attribute -> its values, where the checkpoints of a variable are marked to differ in it."""
+    found: dict[str, list[str]] = json.loads(variable.attrs.get("mixed_protocols", "{}"))
+    return found
+
+
 def protocol_marks(name: Hashable, having: Sequence[xr.Dataset], dim: str, mixed: bool) -> dict[str, list[str]]:
     """Protocol attribute -> its values, where checkpoints differ in it now or did in a part.
 
     Raises:
         ResultsError: they differ, and not `mixed`.
     """
-    marks: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for part in having:
-        for key, values in json.loads(part.variables[name].attrs.get("mixed_protocols", "{}")).items():
-            marks[key] = list(dict.fromkeys([*marks.get(key, []), *values]))
+        for key, each in marks(part.variables[name]).items():
+            found[key] = list(dict.fromkeys([*found.get(key, []), *each]))
     if dim != "checkpoint":  # image sets may differ
-        return marks
+        return found
     values = {key: [_text(part.variables[name].attrs.get(key)) for part in having] for key in PROTOCOL}
     different = [key for key in PROTOCOL if len(set(values[key])) > 1]
     if different and not mixed:
@@ -71,7 +80,7 @@ def protocol_marks(name: Hashable, having: Sequence[xr.Dataset], dim: str, mixed
             "different protocols are not lined up; evaluate them again with the same settings, or pass mixed=True to "
             "have them side by side and marked."
         )
-    return marks | {key: values[key] for key in different}
+    return found | {key: values[key] for key in different}
 
 
 def chosen(value: Any, here: dict[str, str]) -> Any:

@@ -14,6 +14,7 @@ import xarray as xr
 from scipy import stats
 
 from probekit import schema
+from probekit.constants import CONFIDENCE
 from probekit.errors import ResultsError, did_you_mean
 
 SETTING = ("trained_on", "vit_patch_size", "mask_ratio", "patch_size", "images_seen")
@@ -63,7 +64,7 @@ def seed_spread(ds: xr.Dataset, variable: str, *, by: Sequence[str] = SETTING, p
     variance = (
         np.broadcast_to(squares.sum(axis=0), squares.shape) / freedom[wide] if pooled else squares / freedom[wide]
     )
-    half = stats.t.ppf(0.5 + schema.CONFIDENCE / 2, freedom)[wide] * np.sqrt(variance / runs[wide])
+    half = stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)[wide] * np.sqrt(variance / runs[wide])
     return _labelled(values, by, list(groups), means, half, np.sqrt(variance), runs, freedom, pooled)
 
 

@@ -166,14 +166,6 @@ def test_blocks_are_even_and_keep_groups_together() -> None:
     assert resample.blocks(5, count=20).count == 5
 
 
-def test_corrections() -> None:
-    assert resample.corrected_confidence(0.95, 5) == pytest.approx(0.99)
-    np.testing.assert_allclose(resample.holm([0.01, 0.04, 0.03, np.nan]), [0.03, 0.06, 0.06, np.nan])
-    np.testing.assert_allclose(resample.holm([[0.5, 0.9]]), [[1.0, 1.0]])
-    with pytest.raises(ProbeError, match="comparisons=0"):
-        resample.corrected_confidence(0.95, 0)
-
-
 def test_bad_input_is_named() -> None:
     with pytest.raises(ProbeError, match="two or more to resample"):
         resample.mean_interval([1.0])

@@ -11,7 +11,7 @@ import synthetic_results
 import xarray as xr
 
 from probekit.report import theme
-from probekit.report.figures_curves import groups
+from probekit.report.grids import groups
 from probekit.report.page import Report, assemble
 from probekit.report.results import Results
 

@@ -7,6 +7,7 @@ in it, is left to `schema.read`, whose dataset or error is then the answer.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from probekit import schema
+from probekit.errors import ResultsError
 
 ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
 HOUSEKEEPING = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_FillValue", "coordinates")
@@ -35,6 +37,23 @@ def read(path: str | Path) -> xr.Dataset:
     except (Unfamiliar, OSError, KeyError, ValueError, TypeError, RuntimeError):
         return schema.read(path)  # reads what is merely unusual, and says what is wrong
     return schema.upgrade(ds, str(path))
+
+
+def opened(source: xr.Dataset | str | os.PathLike[str], who: str) -> xr.Dataset:
+    """A checked dataset from one, or from the path of one.
+
+    Args:
+        source: the dataset or path.
+        who: the function that was called, for the error.
+
+    Raises:
+        ResultsError: neither, or no results.
+    """
+    if isinstance(source, xr.Dataset):
+        return schema.validate(source)
+    if isinstance(source, str | os.PathLike):
+        return read(Path(source))
+    raise ResultsError(f"{who} was given a {type(source).__name__}; expected a results dataset or the path of one.")
 
 
 def quick(path: Path) -> xr.Dataset:

@@ -10,7 +10,7 @@ import synthetic_results
 import xarray as xr
 
 from probekit import schema
-from probekit.report import reading
+from probekit.results import reading
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
 """Paired differences between checkpoints on the same images, from the per-image contributions stored in the file.
 
-The interval is the normal approximation to the mean of the per-image differences (mean +- 1.96 standard errors),
-which needs nothing but the file. It is computed for every pair once, so that the page can change the reference
-without a server.
+Interval and groups are those of `probekit.contrast`. They are computed for every pair once, so that the page can change
+the reference without a server.
 """
 
 from __future__ import annotations
@@ -13,9 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from probekit.constants import CONFIDENCE
+from probekit.measures import inference
+from probekit.report.figure import Figure, Json, Panel, channel, either, layer, number_fields, tooltip
+from probekit.report.figures_curves import WHO
 from probekit.report.headline import ORDER, Headline
 from probekit.report.results import Results, Row, rounded
-from probekit.report.statistics import all_pairs
+from probekit.results.contrasts import groups_of
 
 
 @dataclass(frozen=True)
@@ -54,19 +57,13 @@ class Differences:
         present = [int(i) for i in np.flatnonzero(np.isfinite(images).any(1))]
         if len(present) < 2:
             return None
-        value, half = all_pairs(images[present], self.groups(data, images.shape[1]))
+        groups = groups_of(self.results.ds, name, self.results.data.index(data))
+        value, half = inference.all_pairs(images[present], CONFIDENCE, groups)
         cells = [
             None if i == j else pair(value[i, j], half[i, j]) for i in range(len(present)) for j in range(len(present))
         ]
         title = f"{self.results.title(name)}, {data}"
         return Quantity(name, data, title, present, cells, self.reference(present))
-
-    def groups(self, data: str, count: int) -> np.ndarray | None:
-        """The group of each image (intervals resample groups, not images), where the image set has groups."""
-        if "group" not in self.results.ds:
-            return None
-        found = np.asarray(self.results.ds["group"].isel(data=self.results.data.index(data)).values, dtype=float)
-        return found.astype(int) if len(found) == count and (found >= 0).any() else None
 
     def reference(self, present: list[int]) -> int:
         """Position of the checkpoint to compare with: nearest to the usual ratio, smallest patches, first seed."""
@@ -115,3 +112,34 @@ def pair(value: float, half: float) -> tuple[float, float] | None:
     if not (np.isfinite(value) and np.isfinite(half)):
         return None
     return float(f"{value:.4g}"), float(f"{half:.4g}")
+
+
+def forest(differences: Differences) -> Figure | None:
+    """Differences to one reference, each with its interval; the page can change quantity and reference."""
+    if not differences.quantities:
+        return None
+    first = differences.quantities[0]
+    rows = differences.rows(first)
+    if not rows:
+        return None
+    names = max(len(quantity.checkpoints) for quantity in differences.quantities)
+    y = channel("checkpoint:N", title=None, sort={"field": "value", "order": "descending"}, axis={"labelLimit": 190})
+    apart = either("datum.lower > 0 || datum.upper < 0", "var(--c1)", "var(--c7)")
+    tips = tooltip(*WHO, *number_fields("Difference"))
+    x = {"title": "Difference", "axis": {"tickCount": 7}}
+    bars = {"x": channel("lower:Q", **x), "x2": {"field": "upper"}, "y": y, "color": apart, "tooltip": tips}
+    dots = {"x": channel("value:Q", **x), "y": y, "color": apart, "tooltip": tips}
+    zero: Json = {
+        "data": {"values": [{}]},
+        **layer("rule", {"x": {"datum": 0}}, color="var(--soft)", strokeDash=[2, 2]),
+    }
+    layers = [zero, layer("rule", bars, strokeWidth=2), layer("circle", dots, size=46, opacity=1)]
+    reference = differences.results.checkpoints[first.checkpoints[first.reference]].name
+    words = f"Paired differences of {first.title} to {reference}, with intervals; {len(rows)} checkpoints."
+    panel = Panel(layers, rows, words, "", 16 * min(names, len(rows)) + 30)
+    caption = (
+        "Each checkpoint minus the reference, over the images both were measured on; 95 % interval by Student's t of "
+        "the per-image differences. Blue: the interval excludes 0. It separates two checkpoints, not two settings: "
+        "that takes seeds."
+    )
+    return Figure("differences", "Paired differences", [panel], caption, columns=1)
