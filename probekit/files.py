@@ -117,6 +117,7 @@ def written_whole(
     *,
     kept: str = "What was there before is unchanged.",
     also: tuple[type[Exception], ...] = (),
+    sync: bool = True,
 ) -> Iterator[Path]:
     """A path to write a file or folder at; on success it becomes `target`, on any failure it vanishes.
 
@@ -127,6 +128,7 @@ def written_whole(
         target: the file or folder to write.
         kept: what is safe and what to do if the target cannot be written: the end of the error's message.
         also: other exceptions that the library that writes raises where the disk fails.
+        sync: flush to the disk before renaming. False for what carries its own digest and can be computed again.
 
     Yields:
         The path to write at. It has the target's name, in a hidden folder beside it.
@@ -150,11 +152,13 @@ def written_whole(
         try:
             part = scratch / path.name
             yield part
-            _synced(part)
+            if sync:
+                _synced(part)
             if part.is_dir() and path.exists():
                 os.replace(path, scratch / "replaced")
             os.replace(part, path)
-            _sync(path.parent)
+            if sync:
+                _sync(path.parent)
         finally:
             _removed(scratch, path)
     except faults as error:

@@ -13,12 +13,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "probekit"
 
 ROOMS = [
-    "constants", "errors", "checks", "files", "schema", "cache", "progress", "masking", "measures", "latents", "data",
-    "models", "results", "collect", "probes", "evaluation", "training", "report", "cli",
+    "constants", "errors", "checks", "files", "locks", "schema", "cache", "progress", "masking", "measures", "latents",
+    "data", "models", "results", "collect", "probes", "evaluation", "training", "report", "cli",
 ]  # fmt: skip
 """Top to bottom: a room imports only from rooms above it."""
 
-GROUND = {"constants", "errors", "checks", "files"}
+GROUND = {"constants", "errors", "checks", "files", "locks"}
 """What every room may import: these import nothing but the standard library."""
 
 CLOSED = {

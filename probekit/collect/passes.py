@@ -1,15 +1,13 @@
 """The one pass: each batch goes through the encoder once, layer by layer, whatever number of recorders look on.
 
-Recorders may want different numbers of images, and after a kill they may stand at different places. The pass goes
-through the rows in stretches between which the set of recorders at work changes, so no image is computed for a recorder
-twice and none for nobody.
+Recorders may want different numbers of images, and after a kill they may stand at different places: `schedule` says
+which rows are computed, and each recorder takes those that it lacks. What was stored is verified at the end, whoever
+wrote it, before anything reads it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,66 +15,70 @@ from torch import Tensor
 
 from probekit import progress
 from probekit.collect.prepared import Batch, PreparedModel, Source
-from probekit.collect.recorders import Recorder
-from probekit.collect.store import Store, alone
-from probekit.errors import ProbeError
+from probekit.collect.schedule import Recording, fill, groups, stretches
+from probekit.errors import ProbeError, StorageError
 
 ATTENTION = 1 << 22
 """Attention probabilities of one layer that exist at a time on a processor: 16 MB in float32. A ViT-B/16 at 224 px then
 goes in parts of 9 images, which costs no time and spares the memory that a whole batch's attention would take."""
 
 
-@dataclass
-class Recording:
-    """A recorder, where its rows go, and how many of them there are."""
-
-    recorder: Recorder
-    store: Store
-
-
-def stretches(takes: Sequence[Recording]) -> Iterator[tuple[int, int, list[Recording]]]:
-    """(start, stop, takes at work) in order of rows, covering exactly what each take still lacks."""
-    spans = [
-        (0 if take.recorder.whole else take.store.done, take.store.rows, take)
-        for take in takes
-        if not take.store.complete
-    ]
-    cuts = sorted({place for start, stop, _ in spans for place in (start, stop)})
-    for start, stop in pairwise(cuts):
-        active = [take for first, last, take in spans if first <= start and stop <= last]
-        if active:
-            yield start, stop, active
+ATTEMPTS = 3
+"""How often measurements that turn out to be damaged are taken again before the disk is called unreliable."""
 
 
 def run(prepared: PreparedModel, source: Source, takes: Sequence[Recording], stage: str) -> int:
-    """Bring all takes to completion; returns the number of rows that went through the encoder.
+    """Bring all takes to completion; returns the number of rows that went through the encoder here.
 
     Raises:
-        ProbeError: features that are not finite (which layer), or a store that cannot be written.
+        ProbeError: features that are not finite (which layer).
+        StorageError: a store that cannot be written, or that is damaged each time it is written.
     """
-    with alone([take.store for take in takes]):
-        todo = list(stretches(takes))
-        total = sum(stop - start for start, stop, _ in todo)
-        if not total:
-            return 0
-        training = prepared.model.training
-        prepared.model.eval()
-        try:
-            with progress.bar(stage, total * source.per_row) as advance, torch.inference_mode(), prepared.autocast():
-                for start, stop, active in todo:
-                    for batch in source.batches(prepared, start, stop):
-                        forward(prepared, batch, active)
-                        advance(len(batch.images))
-        finally:
-            prepared.model.train(training)
-        return total
+    computed = 0
+    for _ in range(ATTEMPTS):
+        if not all(take.store.complete for take in takes):
+            computed += complete(prepared, source, takes, stage)
+        if all([take.store.prove() for take in takes]):
+            return computed
+    raise StorageError(
+        f"Measurements in {takes[0].store.folder.parent} were damaged or deleted {ATTEMPTS} times while they were "
+        "being taken. Another program may be deleting files there, or the disk may be faulty: point PROBEKIT_CACHE at "
+        "another folder."
+    )
+
+
+def complete(prepared: PreparedModel, source: Source, takes: Sequence[Recording], stage: str) -> int:
+    """One pass over what is missing; returns the number of rows computed."""
+    size = max(1, prepared.settings.batch_size // source.per_row)
+    missing = sum(last - first for group in groups(takes) for first, last in stretches(takes, *group, size))
+    training = prepared.model.training
+    prepared.model.eval()
+    try:
+        with progress.bar(stage, missing * source.per_row) as advance, torch.inference_mode(), prepared.autocast():
+
+            def compute(start: int, stop: int) -> None:
+                for batch in source.batches(prepared, start, stop):
+                    forward(prepared, batch, takes)
+                    advance(len(batch.images))
+
+            return fill(takes, size, compute)
+    finally:
+        prepared.model.train(training)
 
 
 def forward(prepared: PreparedModel, batch: Batch, takes: Sequence[Recording]) -> None:
-    """One batch through the encoder and into the stores; a few images at a time where attention is looked at."""
-    attention = any(take.recorder.wants_attention for take in takes)
+    """One batch through the encoder and into the stores; a few images at a time where attention is looked at.
+
+    Whether it is looked at depends on all recorders of these rows, also those that have them: so a pass that goes on
+    after a kill rounds as one that was not killed.
+    """
+    end = int(batch.indices[-1]) + 1
+    attention = any(take.recorder.wants_attention for take in takes if take.store.rows >= end)
     for part in parts(prepared, batch) if attention else [batch]:
-        encode(prepared, part, takes, attention)
+        first, stop = int(part.indices[0]), int(part.indices[-1]) + 1
+        active = [take for take in takes if take.lacks(first, stop)]
+        if active:
+            encode(prepared, part, active, attention)
 
 
 def parts(prepared: PreparedModel, batch: Batch) -> Iterator[Batch]:
@@ -105,8 +107,9 @@ def encode(prepared: PreparedModel, batch: Batch, takes: Sequence[Recording], at
         if layer.index == model.depth:
             batch.tokens = layer.tokens
     check_finite(prepared, torch.stack(sums), batch)
+    first = int(batch.indices[0])
     for take in takes:
-        take.store.append(take.recorder.rows(batch), take.recorder.summary)
+        take.store.append(take.recorder.rows(batch), take.recorder.summary, first)
 
 
 def check_finite(prepared: PreparedModel, sums: Tensor, batch: Batch) -> None:

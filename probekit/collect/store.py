@@ -1,32 +1,38 @@
-"""Where a take's rows land: a zarr (v3) group that grows chunk by chunk, and a marker that says how far it is good.
+"""Where the rows of a measurement land: one file per chunk of rows, and a marker that says which files count.
 
-The marker is replaced only after the rows it speaks of are on disk. Rows past the marker do not
-exist for any reader, so a killed run costs at most one chunk, and a half-written chunk is written again, never read.
-Rows are chunked by image and by layer: a fit reads one layer at a time and never the whole array.
+    <key>/000000000/000000000-<digest>.rows    rows from 0 on, array by array, layer by layer
+    <key>/000000000/summary-<digest>.npz       what is known only after the last row
+    <key>/000000000/done.json                  shapes, types, files with their digests, and its own digest
+    <key>/000010240/ ...                       the next shard
 
-Every chunk ends in a checksum. What was stored by an earlier run is read through once before it is relied on: a chunk
-that is missing, short or changed would otherwise come back as zeros. Two processes that want the same rows take turns.
+The marker is replaced only after the file it speaks of is there, so a killed run costs at most one chunk. Nothing on
+disk is believed without proof: every file is read through and compared with its digest before a probe reads it,
+whoever wrote it. What is missing, short or changed is measured again, and that is said.
+
+Many rows are split into shards, each complete in itself, which several processes can fill at the same time. A shard is
+written by whoever holds its lock. Should two processes write one all the same, their files have different names or the
+same content, and the marker that comes last counts.
 """
 
 from __future__ import annotations
 
-import errno
+import io
 import json
 import os
-import tempfile
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from itertools import product
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+import xxhash
 
-from probekit.errors import ProbeError
+from probekit import files
+from probekit.collect.stored import Arrays, StoredArray, read_whole
+from probekit.errors import ProbeError, ProbekitError, StorageError
+from probekit.locks import Lock
 
 CHUNK_IMAGES = 256
 """Most rows that are buffered before they are written."""
@@ -34,30 +40,42 @@ CHUNK_IMAGES = 256
 CHUNK_BYTES = 48 * 2**20
 """Rows are written earlier where they would take more memory than this."""
 
-LAYOUT = 2
+SHARD = 10_240
+"""Rows of a shard: a multiple of common batch sizes, so that batches do not depend on shards."""
+
+LAYOUT = 3
 """Version of how rows lie on disk; part of a store's key."""
 
+Rows = Mapping[str, np.ndarray | Sequence[np.ndarray]]
 
-class Store:
-    """The rows of one take for one split, of which the first `done` exist.
+
+class Shard:
+    """Consecutive rows of a store, of which the first `done` exist.
 
     Args:
-        folder: of this take alone; created when the first rows are written.
-        rows: how many there will be.
+        folder: of this shard alone; created when the first rows are written.
+        start, stop: its rows among the store's.
         facts: what determines the numbers, kept beside them for people.
-        whole: nothing is written before the last row, for takes that end in a summary over all rows.
+        whole: nothing is written before the last row, for measurements that end in a summary over all rows.
     """
 
-    def __init__(self, folder: Path, rows: int, facts: Mapping[str, Any], *, whole: bool = False) -> None:
-        self.folder = folder
-        self.rows = rows
-        self.whole = whole
+    def __init__(self, folder: Path, start: int, stop: int, facts: Mapping[str, Any], *, whole: bool = False) -> None:
+        self.folder, self.start, self.stop, self.whole = folder, start, stop, whole
         self.facts = dict(facts)
-        self._buffer: dict[str, list[np.ndarray]] = {}
-        self._buffered = 0
-        self._group: Any = None
+        self.lock = Lock(folder.with_name(f"{folder.name}.lock"))
         self.done = 0
+        self.arrays: Arrays = {}
+        self.chunks: list[dict[str, Any]] = []
+        self._summary: dict[str, Any] | None = None
+        self._buffer: dict[str, list[list[np.ndarray]]] = {}
+        self._buffered = 0
+        self._proven: set[str] = set()
+        self._said = False
         self.refresh()
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
 
     @property
     def complete(self) -> bool:
@@ -65,178 +83,263 @@ class Store:
 
     @property
     def position(self) -> int:
-        """The next row that `append` takes."""
-        return self.done + self._buffered
+        """The next row that `append` takes, among the store's."""
+        return self.start + self.done + self._buffered
+
+    # --- proof ------------------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Look again how many rows there are; damaged ones are put away and count for nothing."""
+        """Look again how many rows there are; damaged ones count for nothing."""
         marker = self._marker()
-        done = int(marker.get("done", 0))
-        if done <= self.done:
+        if marker is None or marker["done"] <= self.done:
             return
-        damage = self._damage(done, marker.get("arrays", []), marker.get("summary", False))
-        if damage:
+        self.done, self.arrays, self.chunks = marker["done"], marker["arrays"], marker["chunks"]
+        self._summary = marker["summary"]
+        self.prove()
+
+    def prove(self) -> bool:
+        """Compare every file with its digest, once; whether all is well. If not, there are no rows any more."""
+        for part in [*self.chunks, *([self._summary] if self._summary else [])]:
+            if part["name"] not in self._proven:
+                damage = read_whole(self.folder / part["name"], part)
+                if damage:
+                    self._damaged(damage)
+                    return False
+                self._proven.add(part["name"])
+        return True
+
+    def _damaged(self, damage: str) -> None:
+        if not self._said:
             warnings.warn(
                 f"Stored measurements are damaged ({damage}): {self.folder} is measured again.",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=4,
             )
+        self._said = True
+        self.done, self.arrays, self.chunks, self._summary = 0, {}, [], None
+        self._proven.clear()
+
+    def _marker(self) -> dict[str, Any] | None:
+        """The marker on disk; None if there is none, or none that holds."""
+        file = self.folder / "done.json"
+        if not os.path.lexists(file):
+            return None
+        try:
+            found = files.read_json(file)
+            body = found["body"]
+            if found["digest"] != _digest_of(body) or (body["start"], body["rows"]) != (self.start, self.rows):
+                raise ValueError("the marker is not as it was written")
+        except (ProbekitError, KeyError, TypeError, ValueError) as error:
+            self._damaged(str(error) if isinstance(error, ValueError) else "the marker is not as it was written")
+            return None
+        return dict(body)
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        """Delete what does not count: damaged rows, and what a killed process left. Only while the lock is held."""
+        if not self.done:
             rmtree(self.folder, ignore_errors=True)
-            self._group = None
-        else:
-            self.done = done
+            return
+        counted = {"done.json", *(part["name"] for part in [*self.chunks, self._summary] if part)}
+        for file in self.folder.iterdir():
+            if file.name not in counted:
+                rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
 
-    def _marker(self) -> dict[str, Any]:
-        try:
-            marker = json.loads((self.folder / "done.json").read_text())
-        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no JSON, or no text at all
-            return {}
-        return marker if isinstance(marker, dict) and marker.get("rows") == self.rows else {}
-
-    def _damage(self, done: int, names: Sequence[str], summary: bool) -> str | None:
-        """What is wrong with the first `done` rows, read through chunk by chunk; None if nothing."""
-        try:
-            group = self.group()
-            for name in names:
-                array = group[name]
-                step = array.chunks[0]
-                others = [range(-(-size // chunk)) for size, chunk in zip(array.shape, array.chunks, strict=True)][1:]
-                for number, start in enumerate(range(0, done, step)):
-                    for place in product(*others):
-                        file = self.folder.joinpath("rows.zarr", name, "c", *map(str, (number, *place)))
-                        if not file.is_file():
-                            return f"{file.relative_to(self.folder)} is missing"
-                    array[start : start + step]  # the checksums are compared
-            if summary and not self.summary():
-                return "summary.npz is missing"
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            return f"{type(error).__name__}: {error}"
-        return None
-
-    def group(self) -> Any:
-        import zarr
-
-        if self._group is None:
-            self._group = zarr.open_group(self.folder / "rows.zarr", mode="a", zarr_format=3)
-        return self._group
-
-    def append(self, rows: Mapping[str, np.ndarray], summary: Callable[[], Mapping[str, np.ndarray]]) -> None:
-        """Add rows (all arrays of one length); `summary()` gives what is stored beside the last one."""
-        length = {len(array) for array in rows.values()}
+    def append(self, rows: Rows, summary: Callable[[], Mapping[str, np.ndarray]]) -> None:
+        """Add rows: see `Store.append`."""
+        layers = {name: _layers(array) for name, array in rows.items()}
+        length = {len(part) for parts in layers.values() for part in parts}
         if len(length) != 1:
-            raise ProbeError(f"Rows of different lengths: { {name: len(array) for name, array in rows.items()} }.")
-        for name, array in rows.items():
-            self._buffer.setdefault(name, []).append(array)
+            raise ProbeError(f"Rows of different lengths: { {name: len(p[0]) for name, p in layers.items()} }.")
+        for name, parts in layers.items():
+            for place, part in enumerate(parts):
+                kept = self._buffer.setdefault(name, [[] for _ in parts])
+                kept[place].append(part)
         self._buffered += length.pop()
-        last = self.position >= self.rows
-        if last or (not self.whole and self._buffered >= _chunk_rows(rows)):
+        last = self.position >= self.stop
+        if last or (not self.whole and self._buffered >= _chunk_rows(layers)):
             self.flush(summary() if last else {})
 
     def flush(self, summary: Mapping[str, np.ndarray]) -> None:
         """Write what is buffered, then the summary, then the marker."""
         if not self._buffered:
             return
-        try:
-            self._write({name: np.concatenate(parts) for name, parts in self._buffer.items()}, summary)
-        except OSError as error:
-            raise unwritable(self.folder, error, self.done, self.rows) from error
+        rows = {name: [np.concatenate(part) for part in parts] for name, parts in sorted(self._buffer.items())}
+        described = _described(rows)
+        if self.arrays and described != self.arrays:
+            raise StorageError(
+                f"{self.folder} holds rows of other shapes or types than these ({self.arrays}; {described}): it was "
+                "written by another version of the same measurement. Delete that folder."
+            )
+        content = b"".join(np.ascontiguousarray(part).data.cast("B") for parts in rows.values() for part in parts)
+        self.chunks.append(self._kept(f"{self.start + self.done:09d}", ".rows", content) | {"rows": self._buffered})
+        if summary:
+            packed = io.BytesIO()
+            np.savez(packed, **summary)
+            self._summary = self._kept("summary", ".npz", packed.getvalue())
+        self.arrays, self.done = described, self.done + self._buffered
         self._buffer.clear()
         self._buffered = 0
+        self._mark()
 
-    def _write(self, rows: Mapping[str, np.ndarray], summary: Mapping[str, np.ndarray]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        end = self.position
-        for name, array in rows.items():
-            self._array(name, array)[self.done : end] = array
-        if summary:
-            self._replace("summary.npz", lambda handle: np.savez(handle, **summary))
-        kept = {"done": end, "rows": self.rows, "arrays": sorted(rows), "summary": bool(summary), "facts": self.facts}
-        marker = json.dumps(kept).encode()
-        self._replace("done.json", lambda handle: handle.write(marker))
-        self.done = end
+    def _kept(self, stem: str, suffix: str, content: bytes) -> dict[str, Any]:
+        """Write a file whose name tells its content; returns what the marker says of it."""
+        digest = xxhash.xxh3_128_hexdigest(content)
+        name = f"{stem}-{digest[:16]}{suffix}"
+        self._replace(name, content)
+        return {"name": name, "bytes": len(content), "digest": digest}
 
-    def _array(self, name: str, rows: np.ndarray) -> Any:
-        from zarr.codecs import Crc32cCodec
+    def _mark(self) -> None:
+        body = {
+            "start": self.start, "rows": self.rows, "done": self.done, "arrays": self.arrays, "chunks": self.chunks,
+            "summary": self._summary, "facts": self.facts,
+        }  # fmt: skip
+        self._replace("done.json", json.dumps({"body": body, "digest": _digest_of(body)}).encode())
 
-        group = self.group()
-        shape = (self.rows, *rows.shape[1:])
-        if name in group and group[name].shape == shape and group[name].dtype == rows.dtype:
-            return group[name]
-        inner = (1, *shape[2:]) if len(shape) > 3 else shape[1:]  # (row, layer, ...): one chunk per layer
-        chunks = (min(_chunk_rows({name: rows}), self.rows), *inner)
-        # Floats of features hardly compress: the time is better spent on the next batch. Chunks of zeros are written
-        # too, so that one that is not there is known to be lost.
-        return group.create_array(
-            name, shape=shape, chunks=chunks, dtype=rows.dtype, compressors=[Crc32cCodec()], overwrite=True,
-            config={"write_empty_chunks": True},
-        )  # fmt: skip
-
-    def _replace(self, name: str, write: Any) -> None:
-        handle, part = tempfile.mkstemp(dir=self.folder, prefix=f".{name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                write(file)
-            os.replace(part, self.folder / name)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+    def _replace(self, name: str, content: bytes) -> None:
+        kept = (
+            f"{self.done} of {self.rows} images are stored and stay valid; run the same command again to go on from "
+            "there once there is room, or point PROBEKIT_CACHE at another folder."
+        )
+        files.write_bytes(self.folder / name, content, kept=kept, sync=False)  # digests tell what was lost
 
     def summary(self) -> dict[str, np.ndarray]:
         """What was stored beside the last row."""
-        if not (self.folder / "summary.npz").exists():
+        if not self._summary:
             return {}
-        with open(self.folder / "summary.npz", "rb") as handle, np.load(handle) as stored:
+        content = files.read_bytes(self.folder / self._summary["name"], error=StorageError)
+        if xxhash.xxh3_128_hexdigest(content) != self._summary["digest"]:
+            raise StorageError(f"{self.folder} changed while it was read. Run the same command again.")
+        with np.load(io.BytesIO(content)) as stored:
             return dict(stored)
 
-    def names(self) -> list[str]:
-        return sorted(name for name, _ in self.group().arrays())
 
-    def __getitem__(self, name: str) -> Any:
-        """An array as it lies on disk: slice it, e.g. `store["pooled"][:, layer]`. Complete takes only."""
+class Store:
+    """The rows of one measurement for one split, in shards.
+
+    Args:
+        folder: of this measurement alone.
+        rows: how many there will be.
+        facts: what determines the numbers, kept beside them for people.
+        whole: all rows are seen in one go and make one shard.
+    """
+
+    def __init__(self, folder: Path, rows: int, facts: Mapping[str, Any], *, whole: bool = False) -> None:
+        self.folder, self.rows, self.whole = folder, rows, whole
+        step = max(rows, 1) if whole else SHARD
+        self.shards = [
+            Shard(folder / f"{start:09d}", start, min(start + step, rows), facts, whole=whole)
+            for start in range(0, rows, step)
+        ]
+
+    @property
+    def complete(self) -> bool:
+        return all(shard.complete for shard in self.shards)
+
+    @property
+    def done(self) -> int:
+        """How many rows exist."""
+        return sum(shard.done for shard in self.shards)
+
+    @property
+    def position(self) -> int:
+        """The next row that is missing."""
+        return next((shard.position for shard in self.shards if shard.position < shard.stop), self.rows)
+
+    def between(self, start: int, stop: int) -> list[Shard]:
+        """The shards that have rows in [start, stop)."""
+        return [shard for shard in self.shards if shard.start < stop and start < shard.stop]
+
+    def append(
+        self, rows: Rows, summary: Callable[[], Mapping[str, np.ndarray]] = dict, start: int | None = None
+    ) -> None:
+        """Add rows.
+
+        Args:
+            rows: arrays of one length, the rows; of an array (rows, layers, ...) each layer can be read alone. A list
+                of arrays has one per layer, whose widths may differ.
+            summary: gives what is stored beside the last row.
+            start: number of the first row; None for the next that is missing. Rows that exist already are left out.
+        """
+        place = self.position if start is None else start
+        shard = next(one for one in self.shards if one.start <= place < one.stop)
+        have = shard.position - place
+        if have > 0:
+            rows = {
+                name: array[have:] if isinstance(array, np.ndarray) else [part[have:] for part in array]
+                for name, array in rows.items()
+            }
+        shard.append(rows, summary)
+
+    def prove(self) -> bool:
+        """Verify every file against its digest; whether all is well (see `Shard.prove`)."""
+        return all([shard.prove() for shard in self.shards])
+
+    def summary(self) -> dict[str, np.ndarray]:
+        """What was stored beside the last row."""
+        return self.shards[-1].summary() if self.shards else {}
+
+    def names(self) -> list[str]:
+        return sorted(self.shards[0].arrays) if self.shards else []
+
+    def __getitem__(self, name: str) -> StoredArray:
+        """An array as it lies on disk: slice it, e.g. `store["pooled"][:, layer]`. Complete measurements only."""
         if not self.complete:
             raise ProbeError(f"{self.folder} holds {self.done} of {self.rows} rows: the pass over it has not finished.")
-        return self.group()[name]
+        if name not in self.shards[0].arrays:
+            raise ProbeError(f"{self.folder} holds no array {name!r}, but {', '.join(self.names())}.")
+        chunks = [(shard.folder / chunk["name"], chunk) for shard in self.shards for chunk in shard.chunks]
+        return StoredArray(name, self.shards[0].arrays, chunks)
 
 
-def _chunk_rows(rows: Mapping[str, np.ndarray]) -> int:
+def _digest_of(body: Mapping[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(json.loads(json.dumps(body)), sort_keys=True).encode())
+
+
+def _layers(array: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What is read apart: the layers of (rows, layers, ...), else the array itself."""
+    if not isinstance(array, np.ndarray):
+        return [np.asarray(part) for part in array]
+    return [array[:, place] for place in range(array.shape[1])] if array.ndim > 3 else [array]
+
+
+def _described(rows: Mapping[str, Sequence[np.ndarray]]) -> Arrays:
+    """Type and shapes per row of each array, as the recorder gave them."""
+    return {
+        name: {"dtype": parts[0].dtype.str, "shapes": [list(part.shape[1:]) for part in parts]}
+        for name, parts in rows.items()
+    }
+
+
+def _chunk_rows(rows: Mapping[str, Sequence[np.ndarray]]) -> int:
     """How many rows make a chunk, given some of them."""
-    bytes_per_row = sum(array.nbytes / max(1, len(array)) for array in rows.values())
+    bytes_per_row = sum(part.nbytes / max(1, len(part)) for parts in rows.values() for part in parts)
     return int(min(CHUNK_IMAGES, max(1, CHUNK_BYTES // max(1, bytes_per_row))))
 
 
-def unwritable(folder: Path, error: OSError, done: int, rows: int) -> ProbeError:
-    """The error for a cache that cannot be written, with what is safe and the way out."""
-    reason = {
-        errno.ENOSPC: "the disk is full",
-        errno.EDQUOT: "the disk quota is used up",
-        errno.EROFS: "the disk is read-only",
-        errno.EACCES: "writing there is not permitted",
-    }.get(error.errno or 0, str(error))
-    return ProbeError(
-        f"Measurements cannot be written to {folder}: {reason}. {done} of {rows} images are stored and stay valid; run "
-        "the same command again to go on from there once there is room, or point PROBEKIT_CACHE at another folder."
-    )
-
-
 @contextmanager
-def alone(stores: Sequence[Store]) -> Iterator[None]:
-    """Hold the stores that are not complete, so that no other process writes to them; what another one has written
-    until then is taken over."""
-    with ExitStack() as held:
-        for store in sorted((one for one in stores if not one.complete), key=lambda one: str(one.folder)):
-            lock = FileLock(store.folder.with_suffix(".lock"))
-            try:
-                store.folder.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    held.enter_context(lock.acquire(timeout=0))
-                except Timeout:
-                    warnings.warn(
-                        f"Another process is measuring the same ({store.folder}): waiting for it.",
-                        RuntimeWarning,
-                        stacklevel=2,
-                    )
-                    held.enter_context(lock.acquire())
-            except OSError as error:
-                raise unwritable(store.folder, error, store.done, store.rows) from error
-            store.refresh()
-        yield
+def alone(shards: Sequence[Shard]) -> Iterator[bool]:
+    """Hold the shards that are not complete, so that no other process writes to them.
+
+    Yields:
+        Whether they are held; if not, another process is at work on one of them, and none is held. What another one
+        has written until then is taken over, and what does not count is deleted.
+    """
+    wanted = [shard for shard in shards if not shard.complete]
+    held: list[Shard] = []
+    try:
+        for shard in wanted:
+            if not shard.lock.acquire():
+                break
+            held.append(shard)
+        ours = len(held) == len(wanted)
+        if ours:
+            for shard in wanted:
+                shard.refresh()
+                if not shard.complete:
+                    shard.tidy()
+        yield ours
+    finally:
+        for shard in held:
+            shard.lock.release()

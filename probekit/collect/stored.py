@@ -1,0 +1,141 @@
+"""Reading a store's arrays: rows and layers are read from the chunks they lie in, and nothing else."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import xxhash
+
+from probekit import files
+from probekit.errors import ProbekitError, StorageError
+
+Arrays = dict[str, dict[str, Any]]
+"""Array -> {"dtype": text, "shapes": shape per row of each block}; blocks are layers where there are several."""
+
+READ = 1 << 20
+"""Bytes that are read and digested at a time."""
+
+
+def read_whole(path: Path, part: Mapping[str, Any]) -> str | None:
+    """What is wrong with a file, read through and compared with its digest; None if nothing."""
+    try:
+        with files.opened(path, error=StorageError) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size != part["bytes"]:
+                return f"{path.name} has {size:,} bytes, not {part['bytes']:,}"
+            digest = xxhash.xxh3_128()
+            while chunk := stream.read(READ):
+                digest.update(chunk)
+    except (ProbekitError, OSError) as error:
+        return str(error)
+    return None if digest.hexdigest() == part["digest"] else f"{path.name} is not as it was written"
+
+
+class StoredArray:
+    """An array on disk that is sliced like NumPy's: `array[:]`, `array[:, layer]`, `array[start:stop, layer]`.
+
+    Args:
+        name: of the array.
+        arrays: all arrays of the store.
+        chunks: file, and what the marker says of it, in order of rows.
+    """
+
+    def __init__(self, name: str, arrays: Arrays, chunks: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
+        self.name, self._arrays, self._chunks = name, arrays, list(chunks)
+        self.dtype = np.dtype(arrays[name]["dtype"])
+        self.shapes: list[tuple[int, ...]] = [tuple(shape) for shape in arrays[name]["shapes"]]
+        self.rows = sum(int(chunk["rows"]) for _, chunk in chunks)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole array; layers of different widths have no common shape."""
+        if len(set(self.shapes)) > 1:
+            raise StorageError(f"The layers of {self.name} have different shapes: read them with layer(number).")
+        return (self.rows, *((len(self.shapes),) if self.layered else ()), *self.shapes[0])
+
+    @property
+    def layered(self) -> bool:
+        return len(self.shapes) > 1
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows * self.dtype.itemsize * sum(math.prod(shape) for shape in self.shapes)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        keys = key if isinstance(key, tuple) else (key,)
+        if self.layered and len(keys) > 1 and isinstance(keys[1], int | np.integer):
+            rows, first = self._wanted(keys[0])
+            return self._read(range(len(self.shapes))[keys[1]], rows)[(first, *keys[2:])]
+        rows, first = self._wanted(keys[0])
+        if not self.layered:
+            return self._read(0, rows)[(first, *keys[1:])]
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for place in range(len(self.shapes)):
+            out[:, place] = self._read(place, rows)
+        return out[(first, *keys[1:])]
+
+    def layer(self, place: int) -> np.ndarray:
+        """All rows of one layer: (rows, ...)."""
+        return self._read(range(len(self.shapes))[place], range(self.rows))
+
+    def _wanted(self, key: Any) -> tuple[range, Any]:
+        """The consecutive rows to read for an index of rows, and what to take of them."""
+        if isinstance(key, slice):
+            chosen = range(self.rows)[key]
+            if chosen.step == 1:
+                return chosen, slice(None)
+        return range(self.rows), key
+
+    def _read(self, place: int, rows: range) -> np.ndarray:
+        """Some consecutive rows of one block."""
+        shape = self.shapes[place]
+        out = np.empty((len(rows), *shape), self.dtype)
+        bytes_per_row = self.dtype.itemsize * math.prod(shape)
+        into = memoryview(out.reshape(-1).view(np.uint8)) if out.size else memoryview(bytearray())
+        for path, first, count, before in self._places(place):
+            low, high = max(rows.start, first), min(rows.stop, first + count)
+            if low < high and bytes_per_row:
+                with files.opened(path, error=StorageError) as stream:
+                    stream.seek(before + (low - first) * bytes_per_row)
+                    part = into[(low - rows.start) * bytes_per_row : (high - rows.start) * bytes_per_row]
+                    _fill(stream, part, path)
+        return out
+
+    def _places(self, place: int) -> Iterator[tuple[Path, int, int, int]]:
+        """File, first row, rows, and bytes before the block, chunk by chunk."""
+        ahead = 0  # bytes per row of what lies before the block
+        for name in sorted(self._arrays):
+            size = np.dtype(self._arrays[name]["dtype"]).itemsize
+            shapes = self._arrays[name]["shapes"]
+            if name == self.name:
+                ahead += size * sum(math.prod(shape) for shape in shapes[:place])
+                break
+            ahead += size * sum(math.prod(shape) for shape in shapes)
+        first = 0
+        for path, chunk in self._chunks:
+            yield path, first, int(chunk["rows"]), ahead * int(chunk["rows"])
+            first += int(chunk["rows"])
+
+
+def _fill(stream: BinaryIO, into: memoryview, path: Path) -> None:
+    """Read until the buffer is full."""
+    while into:
+        count = stream.readinto(into)  # type: ignore[attr-defined]
+        if not count:
+            raise StorageError(f"{path} became shorter while it was read. Run the same command again.")
+        into = into[count:]
