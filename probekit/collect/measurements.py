@@ -16,6 +16,7 @@ from probekit import cache
 from probekit.collect import passes, pictures, recorders
 from probekit.collect.identity import ranks
 from probekit.collect.image_sets import Splits
+from probekit.collect.ladder import RATIOS, LadderSource, MaskedPixels, MaskedSource, PooledViews, units_that_fit
 from probekit.collect.partners import PairTerms, reference
 from probekit.collect.pass_settings import Counts
 from probekit.collect.prepared import Pairs, PreparedModel, Source, ViewSource
@@ -23,6 +24,7 @@ from probekit.collect.recorders import Recorder
 from probekit.collect.store import LAYOUT, Store
 from probekit.collect.untrained import untrained
 from probekit.data import SPLITS, ImageSet
+from probekit.data.ladder_views import LadderViews
 from probekit.errors import ProbeError, did_you_mean
 
 
@@ -47,13 +49,17 @@ NEEDS: dict[str, Need] = {
 }
 """What one pass over a split can give; `images:SPLIT` needs no pass."""
 
-EXTRA = ("pairs", "views", "shifts", "conflict")
-"""What takes passes of its own: (1 + H) forwards per pair, the views, each shifted set, the cue-conflict set."""
+EXTRA = ("pairs", "ladder", "masked", "masked_ladder", "masked_pixels", "views", "shifts", "conflict")
+"""What takes passes of its own: (1 + H) forwards per pair, four views per image, the images (their four views; their
+pixels) under each evaluation mask, the views of LiDAR, each shifted set, the cue-conflict set."""
 
-LIMITS = {"pairs": "pairs", "views": "objects", "shifts": "shifted", "conflict": "shifted"}
+LIMITS = {
+    "pairs": "pairs", "ladder": "ladder", "masked": "masked", "masked_ladder": "masked", "masked_pixels": "masked",
+    "views": "objects", "shifts": "shifted", "conflict": "shifted",
+}  # fmt: skip
 """Which of `Counts` limits an extra pass."""
 
-IMPLIED = {"pairs": ("moments", "features:test")}
+IMPLIED = {"pairs": ("moments", "features:test"), "masked": ("features:test",), "masked_ladder": ("ladder",)}
 """What an extra pass needs to have been measured before."""
 
 IN_MEMORY = 192 * 2**20
@@ -178,6 +184,21 @@ class Measurements:
         """Classes of the used images of a split: int64 (images,)."""
         return np.asarray(self.images(split).labels[: self.size(split)])
 
+    def classes_and_superclasses(self, rows: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Class and superclass of the first test images, int64 (rows,) each, -1 where unknown; None where the image
+        set has none, or one superclass for all. What is missing is noted in `lacking`.
+        """
+        images = self.images("test")
+        if images.labels is None:
+            self.lacking["the rungs class and superclass"] = "the images have no labels: the ladder ends at `image`"
+            return None, None
+        classes = np.asarray(images.labels[:rows])
+        if images.superclasses is None or len(set(images.superclasses)) < 2:
+            self.lacking["the rung superclass"] = "no superclasses are known: the ladder ends at `class`"
+            return classes, None
+        numbers = np.unique(np.asarray(images.superclasses), return_inverse=True)[1]
+        return classes, np.where(classes >= 0, numbers[classes], -1)
+
     def groups(self, rows: int) -> np.ndarray | None:
         """What intervals resample instead of single test images, (rows,), if the image set says so."""
         groups = self.images("test").groups
@@ -228,8 +249,12 @@ class Measurements:
                 self._over_split(split, names)
         if "pairs" in wanted:
             self._pairs()
+        if "ladder" in wanted:
+            ladder = self._ladder_source(self.rows("ladder"))
+            self._run(ladder, {"ladder": PooledViews(self.prepared, ladder, self.poolings)}, "views of the ladder")
+        self._masked([name for name in wanted if name.startswith("masked")])
         if "views" in wanted:
-            views = ViewSource(self.images("test"), self._rows("objects"), self.counts.views, self.seed)
+            views = ViewSource(self.images("test"), self.rows("objects"), self.counts.views, self.seed)
             self._run(views, {"views": recorders.Pooled(self.prepared, views)}, "views")
         specs = (
             *(self.sets.shifts if "shifts" in wanted else ()),
@@ -239,17 +264,38 @@ class Measurements:
             source = Source(self.sets.shifted(spec), self.counts.shifted)
             self._run(source, {f"shift:{spec}": recorders.LastPooled(self.prepared, source)}, spec)
 
-    def _rows(self, limit: str) -> int:
+    def rows(self, limit: str) -> int:
+        """How many test images a part of the measurement uses, by its name in `Counts`."""
         return min(int(getattr(self.counts, limit)), self.size("test"))
 
     def _over_split(self, split: str, names: list[str]) -> None:
         takes: dict[str, Recorder] = {}
         for name in names:
             need = NEEDS[name]
-            source = Source(self.images(split), self.size(split) if need.limit == split else self._rows(need.limit))
+            source = Source(self.images(split), self.size(split) if need.limit == split else self.rows(need.limit))
             assert need.recorder is not None
             takes[name] = need.recorder(self.prepared, source)
         self._run(Source(self.images(split), self.sets.size(split)), takes, f"{split} images")
+
+    def _ladder_source(self, rows: int) -> LadderSource:
+        return LadderSource(self.images("test"), rows, self.seed)
+
+    def _masked(self, names: list[str]) -> None:
+        """The passes under evaluation masks: one over the images, one over their views, for each ratio and unit."""
+        rows = self.rows("masked") if names else 0
+        for ratio, unit in self.response_grid() if names else ():
+            setting = f"{ratio:g}:{unit}"
+            single = MaskedSource(Source(self.images("test"), rows), ratio, unit, self.seed)
+            takes: dict[str, Recorder] = {}
+            if "masked" in names:
+                takes[f"masked:{setting}"] = PooledViews(self.prepared, single, ("mean",))
+            if "masked_pixels" in names:
+                takes[f"masked_pixels:{setting}"] = MaskedPixels(self.prepared, single)
+            self._run(single, takes, f"mask ratio {ratio:g}, unit {unit}")
+            if "masked_ladder" in names:
+                views = MaskedSource(self._ladder_source(rows), ratio, unit, self.seed)
+                recorder = PooledViews(self.prepared, views, ("mean",))
+                self._run(views, {f"masked_ladder:{setting}": recorder}, f"views, mask ratio {ratio:g}, unit {unit}")
 
     def _pairs(self) -> None:
         source = self.sets.pairs(self.seed)
@@ -307,6 +353,31 @@ class Measurements:
     def views(self, layer: int, pooling: str) -> np.ndarray:
         """Features of augmented views: float32 (images, views, width)."""
         return self._table("views", "pooled", layer)[:, self.poolings.index(pooling)]
+
+    def ladder(self, layer: int, pooling: str) -> np.ndarray:
+        """Features of the four views of each image that the level ladder compares: float32 (images, 4, width)."""
+        return self.recorded("ladder", f"{pooling}_{layer}")
+
+    def ladder_views(self) -> LadderViews:
+        """The views themselves, as the model sees them."""
+        return self._ladder_source(self.rows("ladder")).views(self.prepared)
+
+    def response_grid(self) -> list[tuple[float, int]]:
+        """(mask ratio, side of the hidden unit in units of `mask_grid`) of the passes under evaluation masks."""
+        return [(ratio, unit) for unit in units_that_fit(self.mask_grid) for ratio in RATIOS]
+
+    def masked(self, ratio: float, unit: int, layer: int) -> np.ndarray:
+        """Mean-pooled features of the visible patches under an evaluation mask: float32 (images, width)."""
+        return self.recorded(f"masked:{ratio:g}:{unit}", f"mean_{layer}")[:, 0]
+
+    def masked_ladder(self, ratio: float, unit: int, layer: int) -> np.ndarray:
+        """As `ladder`, mean-pooled over the visible patches, each view under a mask of its own."""
+        return self.recorded(f"masked_ladder:{ratio:g}:{unit}", f"mean_{layer}")
+
+    def masked_pixels(self, ratio: float, unit: int) -> dict[str, np.ndarray]:
+        """`mse` and, where images are large enough, `ssim` of the hidden pixels: float32 (images,) each."""
+        store = self.store(f"masked_pixels:{ratio:g}:{unit}")
+        return {name: np.asarray(store[name][:]) for name in store.names()}
 
     def _table(self, name: str, array: str, layer: int) -> np.ndarray:
         stored = self.store(name)[array]

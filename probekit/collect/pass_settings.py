@@ -65,6 +65,8 @@ class Counts:
         train, val, test: features, for fits, selection and report.
         images: of the test split, for attention statistics and reconstruction metrics.
         pairs: of the test split, for the level spectrum (each with one partner per level).
+        ladder: of the test split, for the level ladder (four views each).
+        masked: of the test split, for the mask response (each seen under up to 18 masks, and again as four views).
         objects: of the test split, for LiDAR's views; `views` per image.
         shifted: of each shifted test set.
         gradients: of the test split, for integrated gradients.
@@ -76,6 +78,8 @@ class Counts:
     test: int = 1000
     images: int = 256
     pairs: int = 500
+    ladder: int = 1000
+    masked: int = 128
     objects: int = 150
     views: int = 8
     shifted: int = 500

@@ -90,7 +90,9 @@ def parts(prepared: PreparedModel, batch: Batch) -> Iterator[Batch]:
     step = max(1, ATTENTION // (prepared.model.num_heads * tokens**2))
     for start in range(0, rows, step):
         part = slice(start, start + step)
-        yield Batch(batch.indices[part], batch.images[part])
+        yield Batch(
+            batch.indices[part], batch.images[part], hidden=None if batch.hidden is None else batch.hidden[part]
+        )
 
 
 def encode(prepared: PreparedModel, batch: Batch, takes: Sequence[Recording], attention: bool) -> None:
@@ -98,7 +100,8 @@ def encode(prepared: PreparedModel, batch: Batch, takes: Sequence[Recording], at
     model = prepared.model
     recorders = [take.recorder for take in takes]
     sums: list[Tensor] = []
-    for layer in model.trace(batch.images, attention=attention):
+    seen = (batch.images,) if batch.hidden is None else (batch.images, batch.hidden)
+    for layer in model.trace(*seen, attention=attention):
         tokens = layer.tokens.float()
         sums.append(tokens.sum())
         with torch.autocast(prepared.device.type, enabled=False):  # what is measured of half-precision tokens is exact

@@ -32,11 +32,13 @@ SEED_STEP = 0x9E3779B1
 
 @dataclass
 class Batch:
-    """Images of some rows on the model's device: `images` (rows * per_row, 3, H, W); `tokens` after the final norm."""
+    """Images of some rows on the model's device: `images` (rows * per_row, channels, H, W); `tokens` after the final
+    norm; `hidden`, bool (rows * per_row, patches), where the model sees a part of the patches only."""
 
     indices: np.ndarray
     images: Tensor
     tokens: Tensor | None = None
+    hidden: Tensor | None = None
 
 
 class PreparedModel:

@@ -8,12 +8,18 @@ import numpy as np
 
 from probekit.collect import PreparedModel, Splits
 from probekit.data import SPLITS
+from probekit.models import MaskedAutoencoder
 
 
 def _decoder(prepared: PreparedModel, splits: Splits) -> str | None:
     if prepared.model.has_decoder:
         return None
     return "the checkpoint is an encoder alone: it has no decoder to reconstruct with"
+
+
+def _hides(prepared: PreparedModel, splits: Splits) -> str | None:
+    able = isinstance(prepared.model, MaskedAutoencoder)
+    return None if able else "the encoder always sees the whole image: it cannot leave out patches"
 
 
 def _attention(prepared: PreparedModel, splits: Splits) -> str | None:
@@ -88,6 +94,7 @@ def _colour(prepared: PreparedModel, splits: Splits) -> str | None:
 
 REQUIREMENTS: dict[str, Callable[[PreparedModel, Splits], str | None]] = {
     "decoder": _decoder,
+    "hides": _hides,
     "attention": _attention,
     "cls": _cls,
     "mask": _mask,

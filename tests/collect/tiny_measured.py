@@ -6,7 +6,20 @@ from probekit import models
 from probekit.collect import Counts
 
 SPEC = "quadtree?height=3&noise_dim=3&root_dim=3&classes=3"
-COUNTS = Counts(train=40, val=20, test=30, images=25, pairs=20, objects=6, views=3, shifted=10, gradients=4, pictures=3)
+COUNTS = Counts(
+    train=40,
+    val=20,
+    test=30,
+    images=25,
+    pairs=20,
+    ladder=20,
+    masked=6,
+    objects=6,
+    views=3,
+    shifted=10,
+    gradients=4,
+    pictures=3,
+)
 
 
 def tiny(seed: int = 0, **changes) -> models.Checkpoint:
