@@ -12,6 +12,8 @@ from scipy import stats
 from probekit import contrast, schema
 from probekit.errors import ResultsError
 from probekit.evaluation import seed_spread
+from probekit.measures import inference
+from probekit.results import lining_up
 
 
 def results(values: dict[str, np.ndarray], seeds=None, ratios=None) -> xr.Dataset:
@@ -62,7 +64,7 @@ def test_it_works_from_a_file(three, tmp_path) -> None:
     xr.testing.assert_equal(contrast(file, baseline="a"), contrast(three, baseline="a"))
 
 
-@pytest.mark.parametrize("correction", ["bonferroni", "holm"])
+@pytest.mark.parametrize("correction", ["bonferroni", "holm", "bh"])
 def test_corrections_widen_intervals_and_raise_p(three, correction) -> None:
     plain, corrected = contrast(three, baseline="a"), contrast(three, baseline="a", correction=correction)
     width = [float(ds.accuracy_difference_ci.sel(checkpoint="c").diff("bound").squeeze()) for ds in (plain, corrected)]
@@ -91,7 +93,7 @@ def test_images_that_were_not_used_are_left_out() -> None:
         ),
         ({"baseline": "a", "variables": 5}, "variables=5"),
         ({"baseline": "a", "seed": -1}, "seed=-1; expected a whole number"),
-        ({"baseline": "a", "correction": "none"}, "expected one of None, bonferroni, holm"),
+        ({"baseline": "a", "correction": "none"}, "expected one of None, bonferroni, holm, bh"),
     ],
 )
 def test_what_is_wrong_is_named(three, arguments, message) -> None:
@@ -157,3 +159,97 @@ def test_a_grid_without_seeds_supports_no_sentence_about_masking(three) -> None:
         seed_spread(three, "accuracy")
     with pytest.raises(ResultsError, match="no coordinate along checkpoint"):
         seed_spread(grid(), "accuracy", by=["mask_ration"])
+
+
+def test_variances_are_pooled_unless_they_differ_and_a_missing_number_empties_nothing_else() -> None:
+    ds = grid()
+    assert "one variance" in seed_spread(ds, "accuracy", by=["mask_ratio"]).accuracy_ci.attrs["resamples"]
+    wild = ds.assign(accuracy=ds.accuracy + xr.DataArray([0, 0, 0, 5, -5, 0], dims="checkpoint").astype(float))
+    wild.accuracy.attrs = ds.accuracy.attrs
+    found = seed_spread(wild, "accuracy", by=["mask_ratio"])
+    assert "its own variance" in found.accuracy_ci.attrs["resamples"]
+    assert float(found.equal_variances_p.squeeze()) < 0.01
+    holes = ds.assign(accuracy=ds.accuracy.where(ds.checkpoint != "m0"))
+    holes.accuracy.attrs = ds.accuracy.attrs
+    found = seed_spread(holes, "accuracy", by=["mask_ratio"], pooled=False)
+    assert found.accuracy_seeds.values.ravel().tolist() == [2, 3]
+    assert np.isfinite(found.accuracy).all()
+
+
+def test_what_is_unknown_makes_no_seeds() -> None:
+    ds = grid().assign_coords(images_seen=("checkpoint", np.full(6, np.nan)))
+    with pytest.raises(ResultsError, match=r"Not known of some checkpoints: .*images_seen"):
+        seed_spread(ds, "accuracy")
+    again = grid().assign_coords(seed=("checkpoint", np.tile([0.0, 0.0, 1.0], 2)))
+    with pytest.raises(ResultsError, match="two seeds or more"):
+        seed_spread(again, "accuracy", by=["mask_ratio"])
+
+
+def many(rng: np.random.Generator, correlated: float, comparisons: int = 2160, images: int = 100) -> xr.Dataset:
+    """Two checkpoints that do not differ, in many cells: differences of 0 on average, correlated between cells."""
+    shared = rng.normal(size=images)
+    noise = np.sqrt(correlated) * shared + np.sqrt(1 - correlated) * rng.normal(size=(comparisons, images))
+    base = rng.random((comparisons, images))
+    variable = schema.Variable("accuracy", ("cell",), "Accuracy", "1", "higher", "p", "r", interval="images")
+    whole = np.stack([base, base + noise])[:, None]
+    dims = ("checkpoint", "data", "cell")
+    mean = whole.mean(axis=-1)
+    arrays = {
+        "accuracy": (dims, mean, variable.attributes),
+        "accuracy_ci": ((*dims, "bound"), np.stack([mean, mean], axis=-1)),
+        "accuracy_image": ((*dims, "image"), whole),
+    }
+    unknown = {name: ("checkpoint", np.full(2, np.nan)) for name in schema.CHECKPOINT_COORDS}
+    attrs = {"schema_version": 1, "not_applicable": "{}", "provenance": "{}"}
+    return xr.Dataset(arrays, coords={"checkpoint": ["a", "b"], "data": ["d"], **unknown}, attrs=attrs)
+
+
+@pytest.mark.parametrize("trials", [25, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("correlated", [0.0, 0.9], ids=["independent", "strongly correlated"])
+def test_the_family_wise_error_is_kept_at_2160_comparisons(correlated: float, trials: int) -> None:
+    """No effect in any cell: at most 6 % of families find one (up to the chance of so many trials)."""
+    rng = np.random.default_rng(0)
+    false = dict.fromkeys(("holm", "bonferroni", "bh"), 0)
+    outside = 0
+    for _ in range(trials):
+        found = contrast(many(rng, correlated), baseline="a", correction="bonferroni")
+        p = found.accuracy_difference_p.values.ravel()
+        low, high = np.moveaxis(found.accuracy_difference_ci.values, -1, 0)
+        outside += bool(((low > 0) | (high < 0)).any())
+        raw = contrast_p(found)
+        np.testing.assert_allclose(p, np.minimum(raw * len(raw), 1))
+        for method in false:
+            false[method] += bool((inference.adjusted(raw, method) < 0.05).any())
+    assert max(*false.values(), outside) <= stats.binom.ppf(0.999, trials, 0.05)
+
+
+def contrast_p(found: xr.Dataset) -> np.ndarray:
+    """Uncorrected p-values, from mean and interval alone."""
+    interval = found.accuracy_difference_ci
+    reach = stats.t.ppf(0.5 + interval.attrs["confidence"] / 2, 99)
+    error = interval.diff("bound").values.ravel() / (2 * reach)
+    return 2 * stats.t.sf(np.abs(found.accuracy_difference.values.ravel() / error), 99)
+
+
+def test_false_findings_are_a_share_of_the_findings() -> None:
+    rng = np.random.default_rng(0)
+    ds = many(rng, 0.0, comparisons=400)
+    ds["accuracy_image"][1, 0, :100] += 1.0
+    found = contrast(ds, baseline="a", correction="bh")
+    finding = found.accuracy_difference_p.values.ravel() < 0.05
+    assert finding[:100].all()
+    assert finding[100:].mean() < 0.05
+    low = found.accuracy_difference_ci.values[0, 0, :, 0]
+    assert (low[:100] > 0).all()
+
+
+def test_contrasts_of_other_arithmetic_or_another_baseline_are_not_lined_up(three) -> None:
+    one = contrast(three.sel(checkpoint=["a", "b"]), baseline="a")
+    two = contrast(three.sel(checkpoint=["a", "c"]), baseline="a")
+    assert lining_up.lined_up([*lining_up.tiles(one), *lining_up.tiles(two)]).sizes["checkpoint"] == 2
+    other = contrast(three.sel(checkpoint=["b", "c"]), baseline="b")
+    with pytest.raises(ResultsError, match="baseline"):
+        lining_up.lined_up([*lining_up.tiles(one), *lining_up.tiles(other)])
+    del two.accuracy_difference.attrs["contrast_version"]
+    with pytest.raises(ResultsError, match="contrast_version"):
+        lining_up.lined_up([*lining_up.tiles(one), *lining_up.tiles(two)])
