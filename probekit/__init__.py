@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Encoder": "probekit.models",
     "load": "probekit.models",
     "evaluate": "probekit.evaluation",
     "compare": "probekit.evaluation",
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from probekit.errors import ProbekitError as ProbekitError
     from probekit.evaluation import compare as compare
     from probekit.evaluation import evaluate as evaluate
+    from probekit.models import Encoder as Encoder
     from probekit.models import load as load
     from probekit.results import contrast as contrast
     from probekit.training import train as train

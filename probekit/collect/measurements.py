@@ -126,6 +126,10 @@ class Measurements:
     def grid(self) -> tuple[int, int]:
         return self.prepared.grid
 
+    def layer_grid(self, layer: int) -> tuple[int, int]:
+        """(rows, columns) of a layer's patches; they differ between layers of hierarchical encoders."""
+        return self.prepared.layer_grid(layer)
+
     @property
     def mask_grid(self) -> tuple[int, int]:
         return self.prepared.mask_grid
@@ -302,7 +306,7 @@ class Measurements:
         moments = self.store("moments").summary()
         references = {}
         for layer in self.layers:
-            mean, variance = moments["mean"][layer], moments["variance"][layer]
+            mean, variance = moments[f"mean.{layer}"], moments[f"variance.{layer}"]
             references[layer, "token"] = reference(mean, variance, self.prepared.device)
             for name in self.poolings:
                 features = self.pooled("test", layer, name)[: source.rows].astype(np.float64)
@@ -348,7 +352,8 @@ class Measurements:
 
     def shifted(self, spec: str, pooling: str) -> np.ndarray:
         """Features of the last layer on a shifted test set: float32 (images, width)."""
-        return np.asarray(self.store(f"shift:{spec}")["pooled"][:, 0, self.poolings.index(pooling)])
+        stored = self.store(f"shift:{spec}")["pooled"][:, 0, self.poolings.index(pooling)]
+        return np.asarray(stored)[..., : self.prepared.model.width]
 
     def views(self, layer: int, pooling: str) -> np.ndarray:
         """Features of augmented views: float32 (images, views, width)."""
@@ -380,12 +385,13 @@ class Measurements:
         return {name: np.asarray(store[name][:]) for name in store.names()}
 
     def _table(self, name: str, array: str, layer: int) -> np.ndarray:
-        stored = self.store(name)[array]
+        """Rows of one layer, at that layer's own width."""
+        stored, width = self.store(name)[array], self.prepared.shapes[layer].width
         if stored.nbytes > IN_MEMORY:
-            return np.asarray(stored[:, layer])
+            return np.asarray(stored[:, layer])[..., :width]
         if name not in self._tables:
             self._tables[name] = np.asarray(stored[:])
-        return self._tables[name][:, layer]
+        return self._tables[name][:, layer][..., :width]
 
     # --- the untrained twin -----------------------------------------------------------------------------------------
 

@@ -83,11 +83,12 @@ def forward(prepared: PreparedModel, batch: Batch, takes: Sequence[Recording]) -
 
 def parts(prepared: PreparedModel, batch: Batch) -> Iterator[Batch]:
     """On a processor, the batch in parts whose attention, one layer's, keeps within `ATTENTION` (at least one row)."""
-    rows, tokens = len(batch.indices), prepared.grid[0] * prepared.grid[1] + prepared.model.num_prefix_tokens
+    rows = len(batch.indices)
+    tokens = max(shape.patches for shape in prepared.shapes) + prepared.model.num_prefix_tokens
     if prepared.device.type != "cpu" or len(batch.images) != rows:  # partners and views belong together
         yield batch
         return
-    step = max(1, ATTENTION // (prepared.model.num_heads * tokens**2))
+    step = max(1, ATTENTION // (max(1, prepared.model.num_heads) * tokens**2))
     for start in range(0, rows, step):
         part = slice(start, start + step)
         yield Batch(

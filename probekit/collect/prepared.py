@@ -23,7 +23,7 @@ from probekit.data import ImageSet, Preprocess, Views
 from probekit.errors import ProbeError
 
 if TYPE_CHECKING:
-    from probekit.models import Checkpoint
+    from probekit.models import Checkpoint, LayerShape
 
 
 SEED_STEP = 0x9E3779B1
@@ -47,6 +47,7 @@ class PreparedModel:
     Attributes:
         model, preprocess, settings: as they are.
         grid: (rows, columns) of ViT patches.
+        shapes: what each layer 0..L holds; layers differ in hierarchical models.
         mask_grid: (rows, columns) of evaluation mask units.
         poolings: names of the poolings that differ (`native` is left out where it is `cls` or `mean`).
     """
@@ -57,7 +58,8 @@ class PreparedModel:
         self.preprocess: Preprocess = checkpoint.preprocess
         self.settings = settings
         self.grid: tuple[int, int] = self.model.grid(self.preprocess.height, self.preprocess.width)
-        self.mask_grid = settings.mask_grid or self.grid
+        self.shapes: tuple[LayerShape, ...] = self.model.shapes(*self.size)
+        self.mask_grid = (settings.mask_grid if self.model.has_decoder else None) or self.grid
         if self.grid[0] % self.mask_grid[0] or self.grid[1] % self.mask_grid[1]:
             raise ProbeError(
                 f"Evaluation masks on a grid of {self.mask_grid} units do not fit {checkpoint.name}'s grid of "
@@ -67,7 +69,7 @@ class PreparedModel:
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        return self.model.device
 
     @property
     def size(self) -> tuple[int, int]:
@@ -78,10 +80,42 @@ class PreparedModel:
         """Number of layers that are traced: the embedding and the blocks."""
         return int(self.model.depth) + 1
 
+    @property
+    def width(self) -> int:
+        """Of the widest layer: what stored features are padded to."""
+        return max(shape.width for shape in self.shapes)
+
+    def layer_grid(self, index: int) -> tuple[int, int]:
+        """(rows, columns) of a layer's patches."""
+        grid = self.shapes[index].grid
+        if grid is None:
+            raise ProbeError(f"{self.checkpoint.name}: {self.no_places}.")
+        return grid
+
+    @property
+    def no_places(self) -> str | None:
+        """Why the places of patch tokens in the image are unknown; None if they are known in every layer."""
+        unknown = [index for index, shape in enumerate(self.shapes) if shape.grid is None]
+        if not unknown:
+            return None
+        return (
+            f"the {self.shapes[unknown[0]].patches} patch tokens of layer {unknown[0]} form no grid of the image's "
+            "proportions, so their places are unknown"
+        )
+
+    @property
+    def no_common_grid(self) -> str | None:
+        """Why maps of different layers do not lie on one grid of patches; None if they do."""
+        if self.no_places:
+            return self.no_places
+        grids = sorted({shape.grid for shape in self.shapes if shape.grid}, reverse=True)
+        shown = ", ".join(f"{rows} x {columns}" for rows, columns in grids)
+        return None if len(grids) == 1 else f"its layers lie on different grids of patches ({shown})"
+
     @cached_property
     def poolings(self) -> tuple[str, ...]:
         names = tuple(self.model.poolings)
-        tokens = self.model.num_prefix_tokens + math.prod(self.grid)
+        tokens = self.model.num_prefix_tokens + self.shapes[-1].patches
         generator = torch.Generator().manual_seed(0)
         trial = torch.randn(2, tokens, self.model.width, generator=generator).to(self.device)
         with torch.inference_mode():

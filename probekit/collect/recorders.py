@@ -55,7 +55,10 @@ class Recorder(abc.ABC):
 
 
 class Pooled(Recorder):
-    """`pooled`: float32 (rows, layers, poolings, width); for views (rows, layers, poolings, views, width)."""
+    """`pooled`: float32 (rows, layers, poolings, width); for views (rows, layers, poolings, views, width).
+
+    `width` is of the widest layer; narrower ones end in zeros, which readers cut off (`Measurements`).
+    """
 
     name = "features"
 
@@ -69,7 +72,7 @@ class Pooled(Recorder):
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         pooled = torch.stack([self.prepared.model.pool(tokens, name) for name in self.prepared.poolings], dim=1)
-        array = pooled.cpu().numpy().astype(np.float32, copy=False)
+        array = widened(pooled.cpu().numpy().astype(np.float32, copy=False), self.prepared.width)
         if self.source.per_row > 1:
             array = array.reshape(len(batch.indices), self.source.per_row, *array.shape[1:]).swapaxes(1, 2)
         self._layers.append(array)
@@ -78,6 +81,12 @@ class Pooled(Recorder):
         out = np.stack(self._layers, axis=1)
         self._layers.clear()
         return {"pooled": out}
+
+
+def widened(array: np.ndarray, width: int) -> np.ndarray:
+    """The array with zeros at the end of its last axis, up to `width`."""
+    lacking = width - array.shape[-1]
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, lacking)]) if lacking else array
 
 
 class LastPooled(Pooled):
@@ -124,19 +133,19 @@ class Local(Recorder):
 
     def __init__(self, prepared: PreparedModel, source: Source) -> None:
         super().__init__(prepared, source)
-        latents = source.image_set.latents or {}
-        self.weights = torch.zeros(
-            sum(len(chosen_nodes(latents[h].shape[1])) for h in sorted(latents)), np.prod(prepared.grid)
-        )
-        row = 0
-        for level in sorted(latents):
-            nodes = latents[level].shape[1]
-            for node in chosen_nodes(nodes):
-                under = support(node, nodes, prepared.grid)
-                self.weights[row, under] = 1 / len(under)
-                row += 1
-        self.weights = self.weights.to(prepared.device)
+        grids = {prepared.layer_grid(index) for index in range(prepared.layers)}
+        self.weights = {grid: self._weights(grid).to(prepared.device) for grid in grids}
         self._layers: list[np.ndarray] = []
+
+    def _weights(self, grid: tuple[int, int]) -> Tensor:
+        """(nodes, patches): the average of the patches under each node's support."""
+        latents = self.source.image_set.latents or {}
+        sizes = [latents[level].shape[1] for level in sorted(latents)]
+        under = [support(node, nodes, grid) for nodes in sizes for node in chosen_nodes(nodes)]
+        weights = torch.zeros(len(under), grid[0] * grid[1])
+        for row, patches in enumerate(under):
+            weights[row, patches] = 1 / len(patches)
+        return weights
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -144,7 +153,8 @@ class Local(Recorder):
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         patches = tokens[:, self.prepared.model.num_prefix_tokens :]
-        self._layers.append(torch.matmul(self.weights, patches).cpu().numpy())
+        weights = self.weights[self.prepared.layer_grid(index)]
+        self._layers.append(widened(torch.matmul(weights, patches).cpu().numpy(), self.prepared.width))
 
     def rows(self, batch: Batch) -> Rows:
         out = np.stack(self._layers, axis=1)
@@ -153,25 +163,31 @@ class Local(Recorder):
 
 
 class AttentionStatistics(Recorder):
-    """`distance`, `entropy`, `nmi`: float32 (rows, blocks, heads)."""
+    """`distance`, `entropy`, `nmi`: float32 (rows, blocks, heads); NaN for heads that a block does not have."""
 
     name = "attention"
     wants_attention = True
 
     def __init__(self, prepared: PreparedModel, source: Source) -> None:
         super().__init__(prepared, source)
-        self.distances = attention_measures.patch_distances(
-            prepared.grid, prepared.model.vit_patch_size, prepared.device
-        )
+        self.distances = {
+            grid: attention_measures.patch_distances(grid, prepared.size[0] / grid[0], prepared.device)
+            for grid in {prepared.layer_grid(index) for index in range(1, prepared.layers)}
+        }
         self._layers: list[Tensor] = []
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         if attention is not None:
             prefix = self.prepared.model.num_prefix_tokens
-            found = attention_measures.statistics(attention, self.distances, num_prefix=prefix)
+            distances = self.distances[self.prepared.layer_grid(index)]
+            found = attention_measures.statistics(attention, distances, num_prefix=prefix)
             self._layers.append(torch.stack([found.distance, found.entropy, found.nmi]))
 
     def rows(self, batch: Batch) -> Rows:
+        heads = max(found.shape[-1] for found in self._layers)
+        self._layers = [
+            torch.nn.functional.pad(found, (0, heads - found.shape[-1]), value=torch.nan) for found in self._layers
+        ]
         out = torch.stack(self._layers, dim=2).cpu().numpy().astype(np.float32)
         self._layers.clear()
         return dict(zip(("distance", "entropy", "nmi"), out, strict=True))
@@ -219,7 +235,7 @@ class AttentionMaps(Recorder):
 
 def object_patches(image_set: ImageSet, indices: np.ndarray, prepared: PreparedModel) -> np.ndarray:
     """For each image the patch nearest the centre of its object: int64 (n,)."""
-    rows, columns = prepared.grid
+    rows, columns = prepared.layer_grid(prepared.layers - 1)
     if image_set.object_masks is None:
         return np.full(len(indices), (rows // 2) * columns + columns // 2, dtype=np.int64)
     masks = prepared.masks(image_set, indices).astype(np.float64)
@@ -235,10 +251,11 @@ def object_patches(image_set: ImageSet, indices: np.ndarray, prepared: PreparedM
 class Moments(Recorder):
     """Mean and variance of every token at its position, per layer: what the level spectrum centres on.
 
-    Rows: `seen`, so that the store has some. Summary: `mean`, `variance` (layers, tokens, width) float64, `count`.
+    Rows: `seen`, so that the store has some. Summary: `mean.N`, `variance.N` of layer N, float64 (tokens, width).
     """
 
     name = "moments"
+    version = 2
     whole = True
 
     def __init__(self, prepared: PreparedModel, source: Source) -> None:
@@ -252,25 +269,35 @@ class Moments(Recorder):
         return {"seen": np.ones(len(batch.indices), dtype=np.uint8)}
 
     def summary(self) -> Rows:
-        mean = np.stack([moments.mean for moments in self.layers])
-        return {"mean": mean, "variance": np.stack([moments.variance for moments in self.layers])}
+        found: Rows = {}
+        for index, moments in enumerate(self.layers):
+            found |= {f"mean.{index}": moments.mean, f"variance.{index}": moments.variance}
+        return found
 
 
 class Fourier(Recorder):
-    """`fourier`: float32 (rows, layers, bins): Fourier log-amplitude of the patch tokens by frequency."""
+    """`fourier`: float32 (rows, layers, bins): Fourier log-amplitude of the patch tokens by frequency.
+
+    Where the layers have no grid in common, there is `seen` alone.
+    """
 
     name = "fourier"
 
     def __init__(self, prepared: PreparedModel, source: Source) -> None:
         super().__init__(prepared, source)
+        self.given = prepared.no_common_grid is None
         self._layers: list[np.ndarray] = []
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
+        if not self.given:
+            return
         patches = tokens[:, self.prepared.model.num_prefix_tokens :]
-        maps = patches.reshape(len(patches), *self.prepared.grid, -1).cpu().numpy()
+        maps = patches.reshape(len(patches), *self.prepared.layer_grid(index), -1).cpu().numpy()
         self._layers.append(spectrum_measures.fourier_log_amplitude(maps).astype(np.float32))
 
     def rows(self, batch: Batch) -> Rows:
+        if not self.given:
+            return {"seen": np.ones(len(batch.indices), dtype=np.uint8)}
         out = np.stack(self._layers, axis=1)
         self._layers.clear()
         return {"fourier": out}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from probekit import cache
 from probekit.collect.prepared import PreparedModel
+from probekit.errors import ProbeError
 
 
 def untrained(prepared: PreparedModel, initialisation: int) -> PreparedModel:
@@ -22,7 +24,9 @@ def untrained(prepared: PreparedModel, initialisation: int) -> PreparedModel:
         A prepared model whose `facts` name the architecture and the initialisation instead of the weights.
     """
     checkpoint = prepared.checkpoint
-    model = copy.deepcopy(checkpoint.model)
+    if reason := checkpoint.model.no_twin:
+        raise ProbeError(f"{checkpoint.name} has no untrained twin: {reason}.")
+    model: Any = copy.deepcopy(checkpoint.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(initialisation)
         model.cpu().initialise()

@@ -32,13 +32,13 @@ class Outline:
     Attributes:
         name: for labels.
         size: (height, width) of its images in pixels.
-        grid: (rows, columns) of ViT patches at that size.
+        grid: (rows, columns) of ViT patches at that size; None for an encoder alone, which no mask is put on.
         trained_on: the image set that the card names, or None.
     """
 
     name: str
     size: tuple[int, int]
-    grid: tuple[int, int]
+    grid: tuple[int, int] | None
     trained_on: str | None
 
 
@@ -65,7 +65,8 @@ def outline(source: Any, preparation: Preparation) -> Outline:
 def outline_of(checkpoint: Checkpoint) -> Outline:
     """The outline of an open checkpoint."""
     size = checkpoint.preprocess.height, checkpoint.preprocess.width
-    return Outline(checkpoint.name, size, checkpoint.model.grid(*size), checkpoint.card.data)
+    grid = checkpoint.model.grid(*size)
+    return Outline(checkpoint.name, size, grid if checkpoint.model.has_decoder else None, checkpoint.card.data)
 
 
 def open_checkpoint(source: Any, device: str, preparation: Preparation) -> Checkpoint:
@@ -89,7 +90,7 @@ def replaced(card: Any, fields: Mapping[str, Any]) -> Any:
 
 def _on_device(checkpoint: Checkpoint, device: str) -> Checkpoint:
     """The checkpoint itself where it lies already or "auto" is asked for; else a copy of it on the device."""
-    here = next(checkpoint.model.parameters()).device
+    here = checkpoint.model.device
     if device == "auto" or available(device) in (str(here), here.type):
         return checkpoint
     return replace(checkpoint, model=copy.deepcopy(checkpoint.model).to(device))
@@ -115,10 +116,11 @@ def available(device: str) -> str:
 
 
 def agreed(outlines: Sequence[Outline], settings: PassSettings) -> PassSettings:
-    """Masks on the finest grid that fits all ViT patches, and pictures of one size."""
+    """Masks on the finest grid that fits the ViT patches of all that reconstruct, and pictures of one size."""
     if not outlines:
         return settings
-    grid = math.gcd(*(one.grid[0] for one in outlines)), math.gcd(*(one.grid[1] for one in outlines))
+    grids = [one.grid for one in outlines if one.grid is not None]
+    grid = (math.gcd(*(grid[0] for grid in grids)), math.gcd(*(grid[1] for grid in grids))) if grids else None
     side = min(PICTURE_SIDE, *(max(one.size) for one in outlines))
     return replace(settings, mask_grid=grid, picture_side=side)
 

@@ -273,7 +273,7 @@ class Evaluation:
         coords["trained_on"] = ("checkpoint", [str(card.data or "")])
         coords["data_fingerprint"] = ("data", [self.sets.any.fingerprint])
         if "layer" in ds.dims:
-            depth = np.asarray(ds["layer"].values, dtype=np.float64) / model.depth
+            depth = np.asarray(ds["layer"].values, dtype=np.float64) / max(1, model.depth)
             coords["relative_depth"] = (("checkpoint", "layer"), depth[None])
         return {key: (*coord, schema.COORDS[key]) for key, coord in coords.items()}
 

@@ -39,7 +39,7 @@ class AttentionStatistics(NamedTuple):
     """Normalised mutual information of query and key, in [0, 1]: 0 if every query attends alike."""
 
 
-def patch_distances(grid: tuple[int, int], patch_size: int, device: torch.device | str | None = None) -> Tensor:
+def patch_distances(grid: tuple[int, int], patch_size: float, device: torch.device | str | None = None) -> Tensor:
     """Euclidean distances in pixels between patch centres: float32 (patches, patches), raster order.
 
     Args:

@@ -2,7 +2,12 @@
 
 from probekit.models.card import Card, Verdict
 from probekit.models.checkpoint import Checkpoint
+from probekit.models.contract import Layer, LayerShape, TokenModel
+from probekit.models.encoder import Encoder
 from probekit.models.loading import load, shipped
-from probekit.models.mae import Layer, MaskedAutoencoder
+from probekit.models.mae import MaskedAutoencoder
 
-__all__ = ["Card", "Checkpoint", "Layer", "MaskedAutoencoder", "Verdict", "load", "shipped"]
+__all__ = [
+    "Card", "Checkpoint", "Encoder", "Layer", "LayerShape", "MaskedAutoencoder", "TokenModel", "Verdict", "load",
+    "shipped",
+]  # fmt: skip

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from probekit.data.preprocess import FILTERS
 from probekit.errors import CheckpointError
+from probekit.models.contract import TokenModel
 from probekit.models.pixels import PixelScale
 
 
@@ -226,7 +227,7 @@ class Verdict:
     def __init__(
         self,
         format: str,
-        model: nn.Module,
+        model: TokenModel,
         *,
         missing: Iterable[str] = (),
         left_over: Iterable[str] = (),
@@ -250,7 +251,7 @@ class Verdict:
         return f"Verdict(format={self.format!r}, decoder={self.decoder}, left_over={len(self.left_over)} keys)"
 
 
-def scan(model: nn.Module) -> list[str]:
+def scan(model: TokenModel) -> list[str]:
     """Warnings that need every weight read: non-finite values, and position embeddings that are all zero."""
     state = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
     found = []

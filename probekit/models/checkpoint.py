@@ -13,6 +13,7 @@ from probekit.data import Preprocess
 from probekit.errors import CheckpointError
 from probekit.models import writing
 from probekit.models.card import Card, Verdict
+from probekit.models.contract import TokenModel
 from probekit.models.mae import MaskedAutoencoder
 from probekit.models.pixels import PixelScale
 
@@ -31,7 +32,7 @@ class Checkpoint:
         CheckpointError: card and model disagree on how pixels are scaled.
     """
 
-    model: MaskedAutoencoder
+    model: TokenModel
     card: Card
     verdict: Verdict
     source: str
@@ -86,4 +87,9 @@ class Checkpoint:
         Example:
             >>> probekit.load("mae.pth").save("mae", dtype=torch.float16)  # doctest: +SKIP
         """
+        if not isinstance(self.model, MaskedAutoencoder):
+            raise CheckpointError(
+                f"{self.name} is an encoder of another kind ({type(self.model).__name__}) and cannot be saved "
+                "here. Save it with its own library, which `load` reads."
+            )
         return writing.write(self.model, self.card, Path(directory), format=format, dtype=dtype, card_text=card_text)

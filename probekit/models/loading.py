@@ -20,11 +20,13 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from probekit.errors import CheckpointError, did_you_mean
-from probekit.models import files, formats
+from probekit.models import adapters, files, formats
 from probekit.models.architecture import describe
 from probekit.models.assembly import assemble
 from probekit.models.card import Card, Verdict, file_digest, tensor_digest
 from probekit.models.checkpoint import Checkpoint
+from probekit.models.contract import CONTRACT, TokenModel
+from probekit.models.encoder import Encoder, carded
 from probekit.models.files import Found
 from probekit.models.mae import MaskedAutoencoder
 
@@ -81,7 +83,7 @@ def load(
     if name is not None:
         checkpoint.card.name = name
     target = _device(device, checkpoint.model)
-    if isinstance(source, nn.Module) and target != next(source.parameters()).device:
+    if isinstance(source, nn.Module) and target != checkpoint.model.device:
         checkpoint.model = copy.deepcopy(
             checkpoint.model
         )  # parameters are shared with the source, which stays where it is
@@ -89,11 +91,11 @@ def load(
     return checkpoint
 
 
-def _device(device: str | torch.device, model: nn.Module) -> torch.device:
+def _device(device: str | torch.device, model: TokenModel) -> torch.device:
     if device != "auto":
         return torch.device(device)
-    here = next(model.parameters()).device
-    if here.type != "cpu":
+    here = model.device
+    if here.type != "cpu" or next(model.parameters(), None) is None:  # a bare function stays where it is
         return here
     return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
 
@@ -188,7 +190,11 @@ def _timm(name: str, asked: Asked) -> Checkpoint:
     """A model under its timm name, with timm's own weights."""
     from probekit.models import timm_names
 
+    plain = timm_names.is_plain(name)
     module, config, paths = timm_names.load(name)
+    if not plain:
+        digest = partial(file_digest, paths) if paths else None
+        return _timm_encoder(module, timm_names.facts(config, None), asked, f"timm:{name}", name, digest)
     patch = int(module.patch_embed.patch_size[0]) if timm_names.is_mae(name) else None
     stated = timm_names.facts(config, patch) | {"antialias": True}
     reading = formats.Reading("timm", dict(module.state_dict()), stated=stated, module=timm_names.encoder_on_meta(name))
@@ -230,19 +236,56 @@ def _module(module: nn.Module, asked: Asked) -> Checkpoint:
             model.normalised_targets = asked["normalised_targets"]
         facts: dict[str, Any] = {"name": "model", "normalisation_known": True}
         return _carded(model, Verdict("module (probekit)", model), facts, kind, partial(_digest, model))
+    if isinstance(module, Encoder):
+        return _encoder(module, kind)
     if type(module) is VisionTransformer:
         return _timm_module(module, kind)
     if kind.startswith("timm."):
-        raise CheckpointError(
-            f"A {kind} was given; of timm's classes only VisionTransformer has a forward that can leave out patches "
-            "here."
-        )
+        from probekit.models.timm_names import facts as told
+
+        pretrained = getattr(module, "pretrained_cfg", None) or {}
+        name = pretrained.get("architecture") or type(module).__qualname__
+        return _timm_encoder(module, told(pretrained, None), asked, kind, name)
+    if kind.startswith("transformers.") and adapters.is_adapted(str(getattr(module.config, "model_type", ""))):
+        from probekit.models.adapters import transformers
+
+        _refuse_settled(asked, kind)
+        return transformers.live(module, source=kind, image_size=asked["image_size"])
     config: Any = module.config.to_dict() if kind.startswith("transformers.") else None  # type: ignore[operator,union-attr]
     label = type(module).__qualname__
     found = Found(f"the {label}", label, dict(module.state_dict()), config=config)
     return _finish(
         found, asked if config else _settled_by(module) | {n: v for n, v in asked.items() if v is not None}, kind
     )
+
+
+def _encoder(model: Encoder, kind: str) -> Checkpoint:
+    """A checkpoint of a user's own encoder, which must have all that the contract names."""
+    lacking = [name for name in CONTRACT if not hasattr(model, name)]
+    if lacking:
+        raise CheckpointError(
+            f"The {kind} has no {', '.join(lacking)}; an Encoder has {', '.join(CONTRACT)}, on its class or set in "
+            "__init__."
+        )
+    return carded(model, name=type(model).__qualname__, kind=kind, source=kind, format="module (Encoder)")
+
+
+def _timm_encoder(
+    module: nn.Module, facts: dict[str, Any], asked: Asked, label: str, name: str, digest: Any = None
+) -> Checkpoint:
+    """A timm model of another class than VisionTransformer."""
+    from probekit.models.adapters import timm
+
+    _refuse_settled(asked, label)
+    known = adapters.Known(digest=digest)
+    return timm.encoder(module, facts, known, source=label, name=name, image_size=asked["image_size"])
+
+
+def _refuse_settled(asked: Asked, label: str) -> None:
+    """What only a MaskedAutoencoder's files leave open; another library's model knows it."""
+    for name in ("num_heads", "decoder_num_heads", "layer_norm_eps", "normalised_targets"):
+        if asked[name] is not None:
+            raise CheckpointError(f"{label}: {name}= cannot be given, its library builds the model. Leave it out.")
 
 
 def _digest(model: MaskedAutoencoder) -> str:
@@ -308,8 +351,12 @@ def _settled_by(module: nn.Module) -> dict[str, Any]:
 
 def _finish(found: Found, asked: Asked, source: str, name: str | None = None) -> Checkpoint:
     """Recognise, rename, build, and describe."""
-    reading = formats.read(found)
     digest = partial(file_digest, found.paths) if found.paths else None
+    if (adapter := adapters.of_directory(found)) is not None:
+        _refuse_settled(asked, found.label)
+        adapted: Checkpoint = adapter.read(found, image_size=asked["image_size"], digest=digest)
+        return adapted
+    reading = formats.read(found)
     return _built(reading, asked, found.label, name or found.name, digest, source)
 
 

@@ -10,30 +10,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
-from probekit.errors import CheckpointError, DataError, MaskError, ProbekitError, did_you_mean
+from probekit.errors import CheckpointError, DataError, MaskError, ProbekitError
 from probekit.models import architecture, blocks, pixels, positions
 from probekit.models.architecture import Architecture
+from probekit.models.contract import Layer, LayerShape, TokenModel
 from probekit.models.decoder import Decoder
 
 
-class Layer(NamedTuple):
-    """One layer of a forward: 0 is the embedding, 1..L the blocks, L after the final norm."""
-
-    index: int  # type: ignore[assignment]
-    tokens: Tensor
-    """(batch, prefix + visible, width)"""
-    attention: Tensor | None
-    """Softmax probabilities used in this forward, (batch, heads, queries, keys); None for the embedding."""
-
-
-class MaskedAutoencoder(nn.Module):
+class MaskedAutoencoder(TokenModel):
     """A vision transformer that can leave out patches, and the decoder that predicts them, if there is one.
 
     Images are float (batch, 3, height, width), normalised by `mean` and `std`; height and width are multiples of the
@@ -58,17 +49,17 @@ class MaskedAutoencoder(nn.Module):
         std: Sequence[float] = IMAGENET_STD,
         antialias: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(mean=mean, std=std)
         architecture.check(encoder)
         if encoder.num_classes:
             encoder.reset_classifier(0)
         self.encoder, self.decoder = encoder, decoder
         self.antialias = antialias
-        self.pixels = pixels.PixelScale(tuple(map(float, mean)), tuple(map(float, std)), normalised_targets)
+        self.pixels.normalised_targets = normalised_targets
         record = self.architecture
         self.image_size, self.vit_patch_size, self.channels = record.image_size, record.vit_patch_size, record.channels
         self.width, self.depth, self.num_heads = record.width, record.depth, record.num_heads
-        self.num_prefix_tokens = int(encoder.num_prefix_tokens)
+        self.num_prefix_tokens, self.class_token = int(encoder.num_prefix_tokens), encoder.cls_token is not None
 
     @classmethod
     def create(
@@ -150,20 +141,6 @@ class MaskedAutoencoder(nn.Module):
         return Architecture.of(self.encoder, self.decoder, antialias=self.antialias)
 
     @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    @property
-    def mean(self) -> Tensor:
-        """(channels,), of pixels in [0, 1]."""
-        return self.pixels.tensors(self.device)[0].flatten()
-
-    @property
-    def std(self) -> Tensor:
-        """(channels,), of pixels in [0, 1]."""
-        return self.pixels.tensors(self.device)[1].flatten()
-
-    @property
     def normalised_targets(self) -> bool | None:
         """Whether the decoder predicts per-patch normalised pixels; None if unknown (taken as plain)."""
         return self.pixels.normalised_targets
@@ -177,25 +154,24 @@ class MaskedAutoencoder(nn.Module):
         return self.decoder is not None
 
     @property
-    def has_attention(self) -> bool:
-        """Whether `trace` can give attention: not for block types whose attention is no plain softmax (q k) v."""
-        return all(blocks.opens(block) for block in self.encoder.blocks)
+    def no_attention(self) -> str | None:
+        """Some block types' attention is no plain softmax (q k) v."""
+        opens = all(blocks.opens(block) for block in self.encoder.blocks)
+        return None if opens else f"the attention of {type(self.encoder.blocks[0]).__name__} blocks cannot be read"
+
+    @property
+    def no_twin(self) -> str | None:
+        return None
 
     @property
     def poolings(self) -> tuple[str, ...]:
         """The names that `pool` takes for this model."""
-        return (("cls",) if self.encoder.cls_token is not None else ()) + ("mean", "native")
+        return (("cls",) if self.class_token else ()) + ("mean", "native")
 
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """(rows, columns) of ViT patches of an image of this size; DataError if they do not fit."""
-        size = self.vit_patch_size
-        if height % size or width % size or height < size or width < size:
-            near = [max(size, round(side / size) * size) for side in (height, width)]
-            raise DataError(
-                f"Images of {height} x {width} pixels do not divide into ViT patches of {size} x {size}. Resize or "
-                f"crop them, for instance to {near[0]} x {near[1]}."
-            )
-        return height // size, width // size
+    def shapes(self, height: int, width: int) -> tuple[LayerShape, ...]:
+        """See `TokenModel.shapes`: every layer holds the same."""
+        rows, columns = self.grid(height, width)
+        return (LayerShape(rows * columns, (rows, columns), self.width),) * (self.depth + 1)
 
     def get_extra_state(self) -> Tensor:
         """What shapes do not tell, as JSON in a uint8 tensor, so that a bare `state_dict()` is read back exactly."""
@@ -245,9 +221,8 @@ class MaskedAutoencoder(nn.Module):
         Yields:
             `Layer` 0..L. The last one's tokens are after the final norm and equal `encode`.
         """
-        if attention and not self.has_attention:
-            kind = type(self.encoder.blocks[0]).__name__
-            raise ProbekitError(f"The attention of {kind} blocks cannot be given. Call with attention=False.")
+        if attention and self.no_attention:
+            raise ProbekitError(f"There is no attention: {self.no_attention}. Call with attention=False.")
         visible, grid = self._check(images, hidden)
         x = self._embed(images, visible, grid)
         yield Layer(0, x, None)
@@ -339,8 +314,7 @@ class MaskedAutoencoder(nn.Module):
             pooling: `cls`; `mean` = patch tokens only, through `fc_norm` where there is one; `native` = the input of
                 the model's own head.
         """
-        if pooling not in self.poolings:
-            raise ProbekitError(f"This model has no pooling {pooling!r}. {did_you_mean(pooling, self.poolings)}")
+        self.check_pooling(pooling)
         encoder = self.encoder
         headless = not encoder.global_pool  # then the head takes [CLS], or the mean where there is none
         if pooling == "cls" or (pooling == "native" and headless and encoder.cls_token is not None):

@@ -57,6 +57,13 @@ def encoder_on_meta(name: str, arguments: dict[str, Any] | None = None) -> Visio
     return module
 
 
+def is_plain(name: str) -> bool:
+    """Whether timm builds its plain VisionTransformer under a name (`architecture` or `architecture.weights`)."""
+    check_name(name)
+    with quiet():
+        return type(timm.create_model(name, pretrained=False, num_classes=0, device="meta")) is VisionTransformer
+
+
 def check_name(name: str) -> dict[str, Any]:
     """timm's pretrained configuration of a name.
 
@@ -78,10 +85,9 @@ def check_name(name: str) -> dict[str, Any]:
     return {} if config is None else dict(config.to_dict())  # type: ignore[no-untyped-call]
 
 
-def load(name: str) -> tuple[VisionTransformer, dict[str, Any], tuple[Path, ...]]:
-    """(encoder with its weights, pretrained configuration, files) of a timm name, downloaded if they are not cached."""
+def load(name: str) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
+    """(model with its weights, pretrained configuration, files) of a timm name, downloaded if they are not cached."""
     config = check_name(name)
-    encoder_on_meta(name)  # refuses other classes before anything is downloaded
     overlay: dict[str, Any] = {}
     paths: tuple[Path, ...] = ()
     if config.get("hf_hub_id") and not config.get("file"):

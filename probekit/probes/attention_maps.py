@@ -23,7 +23,7 @@ VARIABLES = (
     ),
 )  # fmt: skip
 NEEDS = ("attention_maps",)
-REQUIRES = ("attention", "test")
+REQUIRES = ("attention", "common_grid", "test")
 OPTIONS: dict[str, object] = {}
 
 _TITLES = {
@@ -42,7 +42,7 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
     out = VARIABLES[0].arrays(values, interval, coords={"map": list(maps)}, per_image=peaks)
     out["example_image"] = example_images(measurements)
     for name, array in maps.items():
-        picture = enlarge(array[: examples(measurements)], measurements)
+        picture = enlarge(array[: examples(measurements)], measurements, measurements.layer_grid(-1))
         attrs = {"long_name": _TITLES[name], "units": "1"}
         out[f"example_attention_{name}"] = xr.DataArray(picture, dims=("example", "row", "column"), attrs=attrs)
     return out

@@ -65,11 +65,19 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
     out: dict[str, xr.DataArray] = {}
     for variable in VARIABLES[:3]:
         out |= variable.arrays(*found[variable.name], coords=layer_pooling(measurements))
+    return out | amplitudes(measurements) | similarity(measurements)
+
+
+def amplitudes(measurements: Measurements) -> dict[str, xr.DataArray]:
+    """Fourier log-amplitudes of all layers, where they lie on one grid."""
+    reason = measurements.prepared.no_common_grid
+    if reason:
+        measurements.lacking["fourier_amplitude"] = reason
+        return {}
     fourier = np.moveaxis(measurements.recorded("fourier", "fourier"), 0, -1)
     values, interval = mean_with_interval(measurements, fourier)
-    frequency = 2 * np.arange(fourier.shape[1]) / min(measurements.grid)
-    out |= VARIABLES[3].arrays(values, interval, coords={"layer": measurements.layers, "frequency": frequency})
-    return out | similarity(measurements)
+    frequency = 2 * np.arange(fourier.shape[1]) / min(measurements.layer_grid(0))
+    return VARIABLES[3].arrays(values, interval, coords={"layer": measurements.layers, "frequency": frequency})
 
 
 def measured(measurements: Measurements, layer: int, pooling: str) -> dict[str, tuple[float, Any]]:

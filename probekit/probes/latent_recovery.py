@@ -29,7 +29,7 @@ VARIABLES = (
     ),
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test", "local:train", "local:val", "local:test")
-REQUIRES = ("latents", "splits")
+REQUIRES = ("latents", "places", "splits")
 OPTIONS = {"landmarks": 256, "nonlinear_layers": "last"}
 CHOICES = {"nonlinear_layers": ("last", "all", "none")}
 

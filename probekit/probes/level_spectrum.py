@@ -56,7 +56,9 @@ def run(measurements: Measurements, *, untrained: bool) -> dict[str, xr.DataArra
     out |= VARIABLES[1].arrays(mean, mean_ci, coords=coords, per_image=per_image)
     _, _, mean, mean_ci, _ = spectra(*pixel_terms(measurements), measurements.seed, order)
     out |= VARIABLES[2].arrays(mean, mean_ci, coords={"scaling": list(SCALINGS)})
-    if untrained:
+    if untrained and (reason := measurements.model.no_twin):
+        measurements.lacking["representation_level_untrained"] = reason
+    elif untrained:
         twin = measurements.untrained()
         twin.gather(NEEDS)
         _, _, mean, mean_ci, _ = spectra(*shared(twin.store("pairs")), measurements.seed, order)

@@ -39,7 +39,7 @@ VARIABLES = (
     ),
 )  # fmt: skip
 NEEDS = ("attention_maps", "features:train", "features:val", "features:test")
-REQUIRES = ("attention", "cls", "object_masks", "splits", "classes")
+REQUIRES = ("attention", "common_grid", "cls", "object_masks", "splits", "classes")
 OPTIONS = {"gradients": True}
 
 
@@ -47,18 +47,33 @@ def run(measurements: Measurements, *, gradients: bool) -> dict[str, xr.DataArra
     maps = measurements.recorded("attention_maps", "cls")
     rows, blocks, _ = maps.shape
     masks = measurements.object_masks(rows)
-    grid = measurements.grid
+    grid = measurements.layer_grid(blocks)
     found = [focus.object_share(maps[:, block].reshape(rows, *grid), masks) for block in range(blocks)]
     share = np.stack([one.share for one in found]).astype(np.float32)
     values, interval = mean_with_interval(measurements, share)
     out = VARIABLES[0].arrays(values, interval, coords={"layer": measurements.layers[1:]}, per_image=share)
-    if gradients:
+    if gradients and (reason := no_gradients(measurements)):
+        measurements.lacking["object_focus_gradients"] = reason
+    elif gradients:
         count = min(measurements.counts.gradients, rows)
         looked = focus.object_share(integrated_gradients(measurements, np.arange(count)), masks[:count]).share
         values, interval = mean_with_interval(measurements, looked)
         out |= VARIABLES[1].arrays(values, interval, per_image=looked.astype(np.float32))
     values, interval = mean_with_interval(measurements, found[0].chance)
     return out | VARIABLES[2].arrays(values, interval)
+
+
+def no_gradients(measurements: Measurements) -> str | None:
+    """Why the features have no gradient by the pixels (a wrapped function may cut it); None if they have."""
+    model = measurements.model
+    size = (1, model.channels, *measurements.image_size)
+    blank = torch.zeros(size, device=measurements.device, requires_grad=True)
+    try:
+        with torch.enable_grad():
+            follows = model.encode(blank).requires_grad
+    except RuntimeError as error:
+        return f"the encoder takes no images that need gradients ({error})"
+    return None if follows else "the encoder's features have no gradient by the pixels"
 
 
 def integrated_gradients(measurements: Measurements, indices: np.ndarray) -> np.ndarray:

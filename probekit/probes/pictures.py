@@ -29,9 +29,13 @@ def shrink(images: np.ndarray, measurements: Measurements) -> np.ndarray:
     return small.round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def enlarge(maps: np.ndarray, measurements: Measurements) -> np.ndarray:
-    """Maps on the patch grid, float (n, patches), at the size of kept pictures: each patch a block, float32."""
-    planes = torch.from_numpy(np.ascontiguousarray(maps)).reshape(len(maps), 1, *measurements.grid)
+def enlarge(maps: np.ndarray, measurements: Measurements, grid: tuple[int, int] | None = None) -> np.ndarray:
+    """Maps on a grid of patches (None: the embedding's), float (n, patches), as kept pictures: each patch a block.
+
+    Returns:
+        float32 (n, rows, columns).
+    """
+    planes = torch.from_numpy(np.ascontiguousarray(maps)).reshape(len(maps), 1, *(grid or measurements.grid))
     return torch.nn.functional.interpolate(planes, size=picture_size(measurements), mode="nearest-exact")[:, 0].numpy()
 
 

@@ -23,8 +23,15 @@ def _hides(prepared: PreparedModel, splits: Splits) -> str | None:
 
 
 def _attention(prepared: PreparedModel, splits: Splits) -> str | None:
-    kind = type(prepared.model.encoder.blocks[0]).__name__
-    return None if prepared.model.has_attention else f"the attention of {kind} blocks cannot be read"
+    return prepared.model.no_attention or prepared.no_places
+
+
+def _places(prepared: PreparedModel, splits: Splits) -> str | None:
+    return prepared.no_places
+
+
+def _common_grid(prepared: PreparedModel, splits: Splits) -> str | None:
+    return prepared.no_common_grid
 
 
 def _cls(prepared: PreparedModel, splits: Splits) -> str | None:
@@ -97,6 +104,8 @@ REQUIREMENTS: dict[str, Callable[[PreparedModel, Splits], str | None]] = {
     "hides": _hides,
     "attention": _attention,
     "cls": _cls,
+    "places": _places,
+    "common_grid": _common_grid,
     "mask": _mask,
     "splits": _splits,
     "test": _test,

@@ -38,6 +38,10 @@ PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
 """Pillow's filters by number, as `resample` has them."""
 
 
+TYPES = ("vit_mae",)
+"""Model types of a configuration that are read here; a model of another type is an adapted encoder."""
+
+
 def matches(found: Found) -> bool:
     if "model_type" in (found.config or {}):
         return True
