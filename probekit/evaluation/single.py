@@ -25,6 +25,7 @@ from probekit.collect.measurements import LIMITS, NEEDS
 from probekit.data import SPLITS
 from probekit.errors import ProbeError
 from probekit.evaluation import colour, results, theory
+from probekit.measures import resample
 from probekit.probes import Probe
 from probekit.results.aligning import merged
 
@@ -209,6 +210,7 @@ class Evaluation:
         return {
             "probe": probe.name,
             "versions": probe.version,
+            "intervals": resample.VERSION,
             "settings": dict(settings),
             "frame": self.prepared.facts,
             "images": {split: self.sets[split].fingerprint for split in self.splits(probe)},

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from probekit.constants import CONFIDENCE
 from probekit.errors import ProbeError
@@ -31,6 +31,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DRAWS = 2000
+VERSION = 2
+"""Of the intervals: finished results in the cache are of one version. 2: Wilson's where all outcomes agree."""
+
 CHUNK = 1 << 22
 """Counts (draws x units) that are held at a time."""
 
@@ -132,6 +135,8 @@ def ratio_interval(
 ) -> Floats:
     """Interval of Σ numerator / Σ denominator over the last axis (images): (..., 2).
 
+    By bootstrap; of a share of outcomes (0 or 1) that all agree by Wilson's formula, since all draws are alike there.
+
     Args:
         numerator, denominator: (..., n). An image with NaN in either is not used there.
         groups: (n,), images with the same value are resampled together.
@@ -151,7 +156,24 @@ def ratio_interval(
     sums = bootstrap_sums(columns, groups=groups, order=order, draws=draws, seed=seed)
     top, bottom = np.split(sums, 2, axis=1)
     values = np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom != 0)
-    return percentiles(values, confidence).reshape(*shape, 2)
+    found = percentiles(values, confidence)
+    used, hit = np.split(unit_sums(columns, groups, order), 2)[::-1]
+    if np.isin(columns, (0.0, 1.0)).all() and (used >= hit).all():
+        found = _of_agreeing_outcomes(hit, used, found, confidence)
+    return found.reshape(*shape, 2)
+
+
+def _of_agreeing_outcomes(hit: Floats, used: Floats, found: Floats, confidence: float) -> Floats:
+    """Intervals (k, 2) of shares, with Wilson's where all outcomes agree: there every bootstrap draw is the same.
+
+    Args:
+        hit, used: (k, units), outcomes counted and outcomes there are.
+    """
+    units = (used > 0).sum(axis=1)
+    reach = special.ndtri(0.5 + confidence / 2) ** 2 / np.maximum(units, 1)
+    none, all_of_them = hit.sum(axis=1) == 0, hit.sum(axis=1) == used.sum(axis=1)
+    found = np.where((none & (units > 0))[:, None], np.stack([np.zeros_like(reach), reach / (1 + reach)], -1), found)
+    return np.where((all_of_them & (units > 0))[:, None], np.stack([1 / (1 + reach), np.ones_like(reach)], -1), found)
 
 
 def mean_interval(

@@ -14,7 +14,9 @@ OVER_TEST = "bootstrap over test images (their groups where the image set has gr
 
 OVER_IMAGES = f"{OVER_TEST}; the fit is held fixed"
 
-OVER_SHIFTED = "bootstrap over the shifted images; the fit is held fixed"
+OVER_OUTCOMES = f"{OVER_IMAGES}; Wilson's interval where all outcomes agree"
+
+OVER_SHIFTED = "bootstrap over the shifted images; the fit is held fixed; Wilson's interval where all outcomes agree"
 
 FIXED_FIT = "It speaks of this checkpoint and this fit on new images, not of another training run."
 

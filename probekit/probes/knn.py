@@ -7,7 +7,7 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.measures.knn import KS, TEMPERATURE, knn
-from probekit.probes.intervals import OVER_IMAGES, cells, layer_pooling, mean_with_interval
+from probekit.probes.intervals import OVER_OUTCOMES, cells, layer_pooling, mean_with_interval
 from probekit.schema import Variable
 
 VARIABLES = (
@@ -15,7 +15,7 @@ VARIABLES = (
         "knn_accuracy", ("layer", "pooling", "k"), "k-NN accuracy", "1", "higher",
         f"L2-normalised features, cosine similarity, votes of the k nearest train images weighted by exp(similarity / "
         f"{TEMPERATURE}), accuracy on test; k_used is k capped by the number of train images; all train images vote "
-        "where features never vary", "Caron et al. 2021 (DINO), k-NN evaluation", version=2, interval=OVER_IMAGES,
+        "where features never vary", "Caron et al. 2021 (DINO), k-NN evaluation", version=2, interval=OVER_OUTCOMES,
     ),
 )  # fmt: skip
 NEEDS = ("features:train", "features:test")

@@ -8,7 +8,7 @@ import xarray as xr
 from probekit.collect import Measurements
 from probekit.measures.classify import PRESETS
 from probekit.measures.linear import topk_correct
-from probekit.probes.intervals import OVER_IMAGES, cells, layer_pooling, mean_with_interval
+from probekit.probes.intervals import OVER_OUTCOMES, cells, layer_pooling, mean_with_interval
 from probekit.probes.linear_head import fitted
 from probekit.schema import Variable
 
@@ -25,12 +25,12 @@ _REFERENCE = (
 VARIABLES = (
     Variable(
         "linear_accuracy", ("layer", "pooling"), "Linear accuracy", "1", "higher", _PROTOCOL, _REFERENCE, version=4,
-        interval=OVER_IMAGES,
+        interval=OVER_OUTCOMES,
     ),
     Variable(
         "linear_accuracy_top5", ("layer", "pooling"), "Linear accuracy, top 5", "1", "higher",
         _PROTOCOL + "; NaN where there are fewer than 6 classes", _REFERENCE, version=4,
-        interval=OVER_IMAGES,
+        interval=OVER_OUTCOMES,
     ),
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test")

@@ -132,6 +132,22 @@ def test_the_influence_is_the_derivative_of_the_ratio_in_an_images_weight() -> N
     assert np.isnan(resample.ratio_influence(np.ones(4), np.zeros(4))).all()
 
 
+def test_outcomes_that_all_agree_have_wilsons_interval() -> None:
+    z = resample.stats.norm.ppf(0.975)
+    for value in (0.0, 1.0):
+        low, high = resample.mean_interval(np.full(40, value))
+        wanted = resample.stats.binomtest(int(40 * value), 40).proportion_ci(0.95, method="wilson")
+        assert (low, high) == (pytest.approx(wanted.low), pytest.approx(wanted.high))
+    grouped = resample.mean_interval(np.ones(40), groups=np.arange(40) // 4)
+    assert grouped[0] == pytest.approx(10 / (10 + z**2))
+    some = np.array([[1.0] * 40, [1.0] * 39 + [0.0], [np.nan] * 40])
+    found = resample.mean_interval(some)
+    np.testing.assert_allclose(found[0], [40 / (40 + z**2), 1])
+    np.testing.assert_array_equal(found[1], resample.mean_interval(some[1]))
+    assert np.isnan(found[2]).all()
+    np.testing.assert_array_equal(resample.mean_interval(np.full(9, 0.5)), [0.5, 0.5])
+
+
 def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     values = np.random.default_rng(0).standard_normal(100)
     split = resample.blocks(100, count=100)
