@@ -301,7 +301,8 @@ def _layers(array: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
     """What is read apart: the layers of (rows, layers, ...), else the array itself."""
     if not isinstance(array, np.ndarray):
         return [np.asarray(part) for part in array]
-    return [array[:, place] for place in range(array.shape[1])] if array.ndim > 3 else [array]
+    several = array.ndim > 3 and array.shape[1] > 1  # one layer alone stays an axis of its array
+    return [array[:, place] for place in range(array.shape[1])] if several else [array]
 
 
 def _described(rows: Mapping[str, Sequence[np.ndarray]]) -> Arrays:
