@@ -57,11 +57,15 @@ class Run:
 
 @dataclass
 class Inputs:
-    """How images go in; what is not given is as the checkpoint's card says."""
+    """How images go in, and what of the model is fitted; what is not given is as the checkpoint says."""
 
     image_size: Annotated[str | None, typer.Option(help="Pixels: a side, or HEIGHT,WIDTH.")] = None
     crop_fraction: Annotated[float | None, typer.Option(help="Share of the shorter side that is kept.")] = None
     interpolation: Annotated[str | None, typer.Option(help="bicubic, bilinear, nearest, lanczos, box, none.")] = None
+    layers: Annotated[list[int] | None, typer.Option(help="Layers to fit: 0 embedding, -1 the last; none for all.")] = (
+        None
+    )
+    poolings: Annotated[list[str] | None, typer.Option(help="Poolings to fit: cls, mean, native; none for all.")] = None
 
     def settings(self) -> dict[str, Any]:
         """As `evaluate` and `compare` take them."""
@@ -69,6 +73,8 @@ class Inputs:
             "image_size": sides_of(self.image_size),
             "crop_fraction": self.crop_fraction,
             "interpolation": self.interpolation,
+            "layers": self.layers or None,
+            "poolings": self.poolings or None,
         }
 
 

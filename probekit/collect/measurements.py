@@ -7,10 +7,12 @@ views, one over each shifted set. A probe then reads arrays; only integrated gra
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from probekit import cache
 from probekit.collect import passes, pictures, recorders
@@ -72,8 +74,9 @@ class Measurements:
     Attributes:
         seed: of draws, fits and resampling.
         counts: how many images each part of a measurement uses (`Counts`).
-        layers: numbers of the layers, 0 = embedding to L = after the final norm.
-        poolings: names of the poolings: `cls`, `mean`, `native`.
+        all_layers: numbers of the layers, 0 = embedding to L = after the final norm.
+        layers: those of them that are asked for.
+        poolings: names of the poolings that are asked for: `cls`, `mean`, `native`.
         grid: (rows, columns) of ViT patches.
         mask_grid: (rows, columns) of the units that the evaluation masks hide.
         image_size: (height, width) in pixels of the images that the checkpoint sees.
@@ -115,12 +118,44 @@ class Measurements:
         return self.prepared.settings.seed
 
     @property
-    def layers(self) -> list[int]:
+    def all_layers(self) -> list[int]:
         return list(range(self.prepared.layers))
 
-    @property
+    @cached_property
+    def layers(self) -> list[int]:
+        asked = self.prepared.settings.layers
+        if asked is None:
+            return self.all_layers
+        count = self.prepared.layers
+        if not all(-count <= layer < count for layer in asked):
+            raise ProbeError(
+                f"layers={list(asked)}: {self.prepared.checkpoint.name} has the layers 0 (embedding) to {count - 1}; "
+                "negative numbers count from the last, -1."
+            )
+        return sorted({layer % count for layer in asked})
+
+    @cached_property
     def poolings(self) -> tuple[str, ...]:
-        return self.prepared.poolings
+        asked, known = self.prepared.settings.poolings, self.prepared.poolings
+        for name in asked or ():
+            if name not in known:
+                raise ProbeError(
+                    f"poolings={list(asked or ())}: {self.prepared.checkpoint.name} has {', '.join(known)}. "
+                    f"{did_you_mean(name, known)}"
+                )
+        return known if asked is None else tuple(name for name in known if name in asked)
+
+    def asked_for(self, array: xr.DataArray) -> xr.DataArray:
+        """A result without the layers and poolings that were not asked for."""
+        wanted = {"layer": self.layers, "layer_other": self.layers}
+        others = set(self.prepared.poolings) - set(self.poolings)
+        for dim in set(array.dims) & set(array.coords):
+            labels = array[dim].values.tolist()
+            if dim in wanted:
+                array = array.sel({dim: [label for label in labels if label in wanted[str(dim)]]})
+            elif dim == "pooling" and others & set(labels):
+                array = array.sel({dim: [label for label in labels if label not in others]})
+        return array
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -305,10 +340,10 @@ class Measurements:
         source = self.sets.pairs(self.seed)
         moments = self.store("moments").summary()
         references = {}
-        for layer in self.layers:
+        for layer in self.all_layers:
             mean, variance = moments[f"mean.{layer}"], moments[f"variance.{layer}"]
             references[layer, "token"] = reference(mean, variance, self.prepared.device)
-            for name in self.poolings:
+            for name in self.prepared.poolings:
                 features = self.pooled("test", layer, name)[: source.rows].astype(np.float64)
                 references[layer, name] = reference(features.mean(axis=0), features.var(axis=0), self.prepared.device)
         self._run(source, {"pairs": PairTerms(self.prepared, source, references)}, "partners")
@@ -344,7 +379,7 @@ class Measurements:
 
     def pooled(self, split: str, layer: int, pooling: str) -> np.ndarray:
         """Features: float32 (images, width). One layer is read at a time where the table is large."""
-        return self._table(f"features:{split}", "pooled", layer)[:, self.poolings.index(pooling)]
+        return self._table(f"features:{split}", "pooled", layer)[:, self.prepared.poolings.index(pooling)]
 
     def local(self, split: str, layer: int) -> np.ndarray:
         """Features under each chosen latent's support: float32 (images, nodes, width)."""
@@ -352,12 +387,12 @@ class Measurements:
 
     def shifted(self, spec: str, pooling: str) -> np.ndarray:
         """Features of the last layer on a shifted test set: float32 (images, width)."""
-        stored = self.store(f"shift:{spec}")["pooled"][:, 0, self.poolings.index(pooling)]
+        stored = self.store(f"shift:{spec}")["pooled"][:, 0, self.prepared.poolings.index(pooling)]
         return np.asarray(stored)[..., : self.prepared.model.width]
 
     def views(self, layer: int, pooling: str) -> np.ndarray:
         """Features of augmented views: float32 (images, views, width)."""
-        return self._table("views", "pooled", layer)[:, self.poolings.index(pooling)]
+        return self._table("views", "pooled", layer)[:, self.prepared.poolings.index(pooling)]
 
     def ladder(self, layer: int, pooling: str) -> np.ndarray:
         """Features of the four views of each image that the level ladder compares: float32 (images, 4, width)."""

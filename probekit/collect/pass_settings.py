@@ -6,10 +6,11 @@ no cache key. What does change a number (precision, seed, mask ratio, the grid o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from probekit.checks import whole
+from probekit.data import Preprocess
 from probekit.errors import ProbeError, did_you_mean
 
 MASK_RATIO = 0.75
@@ -19,6 +20,33 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 PICTURE_SIDE = 112
 """Longest side, in pixels, of a picture that is kept for the report."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How images go in, where the caller says otherwise than the checkpoint's card; None = as the card says.
+
+    Args:
+        image_size: (height, width) in pixels.
+        crop_fraction: share of the resized shorter side that the centre crop keeps.
+        interpolation: of the resizing.
+    """
+
+    image_size: tuple[int, int] | None = None
+    crop_fraction: float | None = None
+    interpolation: str | None = None
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked for, JSON-able."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def of(self, preprocess: Preprocess) -> Preprocess:
+        """A checkpoint's own preparation with what was asked for in place of it."""
+        changes = self.asked
+        if "image_size" in changes:
+            changes["height"], changes["width"] = changes.pop("image_size")
+        return replace(preprocess, **changes)
 
 
 @dataclass(frozen=True)
@@ -33,6 +61,9 @@ class PassSettings:
         seed: of masks, partners, views and fits.
         mask_grid: (rows, columns) of the units that evaluation masks hide; None = the model's own grid.
         picture_side: longest side of kept pictures, in pixels.
+        preparation: how images go in.
+        layers: which layers probes fit, negative ones counted from the last; None = all.
+        poolings: which poolings probes fit; None = all that the checkpoint has.
     """
 
     batch_size: int = 64
@@ -42,6 +73,9 @@ class PassSettings:
     seed: int = 0
     mask_grid: tuple[int, int] | None = None
     picture_side: int = PICTURE_SIDE
+    preparation: Preparation = Preparation()
+    layers: tuple[int, ...] | None = None
+    poolings: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -53,7 +87,10 @@ class PassSettings:
     @property
     def facts(self) -> dict[str, Any]:
         """What determines numbers, JSON-able."""
-        return {"precision": self.precision, "seed": self.seed}
+        chosen = {"layers": self.layers, "poolings": self.poolings}
+        return {"precision": self.precision, "seed": self.seed} | {
+            name: list(value) for name, value in chosen.items() if value is not None
+        }
 
 
 @dataclass(frozen=True)

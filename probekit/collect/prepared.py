@@ -55,7 +55,7 @@ class PreparedModel:
     def __init__(self, checkpoint: Checkpoint, settings: PassSettings) -> None:
         self.checkpoint = checkpoint
         self.model = checkpoint.model
-        self.preprocess: Preprocess = checkpoint.preprocess
+        self.preprocess: Preprocess = settings.preparation.of(checkpoint.preprocess)
         self.settings = settings
         self.grid: tuple[int, int] = self.model.grid(self.preprocess.height, self.preprocess.width)
         self.shapes: tuple[LayerShape, ...] = self.model.shapes(*self.size)

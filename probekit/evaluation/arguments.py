@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import numpy as np
 from probekit import probes, schema
 from probekit.checks import whole
 from probekit.collect import Counts
+from probekit.collect.pass_settings import Preparation
 from probekit.data import Preprocess
 from probekit.errors import ProbeError, did_you_mean
 from probekit.evaluation import suites
-from probekit.evaluation.opening import Preparation
+
+POOLINGS = ("cls", "mean", "native")
 
 
 def counts_of(counts: Counts | Mapping[str, int] | None) -> Counts | None:
@@ -60,6 +62,33 @@ def preparation_of(image_size: Any, crop_fraction: Any, interpolation: Any) -> P
     trial = {"crop_fraction": crop_fraction, "interpolation": interpolation}
     Preprocess(*(size or (1, 1)), **{name: value for name, value in trial.items() if value is not None})
     return Preparation(size, crop_fraction, interpolation)
+
+
+def layers_of(layers: Any) -> tuple[int, ...] | None:
+    """Numbers of the layers to fit, checked; None = all. What a checkpoint has is checked when it is measured."""
+    if layers is None:
+        return None
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise ProbeError(f"layers={layers!r}: expected a list of layer numbers, such as [0, 6, -1].")
+    found = tuple(whole("layers", layer, error=ProbeError) for layer in layers)
+    if not found:
+        raise ProbeError("layers is an empty list; expected some layer numbers, or None for all.")
+    return found
+
+
+def poolings_of(poolings: Any) -> tuple[str, ...] | None:
+    """Names of the poolings to fit, checked; None = all."""
+    if poolings is None:
+        return None
+    if isinstance(poolings, str) or not isinstance(poolings, Iterable):
+        raise ProbeError(f"poolings={poolings!r}: expected a list of some of {', '.join(POOLINGS)}.")
+    found = tuple(poolings)
+    for name in found:
+        if name not in POOLINGS:
+            raise ProbeError(f"poolings={list(found)}: no pooling is called {name!r}. {did_you_mean(name, POOLINGS)}")
+    if not found:
+        raise ProbeError(f"poolings is an empty list; expected some of {', '.join(POOLINGS)}, or None for all.")
+    return found
 
 
 def single(name: str, value: Any) -> list[Any]:

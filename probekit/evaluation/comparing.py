@@ -18,7 +18,7 @@ from probekit.collect import Counts, PassSettings
 from probekit.errors import ProbeError, ProbekitError
 from probekit.evaluation import arguments, executors, opening, suites
 from probekit.evaluation.executors import Executor, Lost
-from probekit.evaluation.opening import Outline, Preparation
+from probekit.evaluation.opening import Outline
 from probekit.evaluation.tasks import ImageSets, Measuring, Outcome, Outlining, Task
 from probekit.results import lining_up
 
@@ -32,6 +32,8 @@ def evaluate(
     image_size: int | tuple[int, int] | None = None,
     crop_fraction: float | None = None,
     interpolation: str | None = None,
+    layers: Sequence[int] | None = None,
+    poolings: Sequence[str] | None = None,
     batch_size: int = 64,
     device: str = "auto",
     precision: str = "float32",
@@ -55,6 +57,8 @@ def evaluate(
             says. Like the two below it is recorded in the protocol.
         crop_fraction: share of the resized shorter side that the centre crop keeps, in (0, 1].
         interpolation: "bicubic", "bilinear", "nearest", "lanczos", "box" or "none".
+        layers: which layers to fit and keep, 0 = embedding, negative ones counted from the last; None = all.
+        poolings: which poolings to fit and keep, of "cls", "mean", "native"; None = all that the checkpoint has.
         batch_size: images per forward; like `device` and `workers` it does not change results.
         device: "cpu", "cuda", ...; "auto" takes a GPU where there is one, and leaves a `Checkpoint` where it is.
         precision: "float32", or "bfloat16" / "float16" for autocast.
@@ -80,8 +84,8 @@ def evaluate(
     own_coords = None if coords is None else {name: arguments.single(name, value) for name, value in coords.items()}
     return compare(
         [ckpt], suite, data, coords=own_coords, image_size=image_size, crop_fraction=crop_fraction,
-        interpolation=interpolation, batch_size=batch_size, device=device, precision=precision, workers=workers,
-        cache=cache, seed=seed, counts=counts, options=options,
+        interpolation=interpolation, layers=layers, poolings=poolings, batch_size=batch_size, device=device,
+        precision=precision, workers=workers, cache=cache, seed=seed, counts=counts, options=options,
     )  # fmt: skip
 
 
@@ -98,6 +102,8 @@ def compare(
     image_size: int | tuple[int, int] | None = None,
     crop_fraction: float | None = None,
     interpolation: str | None = None,
+    layers: Sequence[int] | None = None,
+    poolings: Sequence[str] | None = None,
     batch_size: int = 64,
     device: str = "auto",
     precision: str = "float32",
@@ -147,9 +153,17 @@ def compare(
         chosen,
         own=own,
         options=arguments.options_of(options, chosen),
-        settings=PassSettings(batch_size=batch_size, precision=precision, workers=workers, cache=cache, seed=seed),
+        settings=PassSettings(
+            batch_size=batch_size,
+            precision=precision,
+            workers=workers,
+            cache=cache,
+            seed=seed,
+            preparation=arguments.preparation_of(image_size, crop_fraction, interpolation),
+            layers=arguments.layers_of(layers),
+            poolings=arguments.poolings_of(poolings),
+        ),
         device=str(device),
-        preparation=arguments.preparation_of(image_size, crop_fraction, interpolation),
         keep_going=executor is not None if keep_going is None else keep_going,
     )
     if names is not None:
@@ -169,7 +183,6 @@ class Comparison:
     options: Mapping[str, Mapping[str, Any]]
     settings: PassSettings
     device: str
-    preparation: Preparation
     keep_going: bool
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     stopped: Exception | None = None
@@ -200,8 +213,7 @@ class Comparison:
         settings = opening.agreed([outlines[place] for place in order], self.settings)
         tasks: dict[int, Task] = {
             place: Measuring(
-                sources[place], label, self.fitting(outlines[place]), settings, self.options, self.device,
-                self.preparation, self.sets,
+                sources[place], label, self.fitting(outlines[place]), settings, self.options, self.device, self.sets
             )
             for place, label in zip(order, opening.distinct(labels, datasets), strict=True)
         }  # fmt: skip
@@ -213,13 +225,13 @@ class Comparison:
     def kept_open(self, source: Any) -> Any:
         """A checkpoint opened on its device; the source itself if that fails, to fail again where it is handled."""
         with suppress(ProbekitError):
-            return opening.open_checkpoint(source, self.device, Preparation())
+            return opening.open_checkpoint(source, self.device)
         return source
 
     def outlines(self, sources: Mapping[int, Any], engine: Executor | None) -> dict[int, Outline]:
         """Outlines of the checkpoints that can be opened."""
         tasks: dict[int, Task] = {
-            place: Outlining(source, _label(source), self.preparation) for place, source in sources.items()
+            place: Outlining(source, _label(source), self.settings.preparation) for place, source in sources.items()
         }
         return {
             place: outcome.found

@@ -18,7 +18,7 @@ import xarray as xr
 
 from probekit import schema
 from probekit.collect import PassSettings
-from probekit.collect.pass_settings import PICTURE_SIDE
+from probekit.collect.pass_settings import PICTURE_SIDE, Preparation
 from probekit.errors import ProbeError, ResultsError
 
 if TYPE_CHECKING:
@@ -42,42 +42,26 @@ class Outline:
     trained_on: str | None
 
 
-@dataclass(frozen=True)
-class Preparation:
-    """How images go in, where the caller says otherwise than the checkpoint's card; None = as the card says."""
-
-    image_size: tuple[int, int] | None = None
-    crop_fraction: float | None = None
-    interpolation: str | None = None
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        """What was asked for, JSON-able."""
-        told = {name: getattr(self, name) for name in ("image_size", "crop_fraction", "interpolation")}
-        return {name: value for name, value in told.items() if value is not None}
-
-
 def outline(source: Any, preparation: Preparation) -> Outline:
     """Open a checkpoint on the processor, look at it and let it go; one that is open is only looked at."""
-    return outline_of(open_checkpoint(source, "cpu", preparation))
+    return outline_of(open_checkpoint(source, "cpu"), preparation)
 
 
-def outline_of(checkpoint: Checkpoint) -> Outline:
+def outline_of(checkpoint: Checkpoint, preparation: Preparation) -> Outline:
     """The outline of an open checkpoint."""
-    size = checkpoint.preprocess.height, checkpoint.preprocess.width
+    prepared = preparation.of(checkpoint.preprocess)
+    size = prepared.height, prepared.width
     grid = checkpoint.model.grid(*size)
     return Outline(checkpoint.name, size, grid if checkpoint.model.has_decoder else None, checkpoint.card.data)
 
 
-def open_checkpoint(source: Any, device: str, preparation: Preparation) -> Checkpoint:
-    """The checkpoint on a device, its images prepared as asked."""
+def open_checkpoint(source: Any, device: str) -> Checkpoint:
+    """The checkpoint on a device; one that is open already is copied there if it lies elsewhere."""
     from probekit import models
 
     if isinstance(source, models.Checkpoint):
-        checkpoint = source if device == "cpu" else _on_device(source, device)
-    else:
-        checkpoint = models.load(source, device=available(device))
-    return replace(checkpoint, card=replaced(checkpoint.card, preparation.asked)) if preparation.asked else checkpoint
+        return source if device == "cpu" else _on_device(source, device)
+    return models.load(source, device=available(device))
 
 
 def replaced(card: Any, fields: Mapping[str, Any]) -> Any:
@@ -171,8 +155,8 @@ def _named_once(datasets: Sequence[xr.Dataset]) -> set[str]:
     return set(digests)
 
 
-def quietly(source: Any, device: str, preparation: Preparation) -> Checkpoint:
+def quietly(source: Any, device: str) -> Checkpoint:
     """As `open_checkpoint`, for one that was opened before: its warnings were given then."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return open_checkpoint(source, device, preparation)
+        return open_checkpoint(source, device)

@@ -174,7 +174,9 @@ class Evaluation:
                 attrs["precision"] = self.prepared.settings.precision
                 attrs["seed"] = self.prepared.settings.seed
                 attrs["options"] = json.dumps(changed, sort_keys=True)
-        return found
+                if self.prepared.settings.preparation.asked:
+                    attrs["preparation"] = json.dumps(self.prepared.settings.preparation.asked, sort_keys=True)
+        return {key: measurements.asked_for(array) for key, array in found.items()}
 
     def images(self, probe: Probe) -> str:
         """What its images depend on: those of the set, and of the shifted sets that it looks at."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from probekit.collect import PassSettings, Splits
+from probekit.collect.pass_settings import Preparation
 from probekit.data import SHIPPED
 from probekit.errors import ProbeError, ProbekitError
 from probekit.evaluation import opening, suites
-from probekit.evaluation.opening import Preparation
 from probekit.evaluation.single import Evaluation, folders, make_evaluation
 
 KEPT_SETS = 6
@@ -148,7 +148,6 @@ class Measuring(Task):
         settings: agreed between all checkpoints.
         options: of probes.
         device: where to open it.
-        preparation: how images go in.
         sets: opened image sets, if it runs where they are.
     """
 
@@ -158,7 +157,6 @@ class Measuring(Task):
     settings: PassSettings
     options: Mapping[str, Mapping[str, Any]]
     device: str
-    preparation: Preparation
     sets: ImageSets | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -166,7 +164,7 @@ class Measuring(Task):
 
     def run(self, outcome: Outcome) -> None:
         sets = self.sets or ImageSets(self.options)
-        opened = opening.quietly(self.source, self.device, self.preparation)
+        opened = opening.quietly(self.source, self.device)
         checkpoint = replace(opened, card=opening.replaced(opened.card, {"name": self.label}))
         outcome.found = []
         for plan in self.plans:

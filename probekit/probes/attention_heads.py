@@ -45,7 +45,7 @@ def run(measurements: Measurements, *, variable: Variable, statistic: str) -> di
     """The mean over images of a recorded statistic: (layer, head)."""
     per_image = np.moveaxis(measurements.recorded("attention", statistic), 0, -1)
     values, interval = mean_with_interval(measurements, per_image)
-    coords = {"layer": measurements.layers[1:], "head": list(range(per_image.shape[1]))}
+    coords = {"layer": measurements.all_layers[1:], "head": list(range(per_image.shape[1]))}
     return variable.arrays(values, interval, coords=coords, per_image=per_image)
 
 

@@ -77,7 +77,7 @@ def amplitudes(measurements: Measurements) -> dict[str, xr.DataArray]:
     fourier = np.moveaxis(measurements.recorded("fourier", "fourier"), 0, -1)
     values, interval = mean_with_interval(measurements, fourier)
     frequency = 2 * np.arange(fourier.shape[1]) / min(measurements.layer_grid(0))
-    return VARIABLES[3].arrays(values, interval, coords={"layer": measurements.layers, "frequency": frequency})
+    return VARIABLES[3].arrays(values, interval, coords={"layer": measurements.all_layers, "frequency": frequency})
 
 
 def measured(measurements: Measurements, layer: int, pooling: str) -> dict[str, tuple[float, Any]]:

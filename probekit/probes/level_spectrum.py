@@ -48,7 +48,8 @@ OPTIONS = {"untrained": True}
 
 def run(measurements: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:
     covariance, variance = shared(measurements.store("pairs"))
-    coords = {"layer": measurements.layers, "pooling": [*measurements.poolings, "token"], "scaling": list(SCALINGS)}
+    poolings = [*measurements.prepared.poolings, "token"]
+    coords = {"layer": measurements.all_layers, "pooling": poolings, "scaling": list(SCALINGS)}
     order = measurements.order(len(covariance))
     share, share_ci, mean, mean_ci, per_image = spectra(covariance, variance, measurements.seed, order)
     levels_here = {**coords, "level": list(range(share.shape[-1]))}

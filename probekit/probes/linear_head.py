@@ -37,7 +37,7 @@ def fitted(measurements: Measurements, layer: int, pooling: str, preset: str = "
 
 def head(measurements: Measurements, pooling: str) -> classify.LinearProbe:
     """The linear head on the last layer."""
-    return fitted(measurements, measurements.layers[-1], pooling)
+    return fitted(measurements, measurements.all_layers[-1], pooling)
 
 
 def head_logits(measurements: Measurements, pooling: str, features: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ def run(measurements: Measurements, *, gradients: bool) -> dict[str, xr.DataArra
     found = [focus.object_share(maps[:, block].reshape(rows, *grid), masks) for block in range(blocks)]
     share = np.stack([one.share for one in found]).astype(np.float32)
     values, interval = mean_with_interval(measurements, share)
-    out = VARIABLES[0].arrays(values, interval, coords={"layer": measurements.layers[1:]}, per_image=share)
+    out = VARIABLES[0].arrays(values, interval, coords={"layer": measurements.all_layers[1:]}, per_image=share)
     if gradients and (reason := no_gradients(measurements)):
         measurements.lacking["object_focus_gradients"] = reason
     elif gradients:

@@ -17,7 +17,7 @@ from probekit import schema
 from probekit.errors import ResultsError
 
 PROTOCOL = (
-    "protocol", "version", "options", "mask_grid", "counts", "precision", "images", "seed",
+    "protocol", "version", "options", "mask_grid", "counts", "precision", "images", "preparation", "seed",
     "baseline", "correction", "contrast_version",
 )  # fmt: skip
 """Attributes in which two numbers of one variable must agree to stand side by side."""
