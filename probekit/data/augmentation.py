@@ -117,6 +117,8 @@ class CropTable:
         down, right = (_all_weights(side, out, interpolation) for side, out in zip(source, target, strict=True))
         self.down = torch.from_numpy(down).to(device)
         self.right = torch.from_numpy(np.concatenate([right, right[:, ::-1]])).to(device)
+        if self.down.is_cuda:
+            torch.cuda.synchronize()  # whoever looks it up may be on another stream
 
     def numbers(self, boxes: np.ndarray, flips: np.ndarray) -> np.ndarray:
         """int64 (n, 2): the rows of the two tables for boxes (top, left, height, width), flipped where asked."""

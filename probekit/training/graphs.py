@@ -214,9 +214,10 @@ class GraphedSteps:
         visible, hidden = order.split([order.shape[1] - run.hidden_patches, run.hidden_patches], dim=1)
         counted = None if buffers.counted is None else buffers.counted.index_select(0, at).squeeze(0)
         total = settings.batch_size * run.hidden_patches if counted is None else counted.sum().clamp(min=1)
+        images = self.images()
         with run.products():
             with run.autocast():
-                loss = run.objective.at(self.images(), visible, hidden, counted, total)
+                loss = run.objective.at(images, visible, hidden, counted, total)
             loss.backward()
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
