@@ -24,7 +24,7 @@ from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, 
 from probekit.collect.measurements import LIMITS, NEEDS
 from probekit.data import SPLITS
 from probekit.errors import ProbeError
-from probekit.evaluation import colour, results, theory
+from probekit.evaluation import results, suites
 from probekit.measures import resample
 from probekit.probes import Probe
 from probekit.results.aligning import merged
@@ -103,12 +103,15 @@ class Evaluation:
         prepared, sets: what is measured.
         chosen: probes with their settings.
         explicit: the user named the probes, so one that cannot run is an error.
+        beside: those of them that stand beside others where they apply; nobody asked for them.
     """
 
     def __init__(
-        self, prepared: PreparedModel, sets: Splits, chosen: Mapping[str, dict[str, Any]], *, explicit: bool
-    ) -> None:
+        self, prepared: PreparedModel, sets: Splits, chosen: Mapping[str, dict[str, Any]], *, explicit: bool,
+        beside: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.prepared, self.sets, self.chosen, self.explicit = prepared, sets, chosen, explicit
+        self.beside = beside
         self.reasons: dict[str, str] = {}
         self.forwards = 0
         self.failures: list[ProbeError] = []
@@ -126,6 +129,8 @@ class Evaluation:
                 self.reasons |= {key: f"{self.sets.name}: {reason}" for key, reason in stored[1].items()}
                 continue
             reason = probe.lacking(self.prepared, self.sets)
+            if reason and name in self.beside:
+                continue
             if reason:
                 self.cannot(name, ProbeError(f"The probe {name} cannot run on {self.sets.name}: {reason}."), reason)
                 continue
@@ -137,14 +142,13 @@ class Evaluation:
 
     def cannot(self, name: str, error: ProbeError, reason: str) -> None:
         self.reasons[name] = f"{self.sets.name}: {reason}"
-        if self.explicit:
+        if self.explicit and name not in self.beside:
             self.failures.append(error)
 
     def measure(self, missing: Mapping[str, Path | None], root: Path) -> results.Arrays:
         """Run the probes whose results are not in the cache."""
         measurements = Measurements(self.prepared, self.sets, root)
         measurements.gather(need for name in missing for need in probes.find(name).needs)
-        self.forwards += measurements.forwards
         out: results.Arrays = {}
         for name, file in missing.items():
             measurements.lacking.clear()
@@ -159,6 +163,7 @@ class Evaluation:
                 results.save(file, found, measurements.lacking, self.facts(probes.find(name), self.chosen[name]))
             self.reasons |= {key: f"{self.sets.name}: {reason}" for key, reason in measurements.lacking.items()}
             out |= found
+        self.forwards += measurements.forwards
         return out
 
     def probe(self, name: str, measurements: Measurements) -> results.Arrays:
@@ -208,7 +213,7 @@ class Evaluation:
 
     def facts(self, probe: Probe, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What determines a probe's numbers."""
-        run = self.prepared.settings
+        run, card = self.prepared.settings, self.prepared.checkpoint.card
         return {
             "probe": probe.name,
             "versions": probe.version,
@@ -218,6 +223,7 @@ class Evaluation:
             "images": {split: self.sets[split].fingerprint for split in self.splits(probe)},
             "shifts": self.shifts(probe),
             "counts": asdict(self.sets.counts),
+            "card": [card.mask_ratio, card.patch_size] if "mask" in probe.requires else [],
             "run": {**run.facts, "mask_grid": self.prepared.mask_grid, "picture_side": run.picture_side},
         }
 
@@ -229,8 +235,7 @@ class Evaluation:
     def dataset(self, arrays: results.Arrays) -> xr.Dataset:
         """The labelled dataset of this tile."""
         name, data = self.prepared.checkpoint.name, self.sets.name
-        beside = theory.beside(self.prepared, self.sets) | colour.beside(self.sets, arrays)
-        everything = {**arrays, **self.label(), **beside}
+        everything = {**arrays, **self.label()}
         whole = merged(everything)  # probes may cover fewer layers, levels or images than others
         labelled = {}
         for key, array in whole.data_vars.items():
@@ -316,9 +321,10 @@ def make_evaluation(
     options: Mapping[str, Mapping[str, Any]],
     explicit: bool,
 ) -> Evaluation:
-    """A tile, with the options of its probes checked."""
-    chosen = {name: probes.find(name).settings(options.get(name)) for name in names}
-    return Evaluation(PreparedModel(checkpoint, settings), source, chosen, explicit=explicit)
+    """An evaluation, with the options of its probes checked and the probes that stand beside them."""
+    beside = suites.beside(names)
+    chosen = {name: probes.find(name).settings(options.get(name)) for name in (*names, *beside)}
+    return Evaluation(PreparedModel(checkpoint, settings), source, chosen, explicit=explicit, beside=beside)
 
 
 __all__ = ["Counts", "Evaluation", "folders", "make_evaluation"]

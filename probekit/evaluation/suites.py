@@ -55,6 +55,8 @@ EVERYTHING = (
     "low_level",
     *SHIFTED,
     "embedding",
+    "expected_levels",
+    "colour_accuracy",
 )
 
 BRIEF = Counts(
@@ -100,8 +102,8 @@ SUITES: dict[str, Suite] = {
 """Name -> suite."""
 
 HOME = {
-    **dict.fromkeys(LATENTS, QUADTREE),
-    **dict.fromkeys((*ATTENTION, "attention_maps", "reconstruction", "low_level"), PHOTOS),
+    **dict.fromkeys((*LATENTS, "expected_levels"), QUADTREE),
+    **dict.fromkeys((*ATTENTION, "attention_maps", "reconstruction", "low_level", "colour_accuracy"), PHOTOS),
 }
 """The image set on which a probe runs when it is asked for by name without data; `shapes` for the others."""
 
@@ -109,6 +111,16 @@ HOME = {
 def as_list(suite: Any) -> Any:
     """An iterable of probe names as a list; a name, or what is neither, as it is."""
     return suite if isinstance(suite, str) or not isinstance(suite, Iterable) else list(suite)
+
+
+def beside(names: Sequence[str]) -> tuple[str, ...]:
+    """The probes that run beside these wherever they apply, asked for or not.
+
+    `expected_levels` beside all (what theory expects of the checkpoint's masks); `colour_accuracy` beside accuracies.
+    """
+    measured = [variable.name for name in names for variable in probes.find(name).variables]
+    found = ["expected_levels", *(["colour_accuracy"] if any("accuracy" in name for name in measured) else [])]
+    return tuple(name for name in found if name not in names)
 
 
 def plans(suite: str | Sequence[str], data: Any = None, counts: Counts | None = None) -> list[Plan]:

@@ -15,7 +15,10 @@ from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
 from probekit.collect.measurements import EXTRA, NEEDS
 from probekit.errors import ProbeError
 
-IMAGES = {"linear_probe": SPEC, "knn": SPEC, "latent_recovery": SPEC, "level_spectrum": SPEC}
+IMAGES = {
+    **dict.fromkeys(("linear_probe", "knn", "latent_recovery", "level_spectrum", "expected_levels"), SPEC),
+    "colour_accuracy": "photos",
+}
 """Image set of a probe's test; `shapes`, brought to 16 x 16 pixels by the tiny model, for the others."""
 
 SCALE_OF_DIMS = {"layer": (2, 3), "head": (2,), "level": (2, 3, 4), "map": (3,)}
@@ -25,8 +28,9 @@ SCALE_OF_DIMS = {"layer": (2, 3), "head": (2,), "level": (2, 3, 4), "map": (3,)}
 def runs(tmp_path_factory):
     """Probe and batch size -> arrays, each computed once."""
     root = tmp_path_factory.mktemp("measurements")
-    opened = {spec: Splits(spec, COUNTS) for spec in (SPEC, "shapes")}
+    opened = {spec: Splits(spec, COUNTS) for spec in (SPEC, "shapes", "photos")}
     checkpoint = tiny()
+    checkpoint.card.mask_ratio, checkpoint.card.patch_size = 0.75, 4
     made: dict[tuple[str, int, str], dict[str, xr.DataArray]] = {}
 
     def run(name: str, batch_size: int = 8, folder: str = "a") -> dict[str, xr.DataArray]:
@@ -50,7 +54,7 @@ def test_the_probes_of_the_paper_are_all_there() -> None:
     asked_for = {
         *("linear_probe", "knn", "reconstruction", "attention_distance", "attention_entropy", "attention_nmi"),
         *("attention_maps", "object_focus", "latent_recovery", "level_spectrum", "label_free", "low_level"),
-        *("shape_bias", "robustness", "embedding"),
+        *("shape_bias", "robustness", "embedding", "expected_levels", "colour_accuracy"),
     }
     assert asked_for <= set(ALL)
 

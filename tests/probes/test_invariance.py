@@ -29,6 +29,7 @@ class Reordered(ImageSet):
         )  # fmt: skip
         self.base, self.order = base, order
         self.height, self.shifts, self.conflict = base.height, base.shifts, base.conflict
+        self.patch_size, self.colour_baseline = base.patch_size, base.colour_baseline
         for name in BY_ROW:
             known = getattr(base, name)
             if isinstance(known, dict):
@@ -56,9 +57,11 @@ def orders():
 def runs(tmp_path_factory, orders):
     """(probe, shuffled, workers) -> arrays; a pass is shared by the probes."""
     root, checkpoint, opened = tmp_path_factory.mktemp("measurements"), tiny(), {}
+    checkpoint.card.mask_ratio, checkpoint.card.patch_size = 0.75, 4
 
     def run(name: str, shuffled: bool, workers: int = 0, **options):
-        spec = SPEC if "latents" in probes.find(name).requires else "shapes"
+        requires = probes.find(name).requires
+        spec = SPEC if "latents" in requires else "photos" if "colour_baseline" in requires else "shapes"
         if (spec, shuffled) not in opened:
             plain = Splits(spec, EVERY_IMAGE)
             places = {split: orders[split] if shuffled else np.arange(len(orders[split])) for split in SPLITS}
