@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 """train: to fit on; val: to select on; test: to report. They never share an image."""
 
-PER_IMAGE = ("object_masks", "shape_labels", "texture_labels", "groups", "targets")
+PER_IMAGE = ("object_masks", "shape_labels", "texture_labels", "groups", "targets", "superclasses")
 """Attributes of an `ImageSet` that hold an array with one entry per image, or None."""
 
-KNOWN = (*PER_IMAGE, "latents", "noise", "class_indices", "class_members", "superclasses")
+KNOWN = (*PER_IMAGE, "latents", "noise", "class_indices", "class_members")
 """What may be known of the images beside pixels and labels."""
 
 TARGET_KINDS = ("multilabel", "regression")
@@ -62,7 +62,7 @@ class ImageSet(abc.ABC):
         labels: int64 (n,), or None if the images have no class labels.
         targets: (n, k), what a probe predicts instead of a class: bool for several labels per image, float32 for
             regression; or None. `target_kind` is "multilabel" or "regression", `target_names` has k names.
-        superclasses: the name of each class's superclass, in the order of `classes`; or None.
+        superclasses: int64 (n,), into `superclass_names`, the group of classes that each image belongs to; or None.
         channels: number of channels of every image; 3 = RGB.
         origin: "generated" (same bytes on any machine), "decoded" (same bytes for the same library versions) or
             "stored" (bytes as given). The fingerprint starts with it.
@@ -98,7 +98,8 @@ class ImageSet(abc.ABC):
     targets: np.ndarray | None = None
     target_kind: str | None = None
     target_names: tuple[str, ...] = ()
-    superclasses: tuple[str, ...] | None = None
+    superclasses: np.ndarray | None = None
+    superclass_names: tuple[str, ...] = ()
     channels: int = 3
     class_indices: np.ndarray | None = None
     class_members: tuple[tuple[int, ...], ...] | None = None
@@ -172,19 +173,6 @@ class ImageSet(abc.ABC):
         if self.labels is None:
             raise DataError(f"{self.spec}: the images have no class labels, which are needed here.")
         return self.labels
-
-    @property
-    def superclass_labels(self) -> np.ndarray | None:
-        """The number of each image's superclass, int64 (n,), in the order of `superclass_names`; or None."""
-        if self.superclasses is None or self.labels is None:
-            return None
-        names = self.superclass_names
-        return np.array([names.index(name) for name in self.superclasses], dtype=np.int64)[self.labels]
-
-    @property
-    def superclass_names(self) -> tuple[str, ...]:
-        """The different superclasses, in the order in which the classes name them first."""
-        return tuple(dict.fromkeys(self.superclasses or ()))
 
     @abc.abstractmethod
     def read(self, index: int) -> np.ndarray:

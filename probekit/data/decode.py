@@ -1,40 +1,32 @@
 """From a file to 8-bit RGB pixels, whatever it holds: RGB, grey, palette, alpha, CMYK, 16 bit.
 
-What is decided here: transparency is laid over white; 16-bit grey is divided by 257 (so that 65535 becomes 255, not
-clipped at 255 as a plain conversion does); of an animation the first frame is taken; an EXIF orientation is not
-applied, as in torchvision, whose published numbers we want to be comparable with. Fractional (float) and 32-bit
-pictures are refused, since their range is not known.
+Decisions: transparency is laid over white; 16-bit grey is divided by 257 (65535 becomes 255; a plain conversion clips at
+255); of an animation the first frame is taken; an EXIF orientation is applied unless switched off (`?exif=off`, as
+torchvision's loaders do). Fractional and 32-bit pictures are refused, since their range is unknown. Only regular files
+are opened: a pipe or device would block for ever. Pictures above `MAX_PIXELS` are refused before they are decoded.
 """
 
 from __future__ import annotations
 
+import os
+import stat
+import struct
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from probekit.errors import DataError
 
 EXTENSIONS = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jfif",
-        ".png",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".avif",
-        ".jp2",
-    ]
-)
+    ".jpg .jpeg .jfif .png .ppm .pgm .pbm .bmp .gif .tif .tiff .webp .avif .jp2".split()
+)  # fmt: skip
 """File name endings (lower case) that are taken for images."""
+
+MAX_PIXELS = 2**27
+"""Largest picture that is decoded, in pixels of 8 bits (134 million); pixels of 16 bits count twice, of 32 bits four
+times."""
 
 BROKEN = (
     OSError,
@@ -42,8 +34,10 @@ BROKEN = (
     SyntaxError,
     ValueError,
     EOFError,
+    struct.error,
     RuntimeError,
     Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
 )
 """What Pillow and its decoders raise on broken files."""
 
@@ -55,15 +49,14 @@ def rgb(image: Image.Image, name: str = "image") -> Image.Image:
             return image
         image = image.convert("RGBA")
     if image.mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.uint16)
-        return Image.fromarray(np.round(grey / 257.0).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(eight_bits(np.asarray(image).astype(np.uint16))).convert("RGB")
     if image.mode == "I":
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise DataError(
                 f"{name} holds 32-bit integers from {values.min()} to {values.max()}; save it with 8 or 16 bits."
             )
-        return Image.fromarray(np.round(values / 257.0).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(eight_bits(values)).convert("RGB")
     if image.mode == "F":
         raise DataError(f"{name} holds fractional numbers, whose range is not known; save it with 8 or 16 bits.")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -73,19 +66,63 @@ def rgb(image: Image.Image, name: str = "image") -> Image.Image:
     return image.convert("RGB")
 
 
-def open_rgb(file: str | Path | IO[bytes], name: str = "") -> Image.Image:
-    """Decode completely: a truncated file is an error, not an image with a grey rest."""
+def eight_bits(values: np.ndarray) -> np.ndarray:
+    """Whole numbers from 0 to 65535 -> uint8, v / 257 rounded to the nearest."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def open_rgb(file: str | Path | IO[bytes], name: str = "", *, exif: bool = True, draft: int = 0) -> Image.Image:
+    """Decodes a picture completely: a truncated file is an error, not a picture with a grey rest.
+
+    Args:
+        file: a path, or an open file.
+        name: for messages; default: the path.
+        exif: apply the EXIF orientation.
+        draft: decode a JPEG at 1/2, 1/4 or 1/8 of its size, as long as its shorter side keeps this many pixels; 0 = at
+            its own size.
+
+    Raises:
+        DataError: the file is no regular file, no picture, damaged, too large, or holds values of unknown range.
+    """
     name = name or str(file)
+    if isinstance(file, str | Path):
+        check_regular(file, name)
     try:
         with Image.open(file) as image:
+            check_size(image, name)
+            if draft:
+                scale = draft / min(image.size)
+                image.draft(None, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
             image.load()
-            return rgb(image, name)
+            return rgb(ImageOps.exif_transpose(image) if exif else image, name)
     except DataError:
         raise
     except UnidentifiedImageError as error:
         raise unreadable(name, "it is no picture of a known format") from error
     except BROKEN as error:
         raise unreadable(name, error) from error
+
+
+def check_regular(path: str | Path, name: str) -> None:
+    """A DataError if the path is there but is no regular file, such as a pipe, which would be waited on for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise unreadable(name, error.strerror or error) from error
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+    if not stat.S_ISREG(mode):
+        raise unreadable(name, f"it is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a regular file")
+
+
+def check_size(image: Image.Image, name: str) -> None:
+    """A DataError if decoding would take too much memory."""
+    depth = {"I": 4, "F": 4}.get(image.mode, 2 if image.mode.startswith("I;16") else 1)
+    if image.width * image.height * depth > MAX_PIXELS:
+        raise unreadable(
+            name,
+            f"it has {image.width} x {image.height} pixels of {8 * depth} bits, more than {MAX_PIXELS // depth:,} "
+            "are not decoded; reduce it",
+        )
 
 
 def unreadable(name: str, error: Exception | str) -> DataError:

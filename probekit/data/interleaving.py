@@ -26,7 +26,7 @@ SHARED = (
     "in_memory",
     "notes",
     "shifts",
-    "superclasses",
+    "superclass_names",
     "target_kind",
     "target_names",
     "unreadable",

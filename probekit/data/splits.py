@@ -1,4 +1,4 @@
-"""How data with some splits or none is divided, and how `count` images are chosen: by hashes of names, not by position.
+"""How data with some splits or none is divided: by hashes of names, not by position.
 
 | given            | train / val / test                                        |
 |------------------|-----------------------------------------------------------|
@@ -15,12 +15,12 @@ class. A hash of the relative path ranks a file the same wherever the folder lie
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from probekit.data.base import check_count
 from probekit.data.randomness import unit_interval
 from probekit.errors import DataError
 
@@ -31,15 +31,46 @@ VAL_SHARE = 0.1
 """Share of a given train split that becomes `val`, per class, where only train and test are given."""
 
 
-ALIASES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
-"""Names under which splits are found, in lower case."""
+ALIASES = {
+    "train": "train", "training": "train", "trainset": "train", "trn": "train",
+    "val": "val", "valid": "val", "validation": "val", "validate": "val", "valset": "val", "dev": "val",
+    "test": "test", "testing": "test", "testset": "test", "tst": "test",
+}  # fmt: skip
+"""Words that name a split, in lower case."""
+
+NEUTRAL = frozenset(
+    "image images img imgs picture pictures photo photos jpg jpeg png data dataset set split folder seg".split()
+)
+"""Words that may stand beside the name of a split, as in `images_train` or `test_set`."""
+
+
+def split_name(name: str) -> str | None:
+    """The split that the name of a folder, shard or array means, or None.
+
+    >>> [split_name(name) for name in ("Train", "images_train", "val2017", "testing", "train_station")]
+    ['train', 'train', 'val', 'test', None]
+    """
+    words = re.findall(r"[a-z]+|[0-9]+|[^a-z0-9_. -]+", name.lower())
+    splits = [ALIASES[word] for word in words if word in ALIASES]
+    others = [word for word in words if word not in ALIASES and word not in NEUTRAL and not word.isdecimal()]
+    return splits[0] if len(splits) == 1 and not others else None
 
 
 class Part(NamedTuple):
-    """What is given as one split: a unique name and a label per image."""
+    """What is given as one split.
+
+    `names` has a text per image that stays with the image if the images are reordered; `labels` is int64 (n,) or None;
+    `positions` says which image of the source each is.
+    """
 
     names: Sequence[str]
-    labels: np.ndarray
+    labels: np.ndarray | None
+    positions: np.ndarray
+
+    @classmethod
+    def of(cls, names: Sequence[str], labels: np.ndarray | None) -> Part:
+        """A part with all images of a source."""
+        return cls(names, labels, np.arange(len(names)))
 
 
 class Choice(NamedTuple):
@@ -50,13 +81,24 @@ class Choice(NamedTuple):
     rule: str
 
 
-def pick(split: str, parts: Mapping[str, Part], classes: Sequence[str], spec: str) -> Choice:
-    """The images of `split` by the table above; `parts` is keyed by split, or by "all" if there are no splits."""
-    if set(parts) <= {"all", "train"}:
+def pick(
+    split: str, parts: Mapping[str, Part], classes: Sequence[str], spec: str, *, whole: bool = False
+) -> Choice:
+    """The images of `split` by the table above; `parts` is keyed by split, or by "all" if there are no splits.
+
+    With `whole` nothing is divided: the part of that name, or else the only one that there is.
+    """
+    if whole:
+        key = split if split in parts else next(iter(parts)) if len(parts) == 1 else ""
+        if not key and split == "test" and set(parts) == {"train", "val"}:
+            key = "val"
+        if key:
+            return Choice(key, np.arange(len(parts[key].names)), f"given as {split}")
+    elif set(parts) <= {"all", "train"}:
         (key,) = parts
         rule = "60/20/20 per class by a hash of the name" + (", of what is given as train" if key == "train" else "")
         return Choice(key, _share(split, parts[key], SHARES, classes), rule)
-    if "train" not in parts or len(parts) == 3:
+    if whole or "train" not in parts or len(parts) == 3:
         if split not in parts:
             raise DataError(f"{spec}: there is no {split} split; there is {' and '.join(parts)}.")
         return Choice(split, np.arange(len(parts[split].names)), f"{split} as given")
@@ -68,20 +110,10 @@ def pick(split: str, parts: Mapping[str, Part], classes: Sequence[str], spec: st
 
 
 def _share(split: str, part: Part, shares: dict[str, float], classes: Sequence[str]) -> np.ndarray:
+    if part.labels is None:
+        everything = np.zeros(len(part.names), dtype=np.int64)
+        return np.flatnonzero(divide(part.names, everything, shares, classes=["images without labels"]) == split)
     return np.flatnonzero(divide(part.names, part.labels, shares, classes=classes) == split)
-
-
-def check_no_gaps(labels: np.ndarray, classes: Sequence[str], spec: str) -> None:
-    """Refuse classes without an image: what is fitted on them or averaged over them would mean nothing."""
-    if len(labels) and labels.min() < 0:
-        raise DataError(f"{spec}: {(labels < 0).sum()} labels are negative, such as {labels.min()}; they count from 0.")
-    counts = np.bincount(labels, minlength=len(classes))
-    empty = [classes[int(index)] for index in np.flatnonzero(counts == 0)]
-    if empty:
-        raise DataError(
-            f"{spec}: {len(empty)} of {len(classes)} classes have no image: {', '.join(map(str, empty[:5]))}. "
-            "Labels count from 0 to the number of classes less one, without gaps; remove empty classes or fill them."
-        )
 
 
 def divide(names: Sequence[str], labels: np.ndarray, shares: dict[str, float], *, classes: Sequence[str]) -> np.ndarray:
@@ -106,25 +138,3 @@ def divide(names: Sequence[str], labels: np.ndarray, shares: dict[str, float], *
         for split, part in zip(shares, np.split(ordered, ends[:-1]), strict=True):
             result[part] = split
     return result
-
-
-def choose(names: Sequence[str], labels: np.ndarray, count: int | None, seed: int) -> np.ndarray:
-    """Indices, ascending, of `count` images spread evenly over the classes; all of them if `count` is None.
-
-    The choice for a smaller count is contained in that for a larger one with the same seed.
-    """
-    check_count(count, len(names))
-    return np.arange(len(names)) if count is None else np.sort(turns(names, labels, seed)[:count])
-
-
-def turns(names: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarray:
-    """All indices: one of each class by turns, in an order that names and seed determine."""
-    labels = np.asarray(labels)
-    order = np.argsort([unit_interval(f"choose {seed} {name}") for name in names], kind="stable")
-    by_class = order[np.argsort(labels[order], kind="stable")]
-    found, first = np.unique(labels[by_class], return_index=True)
-    turn = np.empty(len(names), dtype=np.int64)  # an image of turn t is the t-th of its class
-    turn[by_class] = np.arange(len(names)) - first[np.searchsorted(found, labels[by_class])]
-    position = np.empty(len(names), dtype=np.int64)
-    position[order] = np.arange(len(names))
-    return np.lexsort((position, turn))
