@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probekit import cache
+from probekit import cache, progress
 from probekit.data import loading
 from probekit.errors import DataError, did_you_mean
 
@@ -198,9 +198,18 @@ class ImageSet(abc.ABC):
         """A text for each image that stays with it if the images are reordered: its relative path or its content."""
         return [str(index) for index in range(len(self))]
 
-    def image_digests(self) -> tuple[str, list[str]]:
-        """("file" or "pixels", a digest of each image's file or pixels). Equal digests mean identical images."""
-        return "pixels", [pixel_digest(self.read(index)) for index in range(len(self))]
+    def file_digests(self) -> list[str] | None:
+        """A digest of each image's file; None where images are no files."""
+        return None
+
+    def pixel_digests(self) -> list[str]:
+        """A digest of each image's pixels, decoded: equal digests mean identical images."""
+        with progress.bar(f"{self.name}: comparing contents", len(self)) as advance:
+            found = []
+            for index in range(len(self)):
+                found.append(pixel_digest(self.read(index)))
+                advance()
+        return found
 
     def content(self) -> str:
         """A digest of whatever the pixels depend on that `facts` do not say, such as the contents of files."""
@@ -270,7 +279,7 @@ class ArraySet(ImageSet):
                 f"{description.get('spec')}: images are {images.dtype} of shape {images.shape}; "
                 "uint8 of shape (n, height, width, channels) is expected."
             )
-        super().__init__(**description, size=len(images))
+        super().__init__(**({"size": len(images)} | description))
         if len(images) != len(self):
             raise DataError(f"{self.spec}: {len(images)} images but {len(self)} labels.")
         self.images = images
@@ -280,10 +289,10 @@ class ArraySet(ImageSet):
         return np.asarray(self.images[index])
 
     def rank_keys(self) -> Sequence[str]:
-        return self.image_digests()[1]
+        return self.pixel_digests()
 
-    def image_digests(self) -> tuple[str, list[str]]:
-        return "pixels", [pixel_digest(image) for image in self.images]
+    def pixel_digests(self) -> list[str]:
+        return [pixel_digest(image) for image in self.images]
 
     def content(self) -> str:
         return hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()

@@ -15,8 +15,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from probekit.data.base import ImageSet
-from probekit.data.folder import existing_folder, file_set
+from probekit.data.folder import existing_folder, file_set, kept
 from probekit.data.imagenet import test_listing
+from probekit.data.request import Request
 from probekit.errors import DataError, did_you_mean
 
 
@@ -49,18 +50,14 @@ CLASSES = tuple(MEMBERS)
 PATTERN = re.compile(r"([a-z]+)\d+-([a-z]+)\d+")
 
 
-def open_split(
-    argument: str,
-    split: str,
-    *,
-    spec: str,
-    count: int | None = None,
-    seed: int = 0,
-    on_unreadable: str = "stop",
-) -> ImageSet:
-    """Open the stimuli; the options are those of `imagefolder`."""
+def open_split(argument: str, request: Request) -> ImageSet:
+    """Open the stimuli."""
+    spec = request.spec
+    if request.classes is not None:
+        raise DataError(f"{spec}: the 16 classes belong together; leave out classes={list(request.classes)}.")
     root = existing_folder(argument, spec)
-    found = test_listing(root, split, spec)
+    found = test_listing(root, request)
+    assert found.labels is not None  # folders of classes are listed
     unknown = [name for name in found.classes if name not in CLASSES]
     if unknown:
         raise DataError(
@@ -71,15 +68,15 @@ def open_split(
         raise DataError(f"{spec}: {root} lacks folders for {lacking}; all 16 classes are expected.")
     textures = np.array([_texture(path, spec) for path in found.paths])
     shapes = np.array([CLASSES.index(found.classes[label]) for label in found.labels])
-    kept = np.flatnonzero(textures != shapes)
-    conflicts = found._replace(classes=list(CLASSES), paths=[found.paths[index] for index in kept], labels=shapes[kept])
-    result = file_set(root, conflicts, split, "test set as given", spec, count, seed, on_unreadable, "cue-conflict")
+    conflict = np.flatnonzero(textures != shapes)
+    conflicts = kept(found, conflict, shapes[conflict], list(CLASSES))
+    result = file_set(root, {"test": conflicts}, request, "cue-conflict", rule="test set as given")
     result.shape_labels = result.labels
     result.texture_labels = np.array([_texture(path, spec) for path in result.paths], dtype=np.int64)
     result.class_members = tuple(MEMBERS.values())
-    result.implied = ("shape_labels", "texture_labels", "class_members")
+    result.implied = (*result.implied, "shape_labels", "texture_labels", "class_members")
     result.licence = "CC BY 4.0 (stimuli of Geirhos et al.)"
-    result.description += f"; {len(found.paths) - len(kept)} images without a conflict are left out"
+    result.description += f"; {len(found.paths) - len(conflict)} images without a conflict are left out"
     return result
 
 

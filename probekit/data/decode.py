@@ -1,15 +1,13 @@
 """From a file to 8-bit RGB pixels, whatever it holds: RGB, grey, palette, alpha, CMYK, 16 bit.
 
-Decisions: transparency is laid over white; 16-bit grey is divided by 257 (65535 becomes 255; a plain conversion clips at
-255); of an animation the first frame is taken; an EXIF orientation is applied unless switched off (`?exif=off`, as
+Decisions: transparency is laid over white; 16-bit grey is divided by 257 (65535 becomes 255; a plain conversion clips
+at 255); of an animation the first frame is taken; an EXIF orientation is applied unless switched off (`?exif=off`, as
 torchvision's loaders do). Fractional and 32-bit pictures are refused, since their range is unknown. Only regular files
 are opened: a pipe or device would block for ever. Pictures above `MAX_PIXELS` are refused before they are decoded.
 """
 
 from __future__ import annotations
 
-import os
-import stat
 import struct
 from pathlib import Path
 from typing import IO
@@ -17,10 +15,12 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from probekit.errors import DataError
+from probekit import files
+from probekit.errors import DataError, ProbekitError
 
 EXTENSIONS = frozenset(
-    ".jpg .jpeg .jfif .png .ppm .pgm .pbm .bmp .gif .tif .tiff .webp .avif .jp2".split()
+    [".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".pgm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif",
+     ".jp2"]
 )  # fmt: skip
 """File name endings (lower case) that are taken for images."""
 
@@ -106,12 +106,9 @@ def open_rgb(file: str | Path | IO[bytes], name: str = "", *, exif: bool = True,
 def check_regular(path: str | Path, name: str) -> None:
     """A DataError if the path is there but is no regular file, such as a pipe, which would be waited on for ever."""
     try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        raise unreadable(name, error.strerror or error) from error
-    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
-    if not stat.S_ISREG(mode):
-        raise unreadable(name, f"it is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a regular file")
+        files.regular(path, what="an image", error=DataError)
+    except ProbekitError as error:
+        raise unreadable(name, error) from error
 
 
 def check_size(image: Image.Image, name: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from probekit import cache, progress
+from probekit.data.bands import ValueRange, is_multiband, open_bands, scaling, to_uint8
 from probekit.data.base import ImageSet
 from probekit.data.decode import open_rgb
 from probekit.errors import DataError, StorageError
@@ -31,33 +32,64 @@ class FileSet(ImageSet):
         root: folder that the relative paths start from.
         paths: relative paths (POSIX), one per label.
         border: pixels cut off at each side of every image after decoding.
+        exif, draft: as in `probekit.data.decode.open_rgb`.
+        value_range: lowest and highest value of multi-band files (`probekit.data.bands`).
     """
 
-    def __init__(self, root: Path, paths: Sequence[str], *, border: int = 0, **description: Any) -> None:
+    def __init__(
+        self,
+        root: Path,
+        paths: Sequence[str],
+        *,
+        border: int = 0,
+        exif: bool = True,
+        draft: int = 0,
+        value_range: ValueRange | None = None,
+        **description: Any,
+    ) -> None:
         super().__init__(**description)
         self.root = root
         self.paths = list(paths)
         self.border = border
+        self.exif, self.draft, self.value_range = exif, draft, value_range
+        self.bands = is_multiband(self.root / self.paths[0])
+        if self.bands:
+            first = open_bands(self.root / self.paths[0])
+            self.channels = first.shape[2]
+            self.facts |= {"channels": self.channels, "scaling": scaling(first.dtype, value_range)}
         if border:
             self.facts["border"] = border
 
     def read(self, index: int) -> np.ndarray:
-        path = self.paths[index]
-        image = open_rgb(self.root / path, str(self.root / path))
+        path = self.root / self.paths[index]
+        if self.bands:
+            pixels = to_uint8(open_bands(path), str(path), self.value_range)
+            if pixels.shape[2] != self.channels:
+                raise DataError(
+                    f"{path} has {pixels.shape[2]} channels, the first image {self.channels}; one number is expected."
+                )
+        else:
+            pixels = np.asarray(open_rgb(path, str(path), exif=self.exif, draft=self.draft))
         if not self.border:
-            return np.asarray(image)
-        if min(image.size) <= 2 * self.border:
+            return pixels
+        if min(pixels.shape[:2]) <= 2 * self.border:
             raise DataError(
-                f"{self.root / path} is {image.height} x {image.width} pixels, "
+                f"{path} is {pixels.shape[0]} x {pixels.shape[1]} pixels, "
                 f"no larger than the border of {self.border} on each side."
             )
-        return np.asarray(image)[self.border : -self.border, self.border : -self.border]
+        return pixels[self.border : -self.border, self.border : -self.border]
 
     def image_name(self, index: int) -> str:
         return str(self.root / self.paths[index])
 
+    def rank_keys(self) -> Sequence[str]:
+        return self.paths
+
+    def file_digests(self) -> list[str]:
+        return digests(self.root, self.paths)
+
     def content(self) -> str:
-        return cache.key(files=list(zip(self.paths, digests(self.root, self.paths), strict=True)))
+        return cache.key(files=list(zip(self.paths, self.file_digests(), strict=True)))
 
 
 def digests(root: Path, paths: Sequence[str]) -> list[str]:

@@ -6,47 +6,37 @@ numbers). With `:SPLIT`, that split alone is divided 60 / 20 / 20. Needs the ext
 
 from __future__ import annotations
 
-import hashlib
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from probekit import cache, progress
 from probekit.data.base import ImageSet
-from probekit.data.decode import open_rgb, unreadable
-from probekit.data.splits import ALIASES, Part, check_no_gaps, pick
-from probekit.data.unreadable import chosen_images
+from probekit.data.decode import unreadable
+from probekit.data.encoded import EncodedSet, decoded
+from probekit.data.request import Request
+from probekit.data.selecting import Found, select
+from probekit.data.splits import Part, split_name
 from probekit.errors import DataError, did_you_mean
 
 
-class HubSet(ImageSet):
+class HubSet(EncodedSet):
     """Rows of a `datasets.Dataset` whose images are still encoded."""
 
-    def __init__(self, rows: Any, part: str, column: str, positions: np.ndarray, **description: Any) -> None:
-        super().__init__(**description)
+    def __init__(
+        self, rows: Any, part: str, column: str, positions: np.ndarray, request: Request, **description: Any
+    ) -> None:
+        super().__init__(request, **description)
         self.rows = rows
         self.part = part
         self.column = column
         self.positions = positions
 
-    def _encoded(self, index: int) -> bytes:
+    def encoded(self, index: int) -> bytes:
         return encoded(self.rows[int(self.positions[index])][self.column], self.image_name(index))
-
-    def read(self, index: int) -> np.ndarray:
-        return np.asarray(open_rgb(io.BytesIO(self._encoded(index)), self.image_name(index)))
 
     def image_name(self, index: int) -> str:
         return f"{self.spec} {self.part}[{self.positions[index]}]"
-
-    def content(self) -> str:
-        digests = []
-        with progress.bar(f"{self.name}: reading contents", len(self)) as advance:
-            for index in range(len(self)):
-                digests.append(hashlib.sha256(self._encoded(index)).hexdigest())
-                advance()
-        return cache.key(images=digests)
 
 
 def encoded(cell: Any, name: str) -> bytes:
@@ -61,16 +51,14 @@ def encoded(cell: Any, name: str) -> bytes:
         raise unreadable(name, error) from error
 
 
-def open_split(
-    argument: str,
-    split: str,
-    *,
-    spec: str,
-    count: int | None = None,
-    seed: int = 0,
-    on_unreadable: str = "stop",
-) -> ImageSet:
-    """Open a data set of the hub or on disk."""
+def open_split(argument: str, request: Request) -> ImageSet:
+    """Open a data set of the hub or on disk.
+
+    Args:
+        argument: `NAME[:SPLIT]`.
+        request: which images.
+    """
+    spec = request.spec
     name, tables, unused = _given(argument, spec)
     first = next(iter(tables.values()))
     image, label = _columns(first, spec)
@@ -83,40 +71,34 @@ def open_split(
     for key, array in labels.items():
         if (array < 0).any():
             raise DataError(f"{spec}, {key}: {(array < 0).sum()} of {len(array)} images have no label (label -1).")
-        check_no_gaps(array, classes, spec if key == "all" else f"{spec}, {key}")
-    parts = {key: Part([f"{key}[{i}]" for i in range(len(array))], array) for key, array in labels.items()}
-    choice = pick(split, parts, classes, spec)
+    parts = {key: Part.of([f"{key}[{i}]" for i in range(len(array))], array) for key, array in labels.items()}
     from datasets import Image as ImageFeature
 
-    rows = tables[choice.part].cast_column(image, ImageFeature(decode=False))
-    chosen, left_out = chosen_images(
-        parts[choice.part],
-        choice.indices,
-        classes,
-        count=count,
-        seed=seed,
-        spec=spec,
-        on_unreadable=on_unreadable,
-        read=lambda index: open_rgb(io.BytesIO(encoded(rows[index][image], f"{spec}[{index}]"))),
-        name=lambda index: f"{spec} {choice.part}[{index}]",
+    rows = {key: table.cast_column(image, ImageFeature(decode=False)) for key, table in tables.items()}
+    chosen = select(
+        Found(
+            parts,
+            classes,
+            lambda part, index: decoded(encoded(rows[part][index][image], f"{spec}[{index}]"), "", request),
+            lambda part, index: f"{spec} {part}[{index}]",
+        ),
+        request,
     )
+    options = chosen.options(request)
+    options["description"] += f"; left out: {', '.join(unused)}" if unused else ""
     result = HubSet(
-        rows,
-        choice.part,
+        rows[chosen.part],
+        chosen.part,
         image,
-        chosen,
+        chosen.indices,
+        request,
         name=Path(name).name,
-        spec=spec,
-        split=split,
-        classes=classes,
-        labels=labels[choice.part][chosen],
         origin="decoded",
-        facts={"source": "hf", "split_rule": choice.rule},
+        facts={"source": "hf", **chosen.facts, **request.decoding},
         licence=first.info.license or "as the data set's card says",
-        description=f"{len(chosen)} images in {len(classes)} classes; splits: {choice.rule}"
-        + (f"; left out: {', '.join(unused)}" if unused else ""),
+        **options,
     )
-    result.unreadable = left_out
+    chosen.finish(result)
     return result
 
 
@@ -128,7 +110,7 @@ def _given(argument: str, spec: str) -> tuple[str, dict[str, Any], list[str]]:
         if wanted not in found:
             raise DataError(f"{spec}: there is no split {wanted!r}. {did_you_mean(wanted, found)}")
         return name, {"all": found[wanted]}, []
-    tables = {ALIASES[key.lower()]: table for key, table in found.items() if key.lower() in ALIASES} or found
+    tables = {split_name(key) or "": table for key, table in found.items() if split_name(key)} or found
     unused = sorted(key for key in found if not any(found[key] is table for table in tables.values()))
     if len(tables) == 1:
         ((key, table),) = tables.items()

@@ -22,7 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from probekit.data.base import ImageSet
-from probekit.data.folder import Listing, existing_folder, file_set, listing, split_folders, split_listing
+from probekit.data.folder import existing_folder, file_set, split_listings
+from probekit.data.listing import Listing, listing, split_folders
+from probekit.data.request import Request
+from probekit.data.superclasses import imagenet_superclasses
 from probekit.errors import DataError
 
 SUBSETS = {"imagenet-r": "imagenet_r_synsets.txt", "imagenet-a": "imagenet_a_synsets.txt"}
@@ -41,55 +44,55 @@ def lemmas() -> dict[str, str]:
     return dict(line.split("\t")[:2] for line in lines)
 
 
-def open_split(
-    argument: str,
-    split: str,
-    *,
-    spec: str,
-    count: int | None = None,
-    seed: int = 0,
-    on_unreadable: str = "stop",
-    partial: bool = False,
-) -> ImageSet:
+def open_split(argument: str, request: Request, *, partial: bool = False) -> ImageSet:
     """Open ImageNet-1k or a variant.
 
     Args:
-        count, seed, on_unreadable: as for `imagefolder`.
+        argument: the folder.
+        request: which images.
         partial: accept a variant of which classes are missing.
     """
+    spec = request.spec
     variant = spec.partition(":")[0]
     root = existing_folder(argument, spec)
     if variant == "imagenet":
-        found, rule = split_listing(root, split, spec, unlabelled=("test",))
+        listings, rule = split_listings(root, spec, unlabelled=("test",), levels=1), ""
     else:
-        found, rule = test_listing(root, split, spec), "test set as given"
-    numbered = variant == "imagenet-v2"
-    found, indices = _by_number(found, spec) if numbered else _by_synset(found, variant, spec)
+        listings, rule = {"test": test_listing(root, request)}, "test set as given"
+    place = {name: index for index, name in enumerate(synsets())}
+    for key, found in listings.items():
+        listings[key] = _by_number(found, spec) if variant == "imagenet-v2" else _by_synset(found, variant, spec)
+    found = next(iter(listings.values()))
     expected = len(synsets(SUBSETS[variant])) if variant in SUBSETS else len(synsets())
     if variant != "imagenet" and len(found.classes) != expected and not partial:
         raise DataError(
             f"{spec}: {root} has {len(found.classes)} classes; {variant} has {expected}. Is it complete? "
             f"Add ?partial=true to work with what is there."
         )
-    result = file_set(root, found, split, rule, spec, count, seed, on_unreadable, variant)
-    result.class_indices, result.implied = indices, ("class_indices",)
-    if variant == "imagenet" and rule != "test as given" and (root / "test").is_dir():
+    above = [imagenet_superclasses()[place[name.split()[0]]] for name in found.classes]
+    listings = {key: each._replace(superclasses=tuple(above)) for key, each in listings.items()}
+    result = file_set(root, listings, request, variant, rule=rule)
+    result.class_indices = np.array([place[name.split()[0]] for name in result.classes], dtype=np.int64)
+    result.implied = (*result.implied, "class_indices")
+    if variant == "imagenet" and "test" not in listings and (root / "test").is_dir():
         result.description += "; the images in test have no labels and are left out"
     result.licence = "for research, as the data set's terms say"
     return result
 
 
-def test_listing(root: Path, split: str, spec: str) -> Listing:
+def test_listing(root: Path, request: Request) -> Listing:
     """The images of a set that is a test split as a whole (a single folder named test or val may be in between)."""
-    if split != "test":
+    spec = request.spec
+    if request.split != "test" and not request.whole:
         raise DataError(
-            f"{spec} is a test set and has no {split} split. Fit and select on another set, such as imagenet:DIR."
+            f"{spec} is a test set and has no {request.split} split. Fit and select on another set, such as "
+            "imagenet:DIR."
         )
     below = split_folders(root, spec)
     if len(below) == 1:
         (folder,) = below.values()
-        return listing(folder, spec, prefix=f"{folder.name}/")
-    return listing(root, spec)
+        return listing(folder, spec, prefix=f"{folder.name}/", levels=1)
+    return listing(root, spec, levels=1)
 
 
 def named(synset: str) -> str:
@@ -97,14 +100,12 @@ def named(synset: str) -> str:
     return f"{synset} {lemmas().get(synset, '').split(',')[0]}".strip()
 
 
-def _by_synset(found: Listing, variant: str, spec: str) -> tuple[Listing, np.ndarray]:
+def _by_synset(found: Listing, variant: str, spec: str) -> Listing:
     known = synsets(SUBSETS[variant]) if variant in SUBSETS else synsets()
     for name in found.classes:
         if name not in known:
             raise DataError(f"{spec}: the folder {name!r} is no class of {variant}. {_hint(name, variant)}")
-    place = {synset: index for index, synset in enumerate(synsets())}
-    indices = np.array([place[name] for name in found.classes], dtype=np.int64)
-    return found._replace(classes=[named(name) for name in found.classes]), indices
+    return found._replace(classes=[named(name) for name in found.classes])
 
 
 def _hint(name: str, variant: str) -> str:
@@ -117,7 +118,7 @@ def _hint(name: str, variant: str) -> str:
     )
 
 
-def _by_number(found: Listing, spec: str) -> tuple[Listing, np.ndarray]:
+def _by_number(found: Listing, spec: str) -> Listing:
     """Folders that are named by class number, put in the order of the numbers."""
     wrong = [name for name in found.classes if not name.isdecimal() or int(name) >= len(synsets())]
     if wrong:
@@ -130,4 +131,4 @@ def _by_number(found: Listing, spec: str) -> tuple[Listing, np.ndarray]:
     labels = rank[found.labels]
     sorted_by_label = np.argsort(labels, kind="stable")
     paths = [found.paths[index] for index in sorted_by_label]
-    return found._replace(classes=classes, paths=paths, labels=labels[sorted_by_label]), numbers[order]
+    return found._replace(classes=classes, paths=paths, labels=labels[sorted_by_label])

@@ -14,7 +14,7 @@ import numpy as np
 
 from probekit import cache
 from probekit.data.base import PER_IMAGE, ImageSet
-from probekit.data.splits import turns
+from probekit.data.sampling import ordered
 
 SHARED = (
     "channels",
@@ -69,8 +69,12 @@ class Subset(ImageSet):
         keys = self.images.rank_keys()
         return [keys[position] for position in self.positions]
 
+    def file_digests(self) -> list[str] | None:
+        found = self.images.file_digests()
+        return None if found is None else [found[position] for position in self.positions]
+
     def content(self) -> str:
-        return cache.key(images=self.images.fingerprint)
+        return cache.key(images=self.images.fingerprint, positions=self.positions.tolist())
 
 
 def interleave_classes(images: ImageSet) -> ImageSet:
@@ -81,4 +85,5 @@ def interleave_classes(images: ImageSet) -> ImageSet:
     one_behind_the_other = 0 < np.count_nonzero(np.diff(labels)) == len(np.unique(labels)) - 1
     if not one_behind_the_other:
         return images
-    return Subset(images, turns([str(index) for index in range(len(labels))], labels, seed=0), {"order": "in turns"})
+    order = ordered(images.rank_keys(), labels, seed=0, sampling="proportional")
+    return Subset(images, order, {"order": "classes interleaved in their own proportions"})

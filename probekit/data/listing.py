@@ -157,9 +157,9 @@ def _two_levels(
     inner = {folder: {path.split("/")[0] for path in inside[folder][0]} for folder in filled}
     owners = Counter(name for names in inner.values() for name in names)
     shared = sorted(name for name, count in owners.items() if count > 1)
-    if len(owners) == 1 or len(owners) == len(filled):  # one inner name under all, or one folder in each
-        if len(owners) == 1 or not shared:
-            return False
+    one_in_each = all(len(names) == 1 for names in inner.values())
+    if len(owners) == 1 or (one_in_each and not shared):
+        return False
     if shared:
         holding = [folder.name for folder in filled if shared[0] in inner[folder]]
         raise DataError(
@@ -218,6 +218,8 @@ def images_below(folder: Path, spec: str) -> tuple[list[str], int]:
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name.lower() not in JUNK)
         inside = Path(directory).relative_to(folder)
         images = [name for name in names if is_image(Path(directory, name))]
+        pictures = [name for name in images if not name.lower().endswith(".npy")]
+        images = pictures or images  # arrays beside pictures hold something else
         found += [(inside / name).as_posix() for name in images]
         others += sum(1 for name in names if not name.startswith(".")) - len(images)
     return sorted(found), others
@@ -225,7 +227,7 @@ def images_below(folder: Path, spec: str) -> tuple[list[str], int]:
 
 def is_image(path: Path) -> bool:
     """Whether a path is an image file by its name; a DataError if it then is a pipe, socket or device."""
-    if path.name.startswith(".") or path.suffix.lower() not in EXTENSIONS:
+    if path.name.startswith(".") or path.suffix.lower() not in EXTENSIONS | {".npy"}:
         return False
     try:
         mode = path.stat().st_mode
@@ -234,9 +236,7 @@ def is_image(path: Path) -> bool:
     if stat.S_ISDIR(mode):
         return False
     if not stat.S_ISREG(mode):
-        raise DataError(
-            f"{path} is named like an image but is no regular file (a pipe, socket or device). Remove it."
-        )
+        raise DataError(f"{path} is named like an image but is no regular file (a pipe, socket or device). Remove it.")
     return True
 
 

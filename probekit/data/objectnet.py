@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from probekit.data.base import ImageSet
-from probekit.data.folder import existing_folder, file_set, listing
+from probekit.data.folder import existing_folder, file_set, kept
 from probekit.data.imagenet import test_listing
+from probekit.data.listing import listing
+from probekit.data.request import Request
 from probekit.errors import DataError
 
 BORDER = 2
@@ -27,40 +29,32 @@ FILES = {
 }
 
 
-def open_split(
-    argument: str,
-    split: str,
-    *,
-    spec: str,
-    count: int | None = None,
-    seed: int = 0,
-    on_unreadable: str = "stop",
-) -> ImageSet:
-    """Open ObjectNet; the options are those of `imagefolder`."""
+def open_split(argument: str, request: Request) -> ImageSet:
+    """Open ObjectNet."""
+    spec = request.spec
     root = existing_folder(argument, spec)
     if not (root / "images").is_dir():
         raise DataError(f"{spec}: {root} has no folder images; images and mappings are expected, as in objectnet-1.0.")
     found = (
-        test_listing(root / "images", split, spec)
-        if split != "test"
-        else listing(root / "images", spec, prefix="images/")
+        test_listing(root / "images", request)
+        if request.split != "test" and not request.whole
+        else listing(root / "images", spec, prefix="images/", levels=1)
     )
+    assert found.labels is not None  # folders of classes are listed
     members = imagenet_members(root / "mappings", spec)
-    kept = [index for index, name in enumerate(found.classes) if name in members]
-    if not kept:
+    known = [index for index, name in enumerate(found.classes) if name in members]
+    if not known:
         raise DataError(f"{spec}: no folder of {root / 'images'} is a class that the mapping files know.")
-    place = {old: new for new, old in enumerate(kept)}
+    place = {old: new for new, old in enumerate(known)}
     images = [index for index, label in enumerate(found.labels) if int(label) in place]
-    overlap = found._replace(
-        classes=[found.classes[index] for index in kept],
-        paths=[found.paths[index] for index in images],
-        labels=np.array([place[int(found.labels[index])] for index in images], dtype=np.int64),
-    )
-    result = file_set(root, overlap, split, "test set as given", spec, count, seed, on_unreadable, "objectnet", BORDER)
-    result.class_members, result.implied = tuple(members[name] for name in overlap.classes), ("class_members",)
+    labels = np.array([place[int(found.labels[index])] for index in images], dtype=np.int64)
+    overlap = kept(found, images, labels, [found.classes[index] for index in known])
+    result = file_set(root, {"test": overlap}, request, "objectnet", border=BORDER, rule="test set as given")
+    result.class_members = tuple(members[name] for name in result.classes)
+    result.implied = (*result.implied, "class_members")
     result.licence = "CC BY 4.0; not for training"
     result.description += (
-        f"; {len(found.classes) - len(kept)} of {len(found.classes)} classes, "
+        f"; {len(found.classes) - len(known)} of {len(found.classes)} classes, "
         f"with {len(found.paths) - len(images)} images, have no ImageNet class and are left out"
     )
     return result

@@ -88,7 +88,7 @@ def pictures() -> dict[str, np.ndarray]:
     for name, place in PICTURES.items():
         path = picture_path(place)
         if path.exists():
-            found[name] = np.asarray(open_rgb(path))
+            found[name] = np.asarray(open_rgb(path, exif=False))
         else:
             missing.append(str(path))
     if missing:

@@ -33,6 +33,8 @@ class Found(NamedTuple):
     name: Callable[[str, int], str]
     superclasses: Sequence[str] | None = None
     notes: tuple[str, ...] = ()
+    """What the caller must hear of; `quiet` is for the description only."""
+    quiet: tuple[str, ...] = ()
 
 
 class Chosen(NamedTuple):
@@ -83,6 +85,7 @@ def select(found: Found, request: Request) -> Chosen:
     choice = pick(request.split, parts, classes, request.spec, whole=request.whole)
     part, indices = parts[choice.part], choice.indices
     left_out: list[str] = []
+    lost: list[str] = []
     if request.on_unreadable == "skip":
         at = part.positions
         bad = _unreadable(indices, lambda index: found.read(choice.part, int(at[index])), request.spec)
@@ -91,12 +94,20 @@ def select(found: Found, request: Request) -> Chosen:
             shown = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
             notes.append(f"left out {len(left_out)} of {len(indices)} images that cannot be read: {shown}")
         indices = np.array([index for index in indices if index not in bad], dtype=np.int64)
+        if part.labels is not None:
+            lost = [classes[int(number)] for number in np.setdiff1d(part.labels[choice.indices], part.labels[indices])]
     for note in notes:
         warnings.warn(f"{request.spec}: {note}", stacklevel=3)
+    if lost:
+        raise DataError(
+            f"{request.spec}, without {len(left_out)} unreadable images: {len(lost)} of {len(classes)} classes have no "
+            f"image: {_listed(lost)}. Mend those images, or leave the classes out (classes=[...])."
+        )
     labels = None if part.labels is None else part.labels[indices]
     if not len(indices):
         raise DataError(f"{request.spec}: the {request.split} split has no images.")
     count = request.count if request.exact or request.count is None else min(request.count, len(indices))
+    notes += found.quiet
     drawn = draw([part.names[index] for index in indices], labels, count, request.seed, request.sampling)
     facts: dict[str, Any] = {"split_rule": choice.rule}
     if len(drawn) < len(indices):
@@ -128,7 +139,8 @@ def _wanted_classes(found: Found, request: Request) -> tuple[dict[str, Part], li
         return dict(found.parts), classes, above
     if any(part.labels is None for part in found.parts.values()):
         raise DataError(f"{request.spec}: classes={list(request.classes)} were asked for, but there are no labels.")
-    wanted = [str(name) for name in request.classes]
+    first_words = {name.split(" ")[0]: name for name in classes}  # ImageNet's: "n01440764 tench"
+    wanted = [first_words.get(str(name), str(name)) for name in request.classes]
     for name in wanted:
         if name not in classes:
             raise DataError(f"{request.spec}: there is no class {name!r}. {did_you_mean(name, classes)}")

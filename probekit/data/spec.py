@@ -1,22 +1,24 @@
 """Which image set a text means: `name[:argument][?option=value&...]`, one file per source.
 
 A source is a function `open_split(argument, split, *, spec, count, seed, **options) -> ImageSet`; this table says
-where it lives, so that a source's libraries are imported only when it is asked for. Besides texts, `load` takes what
-is already in memory: an `ImageSet`, a pair of NumPy arrays, or any torch `Dataset` of (image, label).
+where it lives, so that a source's libraries are imported only when it is asked for. Sources of stored images are
+functions `open_split(argument, request, **options)` instead. Besides texts, `load` takes what is in memory: an
+`ImageSet`, arrays, a torch `Dataset`, or a dict of splits.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import numpy as np
 
 from probekit.data.base import ImageSet, check_count, check_split
+from probekit.data.request import Request
 from probekit.errors import DataError, did_you_mean
 
 SOURCES = {
@@ -59,7 +61,7 @@ def parse(spec: str) -> tuple[str, str, dict[str, Any]]:
 
 def _value(text: str) -> Any:
     """An option's value as the number, truth value or None that it reads as, else the text."""
-    named = {"true": True, "false": False, "none": None}
+    named = {"true": True, "false": False, "on": True, "off": False, "none": None}
     if text.lower() in named:
         return named[text.lower()]
     for number in (int, float):
@@ -71,30 +73,39 @@ def _value(text: str) -> Any:
 
 
 def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int = 0, **options: Any) -> ImageSet:
-    """Open an image set.
+    """Opens one split of an image set.
 
     Args:
         spec: `"quadtree"`, `"photos"`, `"shapes"`, `"imagefolder:DIR"`, `"torchvision:CIFAR10:DIR"`, `"hf:NAME"`,
-            `"webdataset:PATTERN"`, `"numpy:DIR"`, `"imagenet:DIR"` and its variants, `"cue-conflict:DIR"`, each with
-            options as in `"quadtree?height=3"`; or an ImageSet (returned as it is), a pair (images, labels) of NumPy
-            arrays, or a torch `Dataset` of (image, label).
+            `"webdataset:PATTERN"`, `"numpy:PATH"`, `"imagenet:DIR"` and its variants, `"cue-conflict:DIR"`, each with
+            options as in `"quadtree?height=3"`; an array of images, a pair (images, labels) of arrays or a torch
+            `Dataset`; a dict with any of these for each split, which is then taken as it is; or an ImageSet, which is
+            returned unchanged.
         split: "train" (fit), "val" (select) or "test" (report).
-        count: how many images; None for the set's own number. A smaller count is part of a larger one.
-        seed: of generated sets, and of the choice of `count` images of a stored one.
-        options: as in the spec; these win.
+        count: how many images; None for the set's own number. A smaller draw is contained in a larger one.
+        seed: of generated sets, and of the draw of `count` images of a stored one.
+        options: as in the spec; these win. For all stored images: `sampling` ("proportional" or "balanced"),
+            `classes`, `superclasses`, `on_unreadable`, `exif`, `decode`, `whole` (see `probekit.data.request.Request`);
+            for data in memory also `name`, `names` (of the classes) and `value_range`.
+
+    Returns:
+        The images. `notes` says what was left out, renamed or drawn; what changes the data is also warned of.
 
     Raises:
         DataError: for an unknown spec, split or option, and whatever is wrong with the data.
+
+    Example:
+        >>> load("shapes", "val", count=8)
+        <Shapes 'shapes' val: 8 images, 8 classes>
     """
     check_split(split)
     check_count(count)
     if isinstance(spec, ImageSet):
         return spec
+    if isinstance(spec, Mapping):
+        return _of_splits(spec, split, {"count": count, "seed": seed, **options})
     if not isinstance(spec, str | Path):
-        from probekit.data.arrays import from_memory
-
-        given = checked({"count": count, "seed": seed, **options}, from_memory, "data in memory")
-        return from_memory(spec, split, **given)
+        return _in_memory({"all": spec}, split, {"count": count, "seed": seed, **options})
     name, argument, written = parse(str(spec))
     if name not in SOURCES:
         raise DataError(_unknown(str(spec), name))
@@ -106,7 +117,46 @@ def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int 
         if not argument:
             raise DataError(f"{spec!r} does not say where the data is: write {name}:{_PLACES.get(name, 'DIR')}.")
     opener: Callable[..., ImageSet] = import_module(SOURCES[name]).open_split
-    return opener(argument, split, spec=str(spec), **checked(chosen, opener, f"{str(spec)!r}: {name}"))
+    if "request" in inspect.signature(opener).parameters:
+        return opener(argument, **_requested(chosen, opener, f"{str(spec)!r}: {name}", str(spec), split))
+    for key in ("whole", "sampling", "exact"):  # generated sets have as many images as are asked for
+        chosen.pop(key, None)
+    return opener(argument, split, spec=str(spec), **checked(chosen, f"{str(spec)!r}: {name}", opener))
+
+
+def _requested(
+    options: dict[str, Any], opener: Callable[..., ImageSet], source: str, spec: str, split: str
+) -> dict[str, Any]:
+    """Options as a source of stored images takes them: the `Request` and its own."""
+    found = checked(options, source, opener, Request)
+    common = {key: found.pop(key) for key in list(found) if key in inspect.signature(Request).parameters}
+    return {"request": Request(spec=spec, split=split, **common), **found}
+
+
+def _in_memory(given: Mapping[str, Any], split: str, options: dict[str, Any]) -> ImageSet:
+    from probekit.data.memory import open_given
+
+    first = next(iter(given.values()))
+    label = "arrays" if isinstance(first, tuple | np.ndarray) else type(first).__name__
+    label = str(options.get("name") or label)
+    return open_given(given, **_requested(options, open_given, "data in memory", label, split))
+
+
+def _of_splits(given: Mapping[Any, Any], split: str, options: dict[str, Any]) -> ImageSet:
+    """One split of a dict of splits, taken as it is; data in memory is opened together, with the same classes."""
+    from probekit.data.memory import by_split, is_array_like
+
+    splits = by_split(given)
+    if "all" in splits:
+        return load(splits["all"], split, **options)
+    if split not in splits:
+        raise DataError(f"There is no {split} split; there is {', '.join(splits)}.")
+    if isinstance(splits[split], ImageSet):
+        return cast(ImageSet, splits[split])
+    options = {**options, "whole": True}
+    if not is_array_like(splits[split]):
+        return load(splits[split], split, **options)
+    return _in_memory({key: one for key, one in splits.items() if is_array_like(one)}, split, options)
 
 
 _PLACES = {"hf": "NAME", "torchvision": "NAME:DIR", "webdataset": "PATTERN"}
@@ -114,11 +164,14 @@ _PLACES = {"hf": "NAME", "torchvision": "NAME:DIR", "webdataset": "PATTERN"}
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "none"}
 
 
-def checked(options: dict[str, Any], function: Callable[..., ImageSet], source: str) -> dict[str, Any]:
-    """Options as `function` takes them, by the annotations of its keyword-only parameters."""
-    parameters = inspect.signature(function).parameters
-    known = [key for key, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY and key != "spec"]
-    hints = get_type_hints(function)
+def checked(options: dict[str, Any], source: str, *takers: Callable[..., Any]) -> dict[str, Any]:
+    """Options as functions (or dataclasses) take them, by the annotations of their keyword-only parameters."""
+    hints: dict[str, Any] = {}
+    for taker in takers:
+        annotated = get_type_hints(taker)
+        parameters = inspect.signature(taker).parameters.values()
+        hints |= {one.name: annotated[one.name] for one in parameters if one.kind is one.KEYWORD_ONLY}
+    known = [key for key in hints if key not in ("spec", "split")]
     out = {}
     for key, value in options.items():
         if key not in known:

@@ -39,8 +39,9 @@ ALIASES = {
 """Words that name a split, in lower case."""
 
 NEUTRAL = frozenset(
-    "image images img imgs picture pictures photo photos jpg jpeg png data dataset set split folder seg".split()
-)
+    ["image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "jpg", "jpeg", "png", "data",
+     "dataset", "set", "split", "folder", "seg"]
+)  # fmt: skip
 """Words that may stand beside the name of a split, as in `images_train` or `test_set`."""
 
 
@@ -81,9 +82,7 @@ class Choice(NamedTuple):
     rule: str
 
 
-def pick(
-    split: str, parts: Mapping[str, Part], classes: Sequence[str], spec: str, *, whole: bool = False
-) -> Choice:
+def pick(split: str, parts: Mapping[str, Part], classes: Sequence[str], spec: str, *, whole: bool = False) -> Choice:
     """The images of `split` by the table above; `parts` is keyed by split, or by "all" if there are no splits.
 
     With `whole` nothing is divided: the part of that name, or else the only one that there is.

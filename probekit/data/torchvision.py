@@ -10,33 +10,26 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from probekit.data.arrays import open_given
 from probekit.data.base import ImageSet
+from probekit.data.memory import open_given
+from probekit.data.request import Request
 from probekit.errors import DataError, did_you_mean
 
 SPLIT_NAMES = {"train": ("train", "trainval", "train-standard"), "val": ("val", "valid"), "test": ("test",)}
 """What the classes call their splits; of several names the first that exists is taken."""
 
 
-def open_split(
-    argument: str,
-    split: str,
-    *,
-    spec: str,
-    count: int | None = None,
-    seed: int = 0,
-    download: bool = False,
-    on_unreadable: str = "stop",
-) -> ImageSet:
+def open_split(argument: str, request: Request, *, download: bool = False) -> ImageSet:
     """Open a torchvision data set.
 
     Args:
         argument: `NAME:DIR`, e.g. "CIFAR10:/data/cifar".
+        request: which images.
         download: let torchvision fetch it into DIR.
-        on_unreadable: "stop" or "skip" (see `probekit.data.unreadable`).
     """
     from torchvision import datasets
 
+    spec = request.spec
     name, _, root = argument.partition(":")
     if not root:
         raise DataError(f"{spec}: write torchvision:NAME:DIR, e.g. torchvision:CIFAR10:/data/cifar.")
@@ -44,10 +37,10 @@ def open_split(
     if name not in known:
         raise DataError(f"{spec}: torchvision has no data set {name!r}. {did_you_mean(name, known)}")
     given = _splits(getattr(datasets, name), root, download, spec)
-    return open_given(given, split, spec=spec, name=name.lower(), count=count, seed=seed, on_unreadable=on_unreadable)
+    return open_given(given, request, name=name.lower())
 
 
-def _splits(dataset: type, root: str, download: bool, spec: str) -> dict[str, Any]:
+def _splits(dataset: Any, root: str, download: bool, spec: str) -> dict[str, Any]:
     parameters = inspect.signature(dataset).parameters
     if "root" not in parameters:
         raise DataError(f"{spec}: {dataset.__name__} is no data set that lies in a folder.")
@@ -74,7 +67,7 @@ class _NoSuchSplit(Exception):
     """The data set has no split of that name."""
 
 
-def _make(dataset: type, root: str, spec: str, **options: Any) -> Any:
+def _make(dataset: Any, root: str, spec: str, **options: Any) -> Any:
     try:
         return dataset(root, **options)
     except ValueError as error:

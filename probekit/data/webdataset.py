@@ -9,23 +9,23 @@ compressed: their members are read by offset.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from probekit import cache, progress
+from probekit import files, progress
 from probekit.data.base import ImageSet
-from probekit.data.decode import EXTENSIONS, open_rgb, unreadable
-from probekit.data.splits import ALIASES, Part, check_no_gaps, pick
-from probekit.data.unreadable import chosen_images
+from probekit.data.decode import EXTENSIONS, unreadable
+from probekit.data.encoded import EncodedSet, decoded
+from probekit.data.request import Request
+from probekit.data.selecting import Found, select
+from probekit.data.splits import ALIASES, Part, split_name
 from probekit.errors import DataError
 
 
@@ -39,29 +39,21 @@ class Sample(NamedTuple):
     label: int
 
 
-class ShardSet(ImageSet):
+class ShardSet(EncodedSet):
     """Samples of tar shards."""
 
-    def __init__(self, samples: list[Sample], **description: Any) -> None:
-        super().__init__(**description)
+    def __init__(self, samples: list[Sample], request: Request, **description: Any) -> None:
+        super().__init__(request, **description)
         self.samples = samples
 
-    def _encoded(self, index: int) -> bytes:
+    def encoded(self, index: int) -> bytes:
         return encoded(self.samples[index])
-
-    def read(self, index: int) -> np.ndarray:
-        return np.asarray(open_rgb(io.BytesIO(self._encoded(index)), self.image_name(index)))
 
     def image_name(self, index: int) -> str:
         return f"{self.samples[index].shard}/{self.samples[index].key}"
 
-    def content(self) -> str:
-        digests = []
-        with progress.bar(f"{self.name}: reading contents", len(self)) as advance:
-            for index in range(len(self)):
-                digests.append([self.samples[index].key, hashlib.sha256(self._encoded(index)).hexdigest()])
-                advance()
-        return cache.key(images=digests)
+    def rank_keys(self) -> Sequence[str]:
+        return [f"{Path(sample.shard).name}/{sample.key}" for sample in self.samples]
 
 
 def encoded(sample: Sample) -> bytes:
@@ -74,16 +66,14 @@ def encoded(sample: Sample) -> bytes:
         raise unreadable(f"{sample.shard}/{sample.key}", error) from error
 
 
-def open_split(
-    argument: str,
-    split: str,
-    *,
-    spec: str,
-    count: int | None = None,
-    seed: int = 0,
-    on_unreadable: str = "stop",
-) -> ImageSet:
-    """Open shards."""
+def open_split(argument: str, request: Request) -> ImageSet:
+    """Open shards.
+
+    Args:
+        argument: the pattern.
+        request: which images.
+    """
+    spec = request.spec
     shards = shard_paths(argument, spec)
     grouped: dict[str, list[str]] = {}
     for shard in shards:
@@ -101,34 +91,27 @@ def open_split(
     parts = {}
     for key, group in samples.items():
         labels = np.array([each.label for each in group], dtype=np.int64)
-        check_no_gaps(labels, classes, spec if key == "all" else f"{spec}, {key}")
-        parts[key] = Part([f"{Path(each.shard).name}/{each.key}" for each in group], labels)
-    choice = pick(split, parts, classes, spec)
-    given = samples[choice.part]
-    chosen, left_out = chosen_images(
-        parts[choice.part],
-        choice.indices,
-        classes,
-        count=count,
-        seed=seed,
-        spec=spec,
-        on_unreadable=on_unreadable,
-        read=lambda index: open_rgb(io.BytesIO(encoded(given[index])), given[index].key),
-        name=lambda index: f"{given[index].shard}/{given[index].key}",
+        parts[key] = Part.of([f"{Path(each.shard).name}/{each.key}" for each in group], labels)
+    chosen = select(
+        Found(
+            parts,
+            classes,
+            lambda part, index: decoded(encoded(samples[part][index]), samples[part][index].key, request),
+            lambda part, index: f"{samples[part][index].shard}/{samples[part][index].key}",
+        ),
+        request,
     )
+    given = samples[chosen.part]
     result = ShardSet(
-        [given[index] for index in chosen],
+        [given[index] for index in chosen.indices],
+        request,
         name=re.sub(r"[-_.]?[{*].*", "", Path(argument).name) or "webdataset",
-        spec=spec,
-        split=split,
-        classes=classes,
-        labels=parts[choice.part].labels[chosen],
         origin="decoded",
-        facts={"source": "webdataset", "split_rule": choice.rule},
+        facts={"source": "webdataset", **chosen.facts, **request.decoding},
         licence="as the shards'",
-        description=f"{len(chosen)} images in {len(classes)} classes; splits: {choice.rule}",
+        **chosen.options(request),
     )
-    result.unreadable = left_out
+    chosen.finish(result)
     return result
 
 
@@ -146,7 +129,7 @@ def shard_paths(pattern: str, spec: str) -> list[str]:
 
 
 def _split_folders(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir() and path.name.lower() in ALIASES]
+    return [path for path in folder.iterdir() if path.is_dir() and split_name(path.name)]
 
 
 def expanded(pattern: str) -> list[str]:
@@ -169,13 +152,14 @@ def _split_of(shard: str) -> str:
     """The split that a word of a shard's name says, or else its folder's name."""
     words = re.findall(r"[a-z]+", Path(shard).name.lower())
     said = [ALIASES[word] for word in words if word in ALIASES]
-    return said[0] if said else ALIASES.get(Path(shard).parent.name.lower(), "all")
+    return said[0] if said else split_name(Path(shard).parent.name) or "all"
 
 
 def _samples(shard: str, spec: str, advance: Any) -> Iterator[Sample]:
     """The samples of a shard, in order: members with one key (the name up to its first dot) follow each other."""
     images: dict[str, tuple[int, int]] = {}
     labels: dict[str, int] = {}
+    files.regular(shard, what="a tar shard", error=DataError)
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:

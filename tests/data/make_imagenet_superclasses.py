@@ -1,4 +1,4 @@
-"""Writes `probekit/data/imagenet_superclasses.txt` from WordNet 3.0: `python make_imagenet_superclasses.py data.noun`."""
+"""Writes `imagenet_superclasses.txt` from WordNet 3.0: `python make_imagenet_superclasses.py data.noun`."""
 
 from __future__ import annotations
 

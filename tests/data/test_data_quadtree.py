@@ -151,8 +151,8 @@ def test_the_default_set() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"height": 0}, "height=0; a whole number of at least 1"),
-        ({"classes": 1}, "classes=1; a whole number of at least 2"),
+        ({"height": 0}, "height=0; expected a whole number of at least 1"),
+        ({"classes": 1}, "classes=1; expected a whole number of at least 2"),
         (
             {"patch": 2, "root_dim": 4},
             "patches of 2 x 2 x 3 pixels hold 12 dimensions, but the latent above one has 16",

@@ -1,0 +1,158 @@
+"""What labels of any kind mean: numbers of classes, several labels per image, or numbers to predict.
+
+| labels                                  | read as                                                        |
+|-----------------------------------------|----------------------------------------------------------------|
+| whole numbers 0, 1, ..., k - 1          | classes                                                        |
+| whole numbers with gaps; texts; bool (n,) | classes, in sorted order; the mapping is told                |
+| 0 and 1 (n, k), one 1 in every row      | classes (one-hot); told                                        |
+| bool (n, k), or 0 and 1 (n, k)          | several labels per image: `targets`, kind "multilabel"         |
+| fractional numbers (n,) or (n, k)       | numbers to predict: `targets`, kind "regression"               |
+| nothing                                 | images without labels                                          |
+
+Negative whole numbers are refused, since they usually mark images without a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from probekit.errors import DataError
+
+MOST_CLASSES = 2**20
+"""Labels above this are taken for a mistake."""
+
+
+class Labelling(NamedTuple):
+    """Labels by split.
+
+    `classes` (names) and `labels` (int64 (n,)) for classes; `targets` (n, k) and their `kind` and `names` otherwise.
+    `notes` tell what was mapped.
+    """
+
+    classes: list[str]
+    labels: dict[str, np.ndarray | None]
+    targets: dict[str, np.ndarray]
+    kind: str | None = None
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read_labels(
+    given: Mapping[str, Any], sizes: Mapping[str, int], names: Sequence[str] | None, spec: str
+) -> Labelling:
+    """What the labels of all splits mean together.
+
+    Args:
+        given: split -> labels of any kind, or None.
+        sizes: split -> number of images.
+        names: names of the classes (of the columns for several labels per image), or None.
+        spec: for messages.
+
+    Raises:
+        DataError: the numbers of images and labels differ, or the labels are of no known kind.
+    """
+    arrays = {
+        key: None if labels is None else _array(labels, sizes[key], spec if key == "all" else f"{spec}, {key}")
+        for key, labels in given.items()
+    }
+    known = {key: array for key, array in arrays.items() if array is not None}
+    if not known:
+        return Labelling([], dict.fromkeys(given), {})
+    if len(known) < len(arrays):
+        bare = [key for key in arrays if key not in known]
+        raise DataError(f"{spec}: {', '.join(bare)} has no labels, while {', '.join(known)} has.")
+    kinds = {(array.dtype.kind, array.ndim) for array in known.values()}
+    if len({ndim for _, ndim in kinds}) > 1 or ({"f"} < {kind for kind, _ in kinds}):
+        raise DataError(f"{spec}: the splits have labels of different kinds: {_shapes(known)}.")
+    first = next(iter(known.values()))
+    if first.dtype.kind == "f":
+        return _regression(known, names, spec)
+    if first.ndim == 2:
+        return _several(known, names, spec)
+    return _classes(known, names, spec)
+
+
+def _array(labels: Any, n: int, name: str) -> np.ndarray:
+    """Labels as an array (n,) or (n, k) of whole numbers, texts, bools or fractions."""
+    array = np.asarray(labels)
+    if array.dtype == object and all(isinstance(label, str) for label in array.reshape(-1)):
+        array = array.astype(str)
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind != "f" else array
+    if array.ndim not in (1, 2) or len(array) != n or array.dtype.kind not in "iubUf" or 0 in array.shape[1:]:
+        raise DataError(
+            f"{name}: {n} images but labels of shape {array.shape} and type {array.dtype}; one label per image is "
+            "expected (whole numbers or texts), or a row of bools or of numbers per image."
+        )
+    return array
+
+
+def _classes(known: dict[str, np.ndarray], names: Sequence[str] | None, spec: str) -> Labelling:
+    values = np.unique(np.concatenate([np.unique(array) for array in known.values()]))
+    if values.dtype.kind == "i" and values[0] < 0:
+        negative = sum(int((array < 0).sum()) for array in known.values())
+        raise DataError(
+            f"{spec}: {negative} labels are negative, such as {values[0]}; whole numbers from 0 upwards are expected. "
+            "If they mark images without a label, leave those images out."
+        )
+    if values.dtype.kind in "iu":
+        if values[-1] >= MOST_CLASSES:
+            raise DataError(f"{spec}: the label {values[-1]} is too large for the number of a class.")
+        if names is not None and values[-1] >= len(names):
+            raise DataError(f"{spec}: the label {values[-1]} has no name among {len(names)} classes.")
+        if names is not None or len(values) == values[-1] + 1:
+            classes = [str(name) for name in names] if names is not None else [str(value) for value in values]
+            return Labelling(classes, {key: array.astype(np.int64) for key, array in known.items()}, {})
+    texts = [str(value) for value in values.tolist()]
+    if names is not None and set(map(str, names)) >= set(texts):
+        order = [str(name) for name in names]
+        labels = {key: np.array([order.index(str(v)) for v in array.tolist()]) for key, array in known.items()}
+        return Labelling(order, dict(labels), {})
+    if names is not None:
+        raise DataError(f"{spec}: the labels {', '.join(texts[:5])} are not among the classes {list(names)[:5]}.")
+    note = f"the labels {', '.join(texts[:5])}{', ...' if len(texts) > 5 else ''} are the classes 0 to {len(texts) - 1}"
+    return Labelling(texts, {key: np.searchsorted(values, array) for key, array in known.items()}, {}, notes=(note,))
+
+
+def _several(known: dict[str, np.ndarray], names: Sequence[str] | None, spec: str) -> Labelling:
+    """A row of labels per image: one-hot, or several labels."""
+    width = _width(known, names, spec)
+    for array in known.values():
+        if array.dtype.kind not in "iub" or array.min() < 0 or array.max() > 1:
+            raise DataError(
+                f"{spec}: labels of shape {array.shape} from {array.min()} to {array.max()}; a row of labels holds "
+                "bools (or 0 and 1), or fractional numbers to predict."
+            )
+    columns = tuple(str(name) for name in names) if names is not None else tuple(str(i) for i in range(width))
+    if all(array.dtype.kind != "b" and (array.sum(axis=1) == 1).all() for array in known.values()):
+        note = f"the labels are one-hot rows: read as the numbers of {width} classes"
+        return Labelling(list(columns), {key: array.argmax(axis=1) for key, array in known.items()}, {}, notes=(note,))
+    note = f"several labels per image ({width} in all): there are no classes, `targets` holds the labels"
+    targets = {key: array.astype(bool) for key, array in known.items()}
+    return Labelling([], dict.fromkeys(known), targets, "multilabel", columns, (note,))
+
+
+def _regression(known: dict[str, np.ndarray], names: Sequence[str] | None, spec: str) -> Labelling:
+    known = {key: array[:, None] if array.ndim == 1 else array for key, array in known.items()}
+    width = _width(known, names, spec)
+    for key, array in known.items():
+        if not np.isfinite(array).all():
+            raise DataError(f"{spec}: {key} has labels that are not finite; leave those images out.")
+    note = "the labels are fractional: read as numbers to predict (use whole numbers for classes)"
+    columns = tuple(str(name) for name in names) if names is not None else tuple(str(i) for i in range(width))
+    targets = {key: array.astype(np.float32) for key, array in known.items()}
+    return Labelling([], dict.fromkeys(known), targets, "regression", columns, (note,))
+
+
+def _width(known: dict[str, np.ndarray], names: Sequence[str] | None, spec: str) -> int:
+    widths = {array.shape[1] for array in known.values()}
+    if len(widths) > 1 or (names is not None and {len(names)} != widths):
+        named = "" if names is None else f" for {len(names)} names"
+        raise DataError(f"{spec}: rows of labels of different lengths{named}: {_shapes(known)}.")
+    return int(widths.pop())
+
+
+def _shapes(known: dict[str, np.ndarray]) -> str:
+    return ", ".join(f"{key} {array.dtype} {array.shape}" for key, array in known.items())
