@@ -5,14 +5,15 @@ checkpoints.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from probekit import data
 from probekit.collect.pass_settings import Counts
 from probekit.collect.prepared import Pairs
 from probekit.data import SPLITS, ImageSet
+from probekit.data.duplicates import without_copies
 from probekit.data.interleaving import interleave_classes
+from probekit.data.memory import by_split, read_once
 from probekit.errors import DataError
 
 
@@ -20,18 +21,26 @@ class Splits:
     """Splits of one image set.
 
     Args:
-        source: a spec; a pair of arrays or a torch Dataset (both split by the data room); a dict split -> ImageSet; or
+        source: anything that `probekit.data.load` takes; a dict split -> anything of that kind, each taken as it is; or
             an ImageSet, which is then its own split alone.
         counts: how many images of each split are used: fewer if there are fewer.
         shifts: specs of shifted test sets besides those that the image set names itself.
         conflict: spec of a set whose shape and texture disagree, instead of the image set's own.
+        sampling: how fewer images than there are are drawn: "proportional" or "balanced" over the classes.
     """
 
-    def __init__(self, source: Any, counts: Counts, *, shifts: Sequence[str] = (), conflict: str | None = None) -> None:
-        if isinstance(source, Mapping):
-            check_splits(source)
-        self.source = source
+    def __init__(
+        self,
+        source: Any,
+        counts: Counts,
+        *,
+        shifts: Sequence[str] = (),
+        conflict: str | None = None,
+        sampling: str = "proportional",
+    ) -> None:
+        self.source = read_once(by_split(source) if isinstance(source, Mapping) else source)
         self.counts = counts
+        self.sampling = sampling
         self._more_shifts, self._conflict = tuple(shifts), conflict
         self._splits: dict[str, ImageSet] = {}
         self._shifts: dict[str, ImageSet] = {}
@@ -51,24 +60,50 @@ class Splits:
 
     def has(self, split: str) -> bool:
         """Whether the split exists (a spec promises all three)."""
-        if isinstance(self.source, Mapping):
+        if isinstance(self.source, Mapping) and "all" not in self.source:
             return split in self.source
         return self.source.split == split if isinstance(self.source, ImageSet) else True
 
     def __getitem__(self, split: str) -> ImageSet:
+        """The images of a split, less those that a split that is reported on has too."""
         if split not in self._splits:
-            self._splits[split] = self._open(split)
+            opened = self._open(split)
+            reported = [self[other] for other in SPLITS[SPLITS.index(split) + 1 :] if self.has(other)]
+            self._check_classes(opened, reported)
+            self._splits[split] = without_copies(opened, reported)
         return self._splits[split]
 
     def _open(self, split: str) -> ImageSet:
         if not self.has(split):
             raise DataError(
-                f"data={self.source!r} has no {split} split, which is needed here. Give a spec, or a dict of image "
-                f"sets with "
-                f"the keys {', '.join(SPLITS)}."
+                f"data={self.source!r} has no {split} split, which is needed here. Give a spec, or a dict with the "
+                f"keys {', '.join(SPLITS)}."
             )
-        source = self.source[split] if isinstance(self.source, Mapping) else self.source
-        return interleave_classes(opened(source, split, self.counts.split(split)))
+        return interleave_classes(self._load(self.source, split, self.counts.split(split)))
+
+    def _load(self, source: Any, split: str, count: int) -> ImageSet:
+        """`count` images of a split, or all of them where there are fewer."""
+        try:
+            return data.load(source, split, count=count, exact=False, sampling=self.sampling)
+        except MemoryError as error:
+            raise DataError(
+                f"{count} images of {source!r} ({split}) do not fit in memory ({error}): ask for fewer."
+            ) from error
+
+    def _check_classes(self, images: ImageSet, others: Sequence[ImageSet]) -> None:
+        """A DataError if splits that were given one by one have different classes: a label means one class."""
+        for other in others:
+            if isinstance(self.source, Mapping) and images.classes != other.classes:
+                differing = sorted(set(images.classes) ^ set(other.classes)) or ["the same, in another order"]
+                raise DataError(
+                    f"The splits {images.split} and {other.split} have different classes: "
+                    f"{', '.join(differing[:5])}. Give all of them the same ones (classes=[...])."
+                )
+
+    @property
+    def notes(self) -> dict[str, list[str]]:
+        """What was left out, renamed or drawn in the splits that were opened: split -> sentences."""
+        return {split: list(images.notes) for split, images in self._splits.items() if images.notes}
 
     def size(self, split: str) -> int:
         """How many images of a split are used."""
@@ -91,7 +126,7 @@ class Splits:
 
     def shifted(self, spec: str) -> ImageSet:
         if spec not in self._shifts:
-            self._shifts[spec] = interleave_classes(opened(spec, "test", self.counts.shifted))
+            self._shifts[spec] = interleave_classes(self._load(spec, "test", self.counts.shifted))
         return self._shifts[spec]
 
     def pairs(self, seed: int) -> Pairs:
@@ -99,32 +134,3 @@ class Splits:
         if seed not in self._pairs:
             self._pairs[seed] = Pairs(self["test"], min(self.counts.pairs, self.size("test")), seed)
         return self._pairs[seed]
-
-
-def check_splits(source: Mapping[Any, Any]) -> None:
-    """A `DataError` unless this is split -> ImageSet."""
-    if not source or set(source) - set(SPLITS) or not all(isinstance(one, ImageSet) for one in source.values()):
-        given = ", ".join(f"{key!r}: {type(one).__name__}" for key, one in source.items())
-        raise DataError(
-            f"data={{{given}}}: a dict of image sets has the keys {', '.join(SPLITS)}, or some of them, and ImageSets "
-            "(probekit.data.load makes one of arrays, folders and torch data sets)."
-        )
-
-
-def opened(source: Any, split: str, count: int) -> ImageSet:
-    """`count` images of a split, or all of them where there are fewer."""
-    if isinstance(source, ImageSet):
-        return source
-    if isinstance(source, Path):
-        source = str(source)
-    try:
-        return data.load(source, split, count=count)
-    except MemoryError as error:
-        raise DataError(
-            f"{count} images of {source!r} ({split}) do not fit in memory ({error}): ask for fewer."
-        ) from error
-    except DataError:
-        everything = data.load(source, split)
-        if len(everything) >= count:
-            raise
-        return everything

@@ -221,7 +221,7 @@ class Measurements:
 
     def labels(self, split: str) -> np.ndarray:
         """Classes of the used images of a split: int64 (images,)."""
-        return np.asarray(self.images(split).labels[: self.size(split)])
+        return np.asarray(self.images(split).known_labels[: self.size(split)])
 
     def classes_and_superclasses(self, rows: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Class and superclass of the first test images, int64 (rows,) each, -1 where unknown; None where the image

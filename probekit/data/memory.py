@@ -24,7 +24,7 @@ from probekit.data.labelling import Labelling, read_labels
 from probekit.data.request import Request
 from probekit.data.selecting import Found, select
 from probekit.data.splits import Part, split_name
-from probekit.data.torch_dataset import Items, TorchSet, item_image, items_of
+from probekit.data.torch_dataset import Items, ReadOnce, TorchSet, item_image, items_of
 from probekit.errors import DataError, did_you_mean
 
 
@@ -62,6 +62,15 @@ def by_split(thing: Mapping[Any, Any]) -> dict[str, Any]:
 def is_array_like(thing: Any) -> bool:
     """Whether this is data in memory: arrays, a pair of them, or a data set."""
     return not isinstance(thing, ImageSet | str | bytes | Mapping) and not hasattr(thing, "__fspath__")
+
+
+def read_once(source: Any) -> Any:
+    """`source` with its torch data sets wrapped, so that opening several splits reads their items once."""
+    if isinstance(source, Mapping):
+        return {key: read_once(one) for key, one in source.items()}
+    in_arrays = isinstance(source, np.ndarray | tuple) or hasattr(source, "is_floating_point")
+    indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+    return ReadOnce(source) if is_array_like(source) and indexed and not in_arrays else source
 
 
 def open_given(
@@ -176,6 +185,8 @@ def _source(thing: Any, spec: str, limits: ValueRange | None, *, skip: bool) -> 
         images = channels_last(raw, spec, first=hasattr(pair[0], "numpy"))
         to_uint8(images[:1], spec, limits)  # values of unknown range are refused before anything is digested
         return Source(thing, Items(images, pair[1], [pixel_digest(image) for image in images]), None)
+    once = thing
+    thing = thing.dataset if isinstance(thing, ReadOnce) else thing
     if not (callable(getattr(thing, "__getitem__", None)) and callable(getattr(thing, "__len__", None))):
         raise DataError(
             f"{type(thing).__name__} is no image set: a spec (text), an array of images, a pair (images, labels) of "
@@ -184,5 +195,5 @@ def _source(thing: Any, spec: str, limits: ValueRange | None, *, skip: bool) -> 
         )
     classes = getattr(thing, "classes", None)
     return Source(
-        thing, items_of(thing, spec, limits, skip=skip), classes if isinstance(classes, list | tuple) else None
+        thing, items_of(once, spec, limits, skip=skip), classes if isinstance(classes, list | tuple) else None
     )

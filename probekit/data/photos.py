@@ -174,6 +174,8 @@ class Photos(ImageSet):
 
     colour_baseline = True
 
+    disjoint = True
+
     def __init__(self, split: str, size: int, crop: int, *, spec: str, count: int | None, seed: int) -> None:
         self.size = size
         self.crop = crop
@@ -235,6 +237,8 @@ class Photos(ImageSet):
 
 class WholePhotos(ImageSet):
     """The photographs themselves, each in one split, of different sizes."""
+
+    disjoint = True
 
     def __init__(self, split: str, *, spec: str, count: int | None, seed: int) -> None:
         names = list(pictures())

@@ -75,6 +75,8 @@ class Quadtree(ArraySet):
     patches'. They are drawn again when first asked for.
     """
 
+    disjoint = True
+
     def __init__(
         self,
         settings: QuadtreeSettings,

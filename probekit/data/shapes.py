@@ -53,6 +53,8 @@ class Shapes(ImageSet):
 
     in_memory = True
 
+    disjoint = True
+
     def __init__(self, variant: str, split: str, size: int, *, spec: str, count: int | None, seed: int) -> None:
         self.variant = variant
         self.size = size

@@ -119,9 +119,17 @@ def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int 
     opener: Callable[..., ImageSet] = import_module(SOURCES[name]).open_split
     if "request" in inspect.signature(opener).parameters:
         return opener(argument, **_requested(chosen, opener, f"{str(spec)!r}: {name}", str(spec), split))
-    for key in ("whole", "sampling", "exact"):  # generated sets have as many images as are asked for
+    exact = bool(chosen.pop("exact", True))
+    for key in ("whole", "sampling"):  # generated sets have as many images as are asked for, and no classes to draw
         chosen.pop(key, None)
-    return opener(argument, split, spec=str(spec), **checked(chosen, f"{str(spec)!r}: {name}", opener))
+    given = checked(chosen, f"{str(spec)!r}: {name}", opener)
+    try:
+        return opener(argument, split, spec=str(spec), **given)
+    except DataError:
+        everything = None if exact else opener(argument, split, spec=str(spec), **{**given, "count": None})
+        if everything is None or len(everything) >= int(count or 0):
+            raise
+        return everything
 
 
 def _requested(
@@ -135,8 +143,10 @@ def _requested(
 
 def _in_memory(given: Mapping[str, Any], split: str, options: dict[str, Any]) -> ImageSet:
     from probekit.data.memory import open_given
+    from probekit.data.torch_dataset import ReadOnce
 
     first = next(iter(given.values()))
+    first = first.dataset if isinstance(first, ReadOnce) else first
     label = "arrays" if isinstance(first, tuple | np.ndarray) else type(first).__name__
     label = str(options.get("name") or label)
     return open_given(given, **_requested(options, open_given, "data in memory", label, split))

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from PIL import Image
@@ -39,6 +38,17 @@ class Items(NamedTuple):
     labels: Any
     keys: Sequence[str]
     broken: frozenset[int] = frozenset()
+
+
+class ReadOnce:
+    """A data set whose items are read for their labels and digests once, however many splits are opened.
+
+    For one evaluation: a data set that is changed meanwhile is not noticed.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.known: dict[tuple[ValueRange | None, bool], Items] = {}
 
 
 class TorchSet(ImageSet):
@@ -76,15 +86,11 @@ class TorchSet(ImageSet):
         return cache.key(images=self.pixel_digests())
 
 
-_read: WeakKeyDictionary[Any, Items] = WeakKeyDictionary()
-"""What was read of data sets that still exist, so that opening three splits reads the items once."""
-
-
 def items_of(dataset: Any, spec: str, value_range: ValueRange | None, *, skip: bool) -> Items:
     """What a data set holds.
 
     Args:
-        dataset: with `__getitem__` and `__len__`.
+        dataset: with `__getitem__` and `__len__`; or a `ReadOnce`.
         spec: for messages.
         value_range: of the pixels, where it is not the usual one.
         skip: whether items that cannot be read are counted instead of stopping.
@@ -92,16 +98,15 @@ def items_of(dataset: Any, spec: str, value_range: ValueRange | None, *, skip: b
     Raises:
         DataError: an item cannot be read, is no pair, or differs from one reading to the next.
     """
+    if isinstance(dataset, ReadOnce):
+        key = value_range, skip
+        if key not in dataset.known:
+            dataset.known[key] = items_of(dataset.dataset, spec, value_range, skip=skip)
+        return dataset.known[key]
     proven = _proven(dataset)
     if proven is not None:
         return proven
-    try:
-        if dataset in _read and not (_read[dataset].broken and not skip):
-            return _read[dataset]
-    except TypeError:  # no weak references, or no hash
-        return _all_items(dataset, spec, value_range, skip=skip)
-    _read[dataset] = _all_items(dataset, spec, value_range, skip=skip)
-    return _read[dataset]
+    return _all_items(dataset, spec, value_range, skip=skip)
 
 
 def _proven(dataset: Any) -> Items | None:

@@ -253,7 +253,9 @@ class Evaluation:
         test = self.sets["test"]
         attrs = {"long_name": "Class of the test image", "classes": list(test.classes)}
         rows = self.sets.size("test")
-        out = {"label": xr.DataArray(np.asarray(test.labels[:rows]), dims="image", attrs=attrs)}
+        out = {}
+        if test.labels is not None:
+            out["label"] = xr.DataArray(np.asarray(test.labels[:rows]), dims="image", attrs=attrs)
         if test.groups is not None:
             attrs = {"long_name": "Group of the test image: what intervals resample; -1 where images are independent"}
             out["group"] = xr.DataArray(np.asarray(test.groups[:rows], dtype=np.int64), dims="image", attrs=attrs)

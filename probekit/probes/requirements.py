@@ -68,6 +68,8 @@ def _classes(prepared: PreparedModel, splits: Splits) -> str | None:
     if isinstance(source, Mapping) and len({tuple(images.classes) for images in source.values()}) > 1:
         return "its splits name different classes; all must list the same ones in the same order"
     labels = splits.any.labels
+    if labels is None:
+        return "the images have no class labels"
     if len(np.unique(labels)) < 2:
         only = splits.any.classes[int(labels[0])]
         return f"the image set has one class only ({only!r}); a classifier needs two or more"
