@@ -256,7 +256,7 @@ def test_a_split_that_is_missing_is_named() -> None:
         ({"suite": ["high_level"]}, "'high_level' is a suite, and goes alone"),
         ({"suite": ["knn"], "data": []}, "data is an empty list"),
         ({"suite": ["knn"], "data": [SPEC, "quadtree"]}, "Two of the image sets are called 'quadtree'"),
-        ({"suite": ["knn"], "data": {"train": 5}}, "data={'train': int}: a dict of image sets"),
+        ({"suite": ["knn"], "data": {"train": 5}}, "int is no image set: a spec"),
         ({"suite": ["knn"], "data": {}}, "a dict of image sets"),
         ({"suite": ["knn"], "data": ["own", SPEC]}, "data='own' goes alone"),
         ({"suite": ["knn"], "counts": {"test": 10**12}}, "1000000000000 images of .* do not fit in memory"),
