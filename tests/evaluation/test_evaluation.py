@@ -257,7 +257,7 @@ def test_a_split_that_is_missing_is_named() -> None:
         ({"suite": ["knn"], "data": []}, "data is an empty list"),
         ({"suite": ["knn"], "data": [SPEC, "quadtree"]}, "Two of the image sets are called 'quadtree'"),
         ({"suite": ["knn"], "data": {"train": 5}}, "int is no image set: a spec"),
-        ({"suite": ["knn"], "data": {}}, "a dict of image sets"),
+        ({"suite": ["knn"], "data": {}}, "an empty dict was given"),
         ({"suite": ["knn"], "data": ["own", SPEC]}, "data='own' goes alone"),
         ({"suite": ["knn"], "counts": {"test": 10**12}}, "1000000000000 images of .* do not fit in memory"),
     ],
