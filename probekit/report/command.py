@@ -162,8 +162,8 @@ def show(ds: Any, written: Sequence[Path], figures: Path | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from probekit.report.headline import find
-    from probekit.report.results import Results
+    from probekit.plot.headline import find
+    from probekit.plot.rows import Results
     from probekit.report.sentences import answer
     from probekit.report.tables import cell
 

@@ -18,8 +18,8 @@ import numpy as np
 import xarray as xr
 
 from probekit.files import write_bytes, write_text
-from probekit.report.figure import Figure
-from probekit.report.results import Results, plain, rounded
+from probekit.plot.figure import Figure
+from probekit.plot.rows import Results, plain, rounded
 from probekit.report.tables import Cell, Table
 
 SCALE = 2.0

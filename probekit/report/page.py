@@ -16,11 +16,11 @@ import jinja2
 from markupsafe import Markup
 
 from probekit.constants import CONFIDENCE
-from probekit.report import figures_headline, theme
-from probekit.report.figure import Figure
-from probekit.report.figures_differences import Differences
-from probekit.report.headline import Headline, find
-from probekit.report.results import Results
+from probekit.plot import by_masking, theme
+from probekit.plot.differences import Differences
+from probekit.plot.figure import Figure
+from probekit.plot.headline import Headline, find
+from probekit.plot.rows import Results
 from probekit.report.sections import Section, build
 from probekit.report.sentences import answer
 from probekit.report.tables import long_table
@@ -47,7 +47,7 @@ def assemble(ds: Any) -> Report:
     results = Results(ds)
     headline = find(results)
     differences = Differences(results, headline)
-    figures = figures_headline.figures(headline) if headline else []
+    figures = by_masking.figures(headline) if headline else []
     return Report(results, headline, figures, build(results, headline, differences), differences, facets(results))
 
 

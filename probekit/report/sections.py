@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from probekit.report import figures_more, figures_published, pictures
-from probekit.report.figure import Figure
-from probekit.report.figures_curves import layer_figure
-from probekit.report.figures_differences import Differences, forest
-from probekit.report.headline import Headline
-from probekit.report.pictures import Strip
-from probekit.report.results import Results
-from probekit.report.tables import Table, not_applicable_table, summary_table
+from probekit.plot import beside_published, last_layer, pictures
+from probekit.plot.curves import layer_figure
+from probekit.plot.differences import Differences, forest
+from probekit.plot.figure import Figure
+from probekit.plot.headline import Headline
+from probekit.plot.pictures import Strip
+from probekit.plot.rows import Results
+from probekit.report.tables import Table, not_applicable_table, published_tables, summary_table
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def build(results: Results, headline: Headline | None, differences: Differences)
         "Theory beside measurement",
         "Theory",
         "What the mask distribution asks for, from the graph alone, beside what the checkpoints hold.",
-        figures_more.theory(results, headline),
+        last_layer.theory(results, headline),
     )
     paired = forest(differences)
     compared = Section(
@@ -83,10 +83,10 @@ def build(results: Results, headline: Headline | None, differences: Differences)
     levels, *others = [group_section(results, *group) for group in [*GROUPS, further]]
     shown = [
         levels, theory, compared, *others,
-        Section("embeddings", "Classes in feature space", "t-SNE", "", figures_more.embeddings(results)),
+        Section("embeddings", "Classes in feature space", "t-SNE", "", last_layer.embeddings(results)),
         Section("published", "Published figures", "Published", "A reference from the literature, where the same "
                                                                "quantity was measured.", 
-                figures_published.figures(results), tables=figures_published.tables(results)),
+                beside_published.figures(results), tables=published_tables(results)),
         Section("summary", "At a glance", "Summary", "One line per checkpoint, each number with its 95 % interval.",
                 tables=summary_table(results)),
     ]  # fmt: skip
@@ -128,7 +128,7 @@ def group_section(results: Results, key: str, title: str, short: str, lead: str,
     figures = list(over_layers.values())
     flat = [name for name in present if name not in over_layers or key in BY_CHOICE or name == "latent_r2"]
     for data in results.data:
-        figure = figures_more.choice_figure(results, flat, data, f"{key}-{data}", f"By training choice, {data}")
+        figure = last_layer.choice_figure(results, flat, data, f"{key}-{data}", f"By training choice, {data}")
         figures += [figure] if figure else []
     strips = {"pixels": pictures.reconstructions, "attention": pictures.attention}.get(key)
     return Section(key, title, short, lead, figures, strips(results) if strips else [])

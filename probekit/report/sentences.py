@@ -14,7 +14,7 @@ import numpy as np
 
 from probekit.constants import CONFIDENCE
 from probekit.measures import inference
-from probekit.report.headline import Headline, Setting, Slice
+from probekit.plot.headline import Headline, Setting, Slice
 from probekit.results.directions import Direction
 
 NOUN = {"ratio": "mask ratio", "patch": "patch size"}

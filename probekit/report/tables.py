@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from probekit.report.results import Results, plain, rounded
+from probekit.plot import published
+from probekit.plot.rows import Results, plain, rounded
 
 
 @dataclass(frozen=True)
@@ -149,3 +150,26 @@ def not_applicable_table(results: Results) -> Table | None:
         return None
     rows = [[probe, reason, ", ".join(names)] for (probe, reason), names in sorted(groups.items())]
     return Table("not-applicable", "Not applicable", ["Probe", "Reason", "Checkpoints"], rows)
+
+
+def published_tables(results: Results) -> list[Table]:
+    """The published values of the quantities that were measured, as tables that name their source."""
+    found = []
+    if any(name in results.names and results.measured(name) for name in ("linear_accuracy", "robust_accuracy")):
+        rows: list[list[str | Cell]] = [
+            [f"{ratio:g}", str(patch), str(vit), *(f"{value:.2f}" for value in row)]
+            for (ratio, patch, vit), row in published.TABLE_1.items()
+        ]
+        title = f"Published, not measured here: accuracy in % of {published.SETUP} ({published.CITATION}, Table 1)"
+        note = (
+            "The paper's text says that linear accuracy falls from patch size 16 to 32; its Table 1, quoted "
+            "here, says that it rises."
+        )
+        found.append(
+            Table("published-table-1", title, ["Ratio", "Patch size", "ViT patch", *published.TESTS], rows, note)
+        )
+    if "shape_bias" in results.names and results.measured("shape_bias"):
+        rows = [[f"{ratio:g}", str(patch), f"{value:.4f}"] for (ratio, patch, _), value in published.TABLE_2.items()]
+        title = f"Published, not measured here: shape bias of {published.SETUP} ({published.CITATION}, Table 2)"
+        found.append(Table("published-table-2", title, ["Ratio", "Patch size", "Shape bias"], rows))
+    return found

@@ -10,10 +10,10 @@ import pytest
 import synthetic_results
 import xarray as xr
 
-from probekit.report import theme
-from probekit.report.grids import groups
+from probekit.plot import theme
+from probekit.plot.grids import groups
+from probekit.plot.rows import Results
 from probekit.report.page import Report, assemble
-from probekit.report.results import Results
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 import synthetic_results
 import xarray as xr
 
-from probekit.report.figures_headline import figures
-from probekit.report.headline import find
-from probekit.report.results import Results
+from probekit.plot.by_masking import figures
+from probekit.plot.headline import find
+from probekit.plot.rows import Results
 from probekit.report.sentences import Answer, answer
 
 

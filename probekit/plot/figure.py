@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from probekit.report import theme
-from probekit.report.results import Row
+from probekit.plot import theme
+from probekit.plot.rows import Row
 
 Json = dict[str, Any]
 SCHEMA_URL = "https://vega.github.io/schema/vega-lite/v6.json"

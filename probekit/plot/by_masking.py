@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from probekit.report import theme
-from probekit.report.figure import TRAINED, Figure, Panel, channel, either, layer, tooltip
-from probekit.report.figures_curves import NOUN, along, choice_panels, dot_panel
-from probekit.report.headline import Headline
+from probekit.plot import theme
+from probekit.plot.curves import NOUN, along, choice_panels, dot_panel
+from probekit.plot.figure import TRAINED, Figure, Panel, channel, either, layer, tooltip
+from probekit.plot.headline import Headline
 
 
 def figures(headline: Headline) -> list[Figure]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from probekit.report.results import Row
+from probekit.plot.rows import Row
 
 
 def in_grid(rows: Sequence[Row]) -> list[Row]:

@@ -14,8 +14,8 @@ from functools import cached_property
 
 import numpy as np
 
-from probekit.report.grids import in_grid
-from probekit.report.results import Results, Row
+from probekit.plot.grids import in_grid
+from probekit.plot.rows import Results, Row
 from probekit.results.directions import Direction, directions
 
 ORDER = ("representation_level", "latent_r2", "linear_accuracy", "knn_accuracy", "shape_bias", "ssim")

@@ -14,10 +14,10 @@ import numpy as np
 
 from probekit.constants import CONFIDENCE
 from probekit.measures import inference
-from probekit.report.figure import Figure, Json, Panel, channel, either, layer, number_fields, tooltip
-from probekit.report.figures_curves import WHO
-from probekit.report.headline import ORDER, Headline
-from probekit.report.results import Results, Row, rounded
+from probekit.plot.curves import WHO
+from probekit.plot.figure import Figure, Json, Panel, channel, either, layer, number_fields, tooltip
+from probekit.plot.headline import ORDER, Headline
+from probekit.plot.rows import Results, Row, rounded
 from probekit.results.contrasts import groups_of
 
 

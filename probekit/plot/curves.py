@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from probekit.report import theme
-from probekit.report.figure import (
+from probekit.plot import theme
+from probekit.plot.figure import (
     HAS_INTERVAL,
     TRAINED,
     UNTRAINED,
@@ -28,8 +28,8 @@ from probekit.report.figure import (
     tooltip,
     value,
 )
-from probekit.report.grids import Group, groups, in_grid
-from probekit.report.results import Results, Row
+from probekit.plot.grids import Group, groups, in_grid
+from probekit.plot.rows import Results, Row
 
 NOUN = {"ratio": "Mask ratio", "patch": "Patch size (px)", "checkpoint": "Checkpoint"}
 WHO = [("checkpoint:N", "Checkpoint", ""), ("setting:N", "Setting", "")]

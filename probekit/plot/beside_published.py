@@ -6,12 +6,11 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
-from probekit.report import published
-from probekit.report.figure import Figure, Panel, channel, columns, domain, layer, tooltip
-from probekit.report.figures_curves import NOUN, choice_axis, choice_panels
-from probekit.report.figures_more import split
-from probekit.report.results import Results, Row
-from probekit.report.tables import Table
+from probekit.plot import published
+from probekit.plot.curves import NOUN, choice_axis, choice_panels
+from probekit.plot.figure import Figure, Panel, channel, columns, domain, layer, tooltip
+from probekit.plot.last_layer import split
+from probekit.plot.rows import Results, Row
 
 QUANTITIES = ("linear_accuracy", "robust_accuracy", "shape_bias")
 GREY = "var(--soft)"
@@ -89,27 +88,4 @@ def label_places(rows: list[Row], key: str) -> list[Row]:
     for row in sorted((row for row in rows if row[key] == last), key=lambda row: row["value"]):
         lowest = found[-1]["label"] + 0.075 * spread if found else -math.inf
         found.append({key: last, "test": row["test"], "label": max(row["value"], lowest)})
-    return found
-
-
-def tables(results: Results) -> list[Table]:
-    """The published values of the quantities that were measured, as tables that name their source."""
-    found = []
-    if any(name in results.names and results.measured(name) for name in QUANTITIES[:2]):
-        rows = [
-            [f"{ratio:g}", str(patch), str(vit), *(f"{value:.2f}" for value in row)]
-            for (ratio, patch, vit), row in published.TABLE_1.items()
-        ]
-        title = f"Published, not measured here: accuracy in % of {published.SETUP} ({published.CITATION}, Table 1)"
-        note = (
-            "The paper's text says that linear accuracy falls from patch size 16 to 32; its Table 1, quoted "
-            "here, says that it rises."
-        )
-        found.append(
-            Table("published-table-1", title, ["Ratio", "Patch size", "ViT patch", *published.TESTS], rows, note)
-        )
-    if "shape_bias" in results.names and results.measured("shape_bias"):
-        rows = [[f"{ratio:g}", str(patch), f"{value:.4f}"] for (ratio, patch, _), value in published.TABLE_2.items()]
-        title = f"Published, not measured here: shape bias of {published.SETUP} ({published.CITATION}, Table 2)"
-        found.append(Table("published-table-2", title, ["Ratio", "Patch size", "Shape bias"], rows))
     return found

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from probekit.report.results import Checkpoint, Results
+from probekit.plot.rows import Checkpoint, Results
 
 SIDE = 112
 """Longest side kept, pixels."""

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from probekit.measures.inference import rank_correlation
-from probekit.report import theme
-from probekit.report.figure import (
+from probekit.plot import theme
+from probekit.plot.curves import WHO, choice_panels, colouring
+from probekit.plot.figure import (
     HAS_INTERVAL,
     Figure,
     Panel,
@@ -21,10 +22,9 @@ from probekit.report.figure import (
     number_fields,
     tooltip,
 )
-from probekit.report.figures_curves import WHO, choice_panels, colouring
-from probekit.report.grids import by_family
-from probekit.report.headline import Headline
-from probekit.report.results import Results, Row, nanmean, number, plain, rounded
+from probekit.plot.grids import by_family
+from probekit.plot.headline import Headline
+from probekit.plot.rows import Results, Row, nanmean, number, plain, rounded
 
 APART = ("shift", "property", "map", "level")
 """Dimensions of which every label gets a panel of its own."""
