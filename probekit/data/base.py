@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 """train: to fit on; val: to select on; test: to report. They never share an image."""
 
-PER_IMAGE = ("object_masks", "shape_labels", "texture_labels", "groups", "targets", "superclasses")
+PER_IMAGE = ("object_masks", "shape_labels", "texture_labels", "groups", "targets")
 """Attributes of an `ImageSet` that hold an array with one entry per image, or None."""
 
-KNOWN = (*PER_IMAGE, "latents", "noise", "class_indices", "class_members")
+KNOWN = (*PER_IMAGE, "latents", "noise", "class_indices", "class_members", "superclasses")
 """What may be known of the images beside pixels and labels."""
 
 TARGET_KINDS = ("multilabel", "regression")
@@ -62,7 +62,7 @@ class ImageSet(abc.ABC):
         labels: int64 (n,), or None if the images have no class labels.
         targets: (n, k), what a probe predicts instead of a class: bool for several labels per image, float32 for
             regression; or None. `target_kind` is "multilabel" or "regression", `target_names` has k names.
-        superclasses: int64 (n,), into `superclass_names`, the group of classes that each image belongs to; or None.
+        superclasses: the name of each class's superclass, in the order of `classes`; or None.
         channels: number of channels of every image; 3 = RGB.
         origin: "generated" (same bytes on any machine), "decoded" (same bytes for the same library versions) or
             "stored" (bytes as given). The fingerprint starts with it.
@@ -98,8 +98,7 @@ class ImageSet(abc.ABC):
     targets: np.ndarray | None = None
     target_kind: str | None = None
     target_names: tuple[str, ...] = ()
-    superclasses: np.ndarray | None = None
-    superclass_names: tuple[str, ...] = ()
+    superclasses: tuple[str, ...] | None = None
     channels: int = 3
     class_indices: np.ndarray | None = None
     class_members: tuple[tuple[int, ...], ...] | None = None

@@ -26,7 +26,7 @@ SHARED = (
     "in_memory",
     "notes",
     "shifts",
-    "superclass_names",
+    "superclasses",
     "target_kind",
     "target_names",
     "unreadable",

@@ -17,8 +17,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 
-import numpy as np
-
 from probekit.data.base import ImageSet
 from probekit.errors import DataError, did_you_mean
 
@@ -104,7 +102,7 @@ def stated(mapping: Mapping[str, str], classes: Sequence[str], spec: str) -> tup
 
 
 def attach(images: ImageSet, names: Sequence[str] | None, *, implied: bool) -> None:
-    """Sets `superclasses` and `superclass_names` of a set.
+    """Sets `superclasses` of a set.
 
     Args:
         images: with class labels.
@@ -113,8 +111,6 @@ def attach(images: ImageSet, names: Sequence[str] | None, *, implied: bool) -> N
     """
     if names is None or images.labels is None or len(set(names)) < 2:
         return
-    images.superclass_names = tuple(dict.fromkeys(names))
-    numbers = np.array([images.superclass_names.index(name) for name in names], dtype=np.int64)
-    images.superclasses = numbers[images.labels]
+    images.superclasses = tuple(names)
     if implied:
         images.implied = (*images.implied, "superclasses")
