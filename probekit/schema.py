@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -23,10 +23,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from probekit import __version__
+from probekit import __version__, netcdf
 from probekit.constants import CONFIDENCE as CONFIDENCE
 from probekit.errors import ResultsError
-from probekit.files import write_bytes
 
 SCHEMA_VERSION = 1
 """Version of the layout of a results file. A reader refuses newer files and upgrades older ones."""
@@ -266,28 +265,19 @@ def stamp(**facts: Any) -> str:
 
 
 def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Write a results dataset as netCDF, whole or not at all.
-
-    The file is built in memory first: HDF5 crashes the interpreter where the disk fills under it.
+    """Write a results dataset as netCDF, whole or not at all; returns its path.
 
     Raises:
         StorageError: the file cannot be written; what was there before is unchanged.
     """
-    # Per-image outcomes and pictures compress well; strings cannot be compressed by HDF5 filters.
-    encoding: dict[Hashable, dict[str, Any]] = {
-        key: {"zlib": True, "complevel": 4}
-        for key, array in ds.variables.items()
-        if array.dtype.kind in "fiub" and array.ndim
-    }
-    content = ds.to_netcdf(None, engine="h5netcdf", encoding=encoding)
-    return write_bytes(path, content)
+    return netcdf.write(ds, path)
 
 
 def read(path: str | os.PathLike[str]) -> xr.Dataset:
     """Read a results file into memory and check it.
 
     Raises:
-        ResultsError: no such file, empty, truncated, not netCDF, not ours, or of a newer schema.
+        ResultsError: no such file, empty, damaged, not netCDF, not ours, or of a newer schema.
     """
     source = Path(path)
     if source.is_dir():
@@ -295,19 +285,9 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
             f"{source} is a folder; a results file is netCDF (.nc). If it is a zarr store, open it and give the "
             "dataset: xarray.open_zarr(path).load()."
         )
-    if not source.is_file():
+    if not source.exists():
         raise ResultsError(f"No results file at {source}. `python -m probekit.report` writes one.")
-    if source.stat().st_size == 0:
-        raise ResultsError(f"{source} is empty: the run that wrote it did not finish. Run the evaluation again.")
-    try:
-        with xr.open_dataset(source, engine="h5netcdf") as opened:
-            ds = opened.load()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ResultsError(
-            f"{source} cannot be read as netCDF ({type(error).__name__}: {error}). Expected a whole file written by "
-            "probekit; it may be truncated, or of another kind. Copy it again, or run the evaluation again."
-        ) from error
-    return upgrade(ds, str(source))
+    return upgrade(netcdf.read(source, "Copy it again, or run the evaluation again."), str(source))
 
 
 def upgrade(ds: xr.Dataset, source: str = "this dataset") -> xr.Dataset:

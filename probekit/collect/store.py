@@ -69,6 +69,7 @@ class Shard:
         self._summary: dict[str, Any] | None = None
         self._buffer: dict[str, list[list[np.ndarray]]] = {}
         self._buffered = 0
+        self._layered: set[str] = set()
         self._proven: set[str] = set()
         self._said = False
         self.refresh()
@@ -149,6 +150,7 @@ class Shard:
     def append(self, rows: Rows, summary: Callable[[], Mapping[str, np.ndarray]]) -> None:
         """Add rows: see `Store.append`."""
         layers = {name: _layers(array) for name, array in rows.items()}
+        self._layered |= {name for name, array in rows.items() if _is_layered(array)}
         length = {len(part) for parts in layers.values() for part in parts}
         if len(length) != 1:
             raise ProbeError(f"Rows of different lengths: { {name: len(p[0]) for name, p in layers.items()} }.")
@@ -166,7 +168,7 @@ class Shard:
         if not self._buffered:
             return
         rows = {name: [np.concatenate(part) for part in parts] for name, parts in sorted(self._buffer.items())}
-        described = _described(rows)
+        described = _described(rows, self._layered)
         if self.arrays and described != self.arrays:
             raise StorageError(
                 f"{self.folder} holds rows of other shapes or types than these ({self.arrays}; {described}): it was "
@@ -297,18 +299,26 @@ def _digest_of(body: Mapping[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(json.loads(json.dumps(body)), sort_keys=True).encode())
 
 
+def _is_layered(array: np.ndarray | Sequence[np.ndarray]) -> bool:
+    """Whether the second axis is of layers: of (rows, layers, ..., ...) and of a list with one array per layer."""
+    return not isinstance(array, np.ndarray) or array.ndim > 3
+
+
 def _layers(array: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
-    """What is read apart: the layers of (rows, layers, ...), else the array itself."""
+    """What is read apart: the layers, else the array itself."""
     if not isinstance(array, np.ndarray):
         return [np.asarray(part) for part in array]
-    several = array.ndim > 3 and array.shape[1] > 1  # one layer alone stays an axis of its array
-    return [array[:, place] for place in range(array.shape[1])] if several else [array]
+    return [array[:, place] for place in range(array.shape[1])] if _is_layered(array) else [array]
 
 
-def _described(rows: Mapping[str, Sequence[np.ndarray]]) -> Arrays:
+def _described(rows: Mapping[str, Sequence[np.ndarray]], layered: set[str]) -> Arrays:
     """Type and shapes per row of each array, as the recorder gave them."""
     return {
-        name: {"dtype": parts[0].dtype.str, "shapes": [list(part.shape[1:]) for part in parts]}
+        name: {
+            "dtype": parts[0].dtype.str,
+            "shapes": [list(part.shape[1:]) for part in parts],
+            "layered": name in layered,
+        }
         for name, parts in rows.items()
     }
 

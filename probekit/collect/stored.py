@@ -15,7 +15,7 @@ from probekit import files
 from probekit.errors import ProbekitError, StorageError
 
 Arrays = dict[str, dict[str, Any]]
-"""Array -> {"dtype": text, "shapes": shape per row of each block}; blocks are layers where there are several."""
+"""Array -> {"dtype": text, "shapes": shape per row of each block, "layered": whether blocks are layers}."""
 
 READ = 1 << 20
 """Bytes that are read and digested at a time."""
@@ -60,7 +60,8 @@ class StoredArray:
 
     @property
     def layered(self) -> bool:
-        return len(self.shapes) > 1
+        """Whether the second axis is of layers, which can be read one at a time."""
+        return bool(self._arrays[self.name]["layered"])
 
     @property
     def ndim(self) -> int:

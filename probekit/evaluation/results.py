@@ -6,9 +6,10 @@ be written or read counts as absent; failing to write is a warning.
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from probekit.errors import StorageError
-from probekit.files import written_whole
+from probekit.errors import ProbekitError, StorageError
+from probekit.files import read_bytes, sealed, unsealed, write_bytes
 
 Arrays = dict[str, xr.DataArray]
 
@@ -33,11 +34,11 @@ def save(file: Path, arrays: Arrays, reasons: Mapping[str, str], facts: Mapping[
         for name, array in arrays.items()
     }
     text = json.dumps({"arrays": described, "reasons": dict(reasons), "facts": facts})
+    packed = io.BytesIO()
+    values: dict[str, Any] = {f"array_{name}": array.values for name, array in arrays.items()}
+    np.savez(packed, description=np.array(text), **values)
     try:
-        kept = "The numbers are in this dataset only."
-        with written_whole(file, kept=kept) as part, open(part, "wb") as handle:
-            values = {f"array_{name}": array.values for name, array in arrays.items()}
-            np.savez(handle, description=np.array(text), **values)
+        write_bytes(file, sealed(packed.getbuffer()), kept="The numbers are in this dataset only.", sync=False)
     except StorageError as error:
         warnings.warn(
             f"{error} The next call computes them again. Point PROBEKIT_CACHE at a folder with room to avoid that.",
@@ -47,14 +48,21 @@ def save(file: Path, arrays: Arrays, reasons: Mapping[str, str], facts: Mapping[
 
 
 def load(file: Path) -> tuple[Arrays, dict[str, str]] | None:
-    """The arrays of an earlier run and the reasons for variables that it lacks; or None."""
-    try:
-        with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
-            description = json.loads(str(stored["description"]))
-            arrays = {
-                name: xr.DataArray(stored[f"array_{name}"], one["coords"], one["dims"], attrs=one["attrs"])
-                for name, one in description["arrays"].items()
-            }
-            return arrays, description["reasons"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    """The arrays of an earlier run and the reasons for variables that it lacks; None if there are none, or damaged ones
+    (said)."""
+    if not os.path.lexists(file):
         return None
+    try:
+        content = unsealed(read_bytes(file))
+    except ProbekitError:
+        content = None
+    if content is None:
+        warnings.warn(f"A stored result is damaged: {file} is computed again.", RuntimeWarning, stacklevel=2)
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        description = json.loads(str(stored["description"]))
+        arrays = {
+            name: xr.DataArray(stored[f"array_{name}"], one["coords"], one["dims"], attrs=one["attrs"])
+            for name, one in description["arrays"].items()
+        }
+        return arrays, description["reasons"]

@@ -16,7 +16,7 @@ import xarray as xr
 from tiny_measured import COUNTS, SPEC, tiny
 
 import probekit
-from probekit import models, probes, schema
+from probekit import files, models, probes, schema
 from probekit.data import SPLITS, ArraySet
 from probekit.errors import ProbeError, ProbekitError, ResultsError
 from probekit.evaluation import single
@@ -105,10 +105,10 @@ def test_results_in_a_cache_that_cannot_be_written_are_read(own_cache, forwards,
 
 
 def test_a_result_that_cannot_be_kept_is_not_lost(monkeypatch) -> None:
-    def full(*_args, **_kwargs):
-        raise OSError(28, "No space left on device")
+    def full(target, *_args, **_kwargs):
+        raise files.unwritable(target, OSError(28, "No space left on device"), "")
 
-    monkeypatch.setattr(single.results.np, "savez", full)
+    monkeypatch.setattr(single.results, "write_bytes", full)
     with pytest.warns(RuntimeWarning, match=r"cannot be written: the disk is full.*computes them again"):
         ds = probekit.evaluate(tiny(), "attention_distance", SPEC, counts=COUNTS)
     assert np.isfinite(ds.attention_distance).all()
