@@ -25,7 +25,16 @@ import xarray as xr
 
 from probekit import __version__, netcdf
 from probekit.constants import CONFIDENCE as CONFIDENCE
-from probekit.errors import ResultsError
+from probekit.dataset_checks import ATTRIBUTES as ATTRIBUTES
+from probekit.dataset_checks import BESIDE as BESIDE
+from probekit.dataset_checks import BETTER as BETTER
+from probekit.dataset_checks import CHECKPOINT_COORDS as CHECKPOINT_COORDS
+from probekit.dataset_checks import SHARED as SHARED
+from probekit.dataset_checks import json_object
+from probekit.dataset_checks import plain as plain
+from probekit.dataset_checks import problems as problems
+from probekit.dataset_checks import result_names as result_names
+from probekit.errors import ResultsError, shortened
 
 SCHEMA_VERSION = 1
 """Version of the layout of a results file. A reader refuses newer files and upgrades older ones."""
@@ -56,10 +65,6 @@ DIMS: dict[str, str] = {
 }
 """The dimensions in use and what a step along each means. A probe may add its own."""
 
-CHECKPOINT_COORDS = ("mask_ratio", "patch_size", "vit_patch_size", "seed", "images_seen")
-"""Coordinates along `checkpoint` that every dataset carries: numbers, NaN where unknown. `patch_size` is the mask unit
-in pixels, `vit_patch_size` the ViT's patch in pixels, `images_seen` counts training images with repetition."""
-
 COORDS: dict[str, dict[str, str]] = {
     "mask_ratio": {"long_name": "Masking ratio of training", "units": "1"},
     "patch_size": {"long_name": "Patch size of training: the unit that is hidden as a whole", "units": "pixels"},
@@ -77,10 +82,6 @@ COORDS: dict[str, dict[str, str]] = {
     "relative_depth": {"long_name": "Layer / number of blocks", "units": "1"},
 }
 """Attributes of the coordinates that are facts of checkpoints and image sets."""
-
-BETTER = ("higher", "lower", "none")
-ATTRIBUTES = ("long_name", "units", "better", "protocol", "reference", "version")
-"""Attributes that every result variable carries."""
 
 
 @dataclass(frozen=True)
@@ -166,43 +167,6 @@ class Variable:
         return out
 
 
-def plain(label: Any) -> str:
-    """A coordinate label as text, without NumPy's decorations."""
-    if isinstance(label, bytes):
-        return label.decode(errors="replace")
-    return f"{float(label):g}" if isinstance(label, float | np.floating) else str(label)
-
-
-def result_names(ds: xr.Dataset) -> list[str]:
-    """Names of the variables that are results: neither intervals, nor per-image values, nor pictures."""
-    return [str(name) for name, array in ds.data_vars.items() if all(key in array.attrs for key in ATTRIBUTES)]
-
-
-def problems(ds: xr.Dataset) -> list[str]:
-    """Everything in which a dataset departs from the schema, one sentence each; empty if nothing."""
-    found = [f"no dimension {dim!r}" for dim in ("checkpoint", "data") if dim not in ds.dims]
-    found += [f"no coordinate {name!r}" for name in CHECKPOINT_COORDS if name not in ds.coords]
-    found += [
-        f"no attribute {name!r}" for name in ("schema_version", "not_applicable", "provenance") if name not in ds.attrs
-    ]
-    names = result_names(ds)
-    if not names:
-        found.append("no result variable (one with the attributes " + ", ".join(ATTRIBUTES) + ")")
-    for name in names:
-        array = ds[name]
-        missing = [dim for dim in ("checkpoint", "data") if dim not in array.dims]
-        found += [f"{name}: no dimension {dim!r}" for dim in missing]
-        if array.attrs["better"] not in BETTER:
-            found.append(f"{name}: better is {array.attrs['better']!r}")
-        twin = f"{name}_ci"
-        if twin in ds:
-            if ds[twin].dims != (*array.dims, "bound"):
-                found.append(f"{twin}: dims {ds[twin].dims}, expected {(*array.dims, 'bound')}")
-        elif "no_interval" not in array.attrs:
-            found.append(f"{name}: neither {twin} nor the attribute no_interval")
-    return found
-
-
 def validate(ds: xr.Dataset) -> xr.Dataset:
     """Return `ds` unchanged, or raise `ResultsError` listing everything that is wrong with it."""
     found = problems(ds)
@@ -214,13 +178,10 @@ def validate(ds: xr.Dataset) -> xr.Dataset:
 def _json_attribute(ds: xr.Dataset, name: str) -> dict[str, Any]:
     """An attribute that holds a JSON object; an error naming it if it holds anything else."""
     text = ds.attrs.get(name, "{}")
-    try:
-        found = json.loads(text)
-    except (TypeError, ValueError):
-        found = None
-    if not isinstance(found, dict):
+    found = json_object(text)
+    if found is None:
         raise ResultsError(
-            f"The attribute {name} is {str(text)[:60]!r}, expected a JSON object as text: the file was changed by "
+            f"The attribute {name} is {shortened(text)}, expected a JSON object as text: the file was changed by "
             "hand or by another program. Write it again, or delete the attribute."
         )
     return found

@@ -20,6 +20,7 @@ import xarray as xr
 
 from probekit import schema
 from probekit.results import settings
+from probekit.results.reading import opened
 from probekit.schema import plain
 
 DEFAULTS: dict[str, tuple[Any, ...]] = {
@@ -97,7 +98,7 @@ class Results:
     """A results dataset, read once."""
 
     def __init__(self, ds: xr.Dataset) -> None:
-        self.ds = schema.validate(ds)
+        self.ds = ds = opened(ds, "The report")
         for dim, noun in (("checkpoint", "a checkpoint"), ("data", "an image set")):
             if not ds.sizes[dim]:
                 raise schema.ResultsError(

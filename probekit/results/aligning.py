@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-FILL: dict[str, Any] = {"f": np.nan, "u": 0, "i": -1, "b": False}
+FILL: dict[str, Any] = {"f": np.nan, "c": np.nan, "u": 0, "i": -1, "b": False, "M": "NaT", "m": "NaT"}
 """What stands for "nothing", by kind of dtype; the empty text for texts."""
 
 Labels = dict[Hashable, np.ndarray]

@@ -16,6 +16,7 @@ import xarray as xr
 
 from probekit import schema
 from probekit.errors import ResultsError
+from probekit.results.settling import settled
 
 ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
 HOUSEKEEPING = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_FillValue", "coordinates")
@@ -36,7 +37,7 @@ def read(path: str | Path) -> xr.Dataset:
         ds = quick(Path(path))
     except (Unfamiliar, OSError, KeyError, ValueError, TypeError, RuntimeError):
         return schema.read(path)  # reads what is merely unusual, and says what is wrong
-    return schema.upgrade(ds, str(path))
+    return schema.upgrade(settled(ds), str(path))
 
 
 def opened(source: xr.Dataset | str | os.PathLike[str], who: str) -> xr.Dataset:
@@ -50,7 +51,7 @@ def opened(source: xr.Dataset | str | os.PathLike[str], who: str) -> xr.Dataset:
         ResultsError: neither, or no results.
     """
     if isinstance(source, xr.Dataset):
-        return schema.validate(source)
+        return schema.validate(settled(source))
     if isinstance(source, str | os.PathLike):
         return read(Path(source))
     raise ResultsError(f"{who} was given a {type(source).__name__}; expected a results dataset or the path of one.")

@@ -104,8 +104,8 @@ def test_what_is_wrong_is_named(three, arguments, message) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda ds: ds.isel(data=0), "data"),
-        (lambda ds: ds.isel(checkpoint=0), "checkpoint"),
+        (lambda ds: ds.isel(data=0, drop=True), "no dimension 'data'"),
+        (lambda ds: ds.isel(checkpoint=0), "two checkpoints or more"),
         (lambda ds: ds.assign_coords(checkpoint=["a", "a", "b"]), "Two checkpoints have one name"),
         (lambda _: xr.Dataset(), "schema_version"),
         (lambda _: 5, "was given a int"),
@@ -114,6 +114,10 @@ def test_what_is_wrong_is_named(three, arguments, message) -> None:
 def test_what_is_no_results_dataset_is_refused(three, change, message) -> None:
     with pytest.raises(ResultsError, match=message):
         contrast(change(three), baseline="a")
+
+
+def test_one_image_set_that_was_picked_is_contrasted_as_it_was(three) -> None:
+    xr.testing.assert_equal(contrast(three.isel(data=0), baseline="a"), contrast(three, baseline="a"))
 
 
 def test_images_that_are_not_the_same_are_not_paired(three) -> None:
