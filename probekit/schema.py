@@ -240,6 +240,15 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
     Raises:
         ResultsError: no such file, empty, damaged, not netCDF, not ours, or of a newer schema.
     """
+    return upgrade(unchecked(path), str(path))
+
+
+def unchecked(path: str | os.PathLike[str]) -> xr.Dataset:
+    """The dataset in a file, whatever it is.
+
+    Raises:
+        ResultsError: no such file, empty, damaged or not netCDF.
+    """
     source = Path(path)
     if source.is_dir():
         raise ResultsError(
@@ -248,7 +257,7 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
         )
     if not source.exists():
         raise ResultsError(f"No results file at {source}. `python -m probekit.report` writes one.")
-    return upgrade(netcdf.read(source, "Copy it again, or run the evaluation again."), str(source))
+    return netcdf.read(source, "Copy it again, or run the evaluation again.")
 
 
 def upgrade(ds: xr.Dataset, source: str = "this dataset") -> xr.Dataset:

@@ -13,8 +13,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "probekit"
 
 ROOMS = [
-    "constants", "errors", "checks", "dataset_checks", "files", "locks", "netcdf", "schema", "cache", "progress",
-    "masking", "measures", "latents", "data", "models", "results", "plot", "collect", "probes", "evaluation", "training", "report", "cli",
+    "constants", "errors", "checks", "dataset_checks", "files", "locks", "netcdf", "schema", "cache",
+    "progress", "masking", "measures", "latents", "data", "models", "results", "plot", "collect", "probes",
+    "evaluation", "training", "report", "cli",
 ]  # fmt: skip
 """Top to bottom: a room imports only from rooms above it."""
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 import xarray as xr
 
-from probekit import schema
 from probekit.collect import PassSettings
 from probekit.collect.pass_settings import PICTURE_SIDE, Preparation
 from probekit.errors import ProbeError, ResultsError
+from probekit.results.reading import opened
 
 if TYPE_CHECKING:
     from probekit.models import Checkpoint
@@ -115,9 +115,9 @@ def agreed(outlines: Sequence[Outline], settings: PassSettings) -> PassSettings:
 def measured(source: Any) -> xr.Dataset | None:
     """The dataset, if `source` is one or a results file."""
     if isinstance(source, xr.Dataset):
-        return schema.validate(source)
+        return opened(source, "compare")
     if isinstance(source, str | Path) and str(source).rstrip("/").endswith((".nc", ".zarr")):
-        return schema.read(source)
+        return opened(source, "compare")
     return None
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from probekit import report, schema
 from probekit.errors import ProbekitError, ResultsError, StorageError
-from probekit.results import reading
+from probekit.results.reading import opened
 
 FILES = (".nc", ".cdf", ".h5", ".hdf5")
 """Endings of a results file; anything else names a checkpoint."""
@@ -55,7 +55,7 @@ def run(
     with ThreadPoolExecutor(1) as pool:  # the script comes from elsewhere than the numbers: fetch both at once
         script = pool.submit(bundle)
         if len(sources) == 1 and Path(sources[0]).suffix in FILES:
-            ds, written = reading.read(sources[0]), []
+            ds, written = opened(sources[0], "The report"), []
         else:
             ds = measure(sources, data, suite, settings)
             written = [schema.write(ds, results)]

@@ -9,8 +9,8 @@ import pytest
 import synthetic_results
 import xarray as xr
 
-from probekit import schema
-from probekit.results import reading
+from probekit import netcdf, schema
+from probekit.results.reading import opened
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_gives_what_xarray_gives(file: Path) -> None:
-    quick, general = reading.quick(file), schema.read(file)
+    quick = netcdf.quick(file)
+    with xr.open_dataset(file, engine="h5netcdf") as opened_lazily:
+        general = opened_lazily.load()
     xr.testing.assert_equal(quick, general)
     assert set(quick.coords) == set(general.coords)
     assert quick.sizes == general.sizes
@@ -43,15 +45,15 @@ def test_what_it_does_not_know_is_left_to_the_general_reader(file: Path, tmp_pat
     ds.to_netcdf(
         packed, engine="h5netcdf", encoding={"shape_bias": {"dtype": "i2", "scale_factor": 1e-4, "_FillValue": -1}}
     )
-    with pytest.raises(reading.Unfamiliar):
-        reading.quick(packed)
-    np.testing.assert_allclose(reading.read(packed).shape_bias, ds.shape_bias, atol=1e-4)
+    with pytest.raises(netcdf.Unfamiliar):
+        netcdf.quick(packed)
+    np.testing.assert_allclose(schema.read(packed).shape_bias, ds.shape_bias, atol=1e-4)
 
 
 def test_errors_are_those_of_the_schema(file: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.nc"
     broken.write_bytes(file.read_bytes()[:3000])
     with pytest.raises(schema.ResultsError, match="cannot be read as netCDF"):
-        reading.read(broken)
+        opened(broken, "the test")
     with pytest.raises(schema.ResultsError, match="No results file"):
-        reading.read(tmp_path / "nothing.nc")
+        opened(tmp_path / "nothing.nc", "the test")
