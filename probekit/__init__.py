@@ -15,6 +15,7 @@ _HOME = {
     "load": "probekit.models",
     "evaluate": "probekit.evaluation",
     "compare": "probekit.evaluation",
+    "features": "probekit.evaluation",
     "contrast": "probekit.results",
     "train": "probekit.training",
     "CheckpointError": "probekit.errors",
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from probekit.errors import ProbekitError as ProbekitError
     from probekit.evaluation import compare as compare
     from probekit.evaluation import evaluate as evaluate
+    from probekit.evaluation import features as features
     from probekit.models import Encoder as Encoder
     from probekit.models import load as load
     from probekit.results import contrast as contrast

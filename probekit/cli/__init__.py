@@ -24,6 +24,7 @@ for command in (
     looking.probes,
     measuring.evaluate,
     measuring.compare,
+    measuring.features,
     measuring.report,
     pretraining.train,
 ):

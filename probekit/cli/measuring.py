@@ -19,6 +19,7 @@ def evaluate(
     counts: given.Counts = "{}",
     options: given.ProbeOptions = "{}",
     coord: given.Coord = None,
+    dry_run: given.DryRun = False,
     *,
     inputs: given.Inputs,
     run: given.Run,
@@ -28,7 +29,8 @@ def evaluate(
     `--data own` takes those of the suite's image sets that fit what the checkpoint was trained on.
     """
     _measure(
-        [checkpoint], output, suite, data, counts, options, coord, seed=seed, **asdict(run), **inputs.settings()
+        [checkpoint], output, suite, data, counts, options, coord, seed=seed, dry_run=dry_run, **asdict(run),
+        **inputs.settings(),
     )  # fmt: skip
 
 
@@ -43,6 +45,7 @@ def compare(
     mixed: given.Mixed = False,
     names: given.Names = "",
     coord: given.Coord = None,
+    dry_run: given.DryRun = False,
     executor: given.Executor = None,
     keep_going: given.KeepGoing = None,
     *,
@@ -55,7 +58,7 @@ def compare(
     """
     chosen = [name.strip() for name in names.split(",")] if names else None
     _measure(
-        checkpoints, output, suite, data, counts, options, coord, seed=seed, mixed=mixed, names=chosen,
+        checkpoints, output, suite, data, counts, options, coord, seed=seed, dry_run=dry_run, mixed=mixed, names=chosen,
         executor=executor, keep_going=keep_going, **asdict(run), **inputs.settings(),
     )  # fmt: skip
 
@@ -67,7 +70,9 @@ def _measure(
     """What `evaluate` and `compare` share: texts to values, the call, the file."""
     from probekit.errors import ProbekitError
 
-    given.check_writable(output)
+    dry_run = settings["dry_run"]
+    if not dry_run:
+        given.check_writable(output)
     settings |= {
         "counts": given.json_object("counts", counts) or None,
         "options": given.json_object("options", options),
@@ -81,7 +86,30 @@ def _measure(
         if error.results is not None:
             _write(error.results, output)
         raise
-    _write(ds, output)
+    if dry_run:
+        _show_costs(ds)
+    else:
+        _write(ds, output)
+
+
+def _show_costs(ds: Any) -> None:
+    """The table of a dry run, and its sums."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from probekit.progress import duration
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("checkpoint", "data", "pass", "images", "forwards", "to do", "about"):
+        table.add_column(title, justify="left" if title in ("checkpoint", "data", "pass") else "right")
+    rows = ds.to_dataframe().itertuples()
+    for row in rows:
+        numbers = (f"{number:,}" for number in (row.images, row.forwards, row.missing_forwards))
+        table.add_row(row.checkpoint, row.data, row.stage, *numbers, duration(row.seconds))
+    console = Console(highlight=False)
+    console.print(table)
+    left, seconds = int(ds.missing_forwards.sum()), float(ds.seconds.sum())
+    console.print(f"{left:,} forwards to do, about {duration(seconds)}, besides the fits; nothing was written.")
 
 
 def _write(ds: Any, output: str) -> None:
@@ -96,6 +124,40 @@ def _write(ds: Any, output: str) -> None:
             f"{output} cannot be written ({error.strerror or error}). With the cache on, the same command with another "
             "--output computes nothing again."
         ) from error
+
+
+def features(
+    checkpoint: given.Checkpoint,
+    data: Annotated[str, typer.Option(help="An image set, e.g. shapes or imagefolder:DIR.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The file to write: .nc, or .zarr (a folder).")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    count: Annotated[int | None, typer.Option(help="How many images; none for all.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
+    *,
+    inputs: given.Inputs,
+    run: given.Run,
+) -> None:
+    """Write the pooled features of an image set: (image, layer, pooling, width), with labels and paths."""
+    from probekit import evaluation
+    from probekit.errors import ProbeError
+
+    if not output.rstrip("/").endswith((".nc", ".zarr")):
+        raise ProbeError(f"--output {output}: expected a name that ends in .nc or .zarr.")
+    given.check_writable(output.rstrip("/"), folder=output.rstrip("/").endswith(".zarr"))
+    ds = evaluation.features(checkpoint, data, split, count=count, dtype=dtype, **inputs.settings(), **asdict(run))
+    typer.echo(_write_array(ds, output.rstrip("/")))
+
+
+def _write_array(ds: Any, output: str) -> str:
+    """A dataset as netCDF or zarr, by the ending of its name, whole or not at all."""
+    from probekit.files import written_whole
+
+    with written_whole(output) as part:
+        if output.endswith(".zarr"):
+            ds.to_zarr(part, zarr_format=2, consolidated=True)  # version 3 has no standard for texts yet
+        else:
+            ds.to_netcdf(part, engine="h5netcdf")
+    return output
 
 
 def report(

@@ -38,6 +38,9 @@ Executor = Annotated[
     str | None,
     typer.Option(help="Where to measure, a task per checkpoint: local:N, dask:ADDRESS, slurm[:PARTITION]."),
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Measure one batch alone, and print what would be done and how long.")
+]
 KeepGoing = Annotated[
     bool | None, typer.Option(help="Measure the others if a checkpoint fails; on with --executor.", show_default=False)
 ]
@@ -65,6 +68,9 @@ class Inputs:
     layers: Annotated[list[int] | None, typer.Option(help="Layers to fit: 0 embedding, -1 the last; none for all.")] = (
         None
     )
+    sampling: Annotated[str, typer.Option(help="Fewer images: drawn proportional to the classes, or balanced.")] = (
+        "proportional"
+    )
     poolings: Annotated[list[str] | None, typer.Option(help="Poolings to fit: cls, mean, native; none for all.")] = None
 
     def settings(self) -> dict[str, Any]:
@@ -75,6 +81,7 @@ class Inputs:
             "interpolation": self.interpolation,
             "layers": self.layers or None,
             "poolings": self.poolings or None,
+            "sampling": self.sampling,
         }
 
 
@@ -147,12 +154,12 @@ def coords_of(assignments: list[str] | None) -> dict[str, list[float | str]]:
     return out
 
 
-def check_writable(output: str) -> None:
-    """A `ProbeError`, before anything is measured, if a file cannot be written there."""
+def check_writable(output: str, *, folder: bool = False) -> None:
+    """A `ProbeError`, before anything is measured, if a file (or a folder) cannot be written there."""
     from probekit.errors import ProbeError
 
-    folder = os.path.dirname(output) or "."
-    if os.path.isdir(output):
+    parent = os.path.dirname(output) or "."
+    if os.path.isdir(output) and not folder:
         raise ProbeError(f"--output {output} is a folder. Name the file to write, such as {output}/results.nc.")
-    if not os.path.isdir(folder):
-        raise ProbeError(f"--output {output}: there is no folder {folder}. Make it first, or name one that exists.")
+    if not os.path.isdir(parent):
+        raise ProbeError(f"--output {output}: there is no folder {parent}. Make it first, or name one that exists.")

@@ -125,6 +125,7 @@ class MaskedPixels(Recorder):
     """
 
     name = "masked_pixels"
+    more_forwards = 1
 
     def __init__(self, prepared: PreparedModel, source: Source) -> None:
         super().__init__(prepared, source)

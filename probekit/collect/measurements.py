@@ -6,8 +6,8 @@ views, one over each shifted set. A probe then reads arrays; only integrated gra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from probekit.collect.partners import PairTerms, reference
 from probekit.collect.pass_settings import Counts
 from probekit.collect.prepared import Pairs, PreparedModel, Source, ViewSource
 from probekit.collect.recorders import Recorder
+from probekit.collect.schedule import Recording
 from probekit.collect.store import LAYOUT, Store
 from probekit.collect.untrained import untrained
 from probekit.data import SPLITS, ImageSet
@@ -66,6 +67,34 @@ IMPLIED = {"pairs": ("moments", "features:test"), "masked": ("features:test",), 
 
 IN_MEMORY = 192 * 2**20
 """A table of features up to this many bytes is read once and kept while the probes of one checkpoint run."""
+
+
+GRADIENT_STEPS = 8
+"""Forwards, each with a gradient, per image whose integrated gradients are taken."""
+
+
+class Stage(NamedTuple):
+    """One pass: its source of images, and the recorders that look on."""
+
+    title: str
+    source: Source
+    recorders: Callable[[], dict[str, Recorder]]
+    countable: bool = True
+    """Whether the recorders can be made before the passes before it are done."""
+
+
+class Planned(NamedTuple):
+    """What a pass costs: rows of images, forwards of each, and how many forwards in all are not in the cache."""
+
+    title: str
+    images: int
+    per_image: int
+    missing: int
+
+
+def measurable(need: str) -> bool:
+    """Whether `gather` takes it; of what is only counted, the probe itself makes the forwards."""
+    return need != "gradients" and not need.startswith("untrained:")
 
 
 class Measurements:
@@ -275,7 +304,41 @@ class Measurements:
     # --- taking -----------------------------------------------------------------------------------------------------
 
     def gather(self, needs: Iterable[str]) -> None:
-        """Recording what is missing of `needs`."""
+        """Measure what is missing of `needs`."""
+        for stage in self.stages(needs):
+            self._run(stage.source, stage.recorders(), stage.title)
+
+    def planned(self, needs: Iterable[str]) -> list[Planned]:
+        """What `gather` would do, without doing it.
+
+        Args:
+            needs: as in `gather`; besides, `untrained:NEED` is a need of the untrained twin, and `gradients` are
+                integrated gradients.
+        """
+        wanted = list(dict.fromkeys(needs))
+        twin = [name.removeprefix("untrained:") for name in wanted if name.startswith("untrained:")]
+        found = [one for stage in self.stages(filter(measurable, wanted)) for one in self._planned(stage)]
+        if twin and not self.model.no_twin:
+            found += [one._replace(title=f"untrained: {one.title}") for one in self.untrained().planned(twin)]
+        if "gradients" in wanted:
+            rows = self.rows("gradients")
+            found.append(Planned("gradients", rows, GRADIENT_STEPS, rows * GRADIENT_STEPS))
+        return found
+
+    def _planned(self, stage: Stage) -> Iterator[Planned]:
+        source = stage.source
+        if not stage.countable:
+            yield Planned(stage.title, source.rows, source.per_row, source.rows * source.per_row)
+            return
+        takes = [(recorder, self._store(recorder)) for recorder in stage.recorders().values()]
+        lacking = max(store.rows - store.done for _, store in takes)
+        yield Planned(stage.title, max(store.rows for _, store in takes), source.per_row, lacking * source.per_row)
+        for recorder, store in takes:
+            if more := recorder.more_forwards:
+                yield Planned(f"{recorder.name}: {stage.title}", store.rows, more, (store.rows - store.done) * more)
+
+    def stages(self, needs: Iterable[str]) -> Iterator[Stage]:
+        """The passes that `needs` take, each when those before it are done."""
         wanted = list(dict.fromkeys(needs))
         for name in list(wanted):
             wanted += [other for other in IMPLIED.get(name, ()) if other not in wanted]
@@ -285,41 +348,46 @@ class Measurements:
         for split in SPLITS:
             names = [name for name in wanted if name in NEEDS and NEEDS[name].split == split and NEEDS[name].recorder]
             if names:
-                self._over_split(split, names)
+                source = Source(self.images(split), self.size(split))
+                yield Stage(f"{split} images", source, partial(self._over_split, split, names))
         if "pairs" in wanted:
-            self._pairs()
+            yield Stage("partners", self.sets.pairs(self.seed), self._pairs, countable=False)
         if "ladder" in wanted:
             ladder = self._ladder_source(self.rows("ladder"))
-            self._run(ladder, {"ladder": PooledViews(self.prepared, ladder, self.poolings)}, "views of the ladder")
-        self._masked([name for name in wanted if name.startswith("masked")])
+            yield self._stage("views of the ladder", "ladder", PooledViews(self.prepared, ladder, self.poolings))
+        yield from self._masked([name for name in wanted if name.startswith("masked")])
         if "views" in wanted:
             views = ViewSource(self.images("test"), self.rows("objects"), self.counts.views, self.seed)
-            self._run(views, {"views": recorders.Pooled(self.prepared, views)}, "views")
+            yield self._stage("views", "views", recorders.Pooled(self.prepared, views))
         specs = (
             *(self.sets.shifts if "shifts" in wanted else ()),
             *([self.sets.conflict] if "conflict" in wanted else ()),
         )
         for spec in specs:
             source = Source(self.sets.shifted(spec), self.counts.shifted)
-            self._run(source, {f"shift:{spec}": recorders.LastPooled(self.prepared, source)}, spec)
+            yield self._stage(f"shifted: {spec}", f"shift:{spec}", recorders.LastPooled(self.prepared, source))
+
+    @staticmethod
+    def _stage(title: str, name: str, recorder: Recorder) -> Stage:
+        return Stage(title, recorder.source, lambda: {name: recorder})
 
     def rows(self, limit: str) -> int:
         """How many test images a part of the measurement uses, by its name in `Counts`."""
         return min(int(getattr(self.counts, limit)), self.size("test"))
 
-    def _over_split(self, split: str, names: list[str]) -> None:
+    def _over_split(self, split: str, names: list[str]) -> dict[str, Recorder]:
         takes: dict[str, Recorder] = {}
         for name in names:
             need = NEEDS[name]
             source = Source(self.images(split), self.size(split) if need.limit == split else self.rows(need.limit))
             assert need.recorder is not None
             takes[name] = need.recorder(self.prepared, source)
-        self._run(Source(self.images(split), self.sets.size(split)), takes, f"{split} images")
+        return takes
 
     def _ladder_source(self, rows: int) -> LadderSource:
         return LadderSource(self.images("test"), rows, self.seed)
 
-    def _masked(self, names: list[str]) -> None:
+    def _masked(self, names: list[str]) -> Iterator[Stage]:
         """The passes under evaluation masks: one over the images, one over their views, for each ratio and unit."""
         rows = self.rows("masked") if names else 0
         for ratio, unit in self.response_grid() if names else ():
@@ -330,13 +398,14 @@ class Measurements:
                 takes[f"masked:{setting}"] = PooledViews(self.prepared, single, ("mean",))
             if "masked_pixels" in names:
                 takes[f"masked_pixels:{setting}"] = MaskedPixels(self.prepared, single)
-            self._run(single, takes, f"mask ratio {ratio:g}, unit {unit}")
+            if takes:
+                yield Stage(f"masked images: ratio {ratio:g}, unit {unit}", single, partial(dict, takes))
             if "masked_ladder" in names:
                 views = MaskedSource(self._ladder_source(rows), ratio, unit, self.seed)
                 recorder = PooledViews(self.prepared, views, ("mean",))
-                self._run(views, {f"masked_ladder:{setting}": recorder}, f"views, mask ratio {ratio:g}, unit {unit}")
+                yield self._stage(f"masked views: ratio {ratio:g}, unit {unit}", f"masked_ladder:{setting}", recorder)
 
-    def _pairs(self) -> None:
+    def _pairs(self) -> dict[str, Recorder]:
         source = self.sets.pairs(self.seed)
         moments = self.store("moments").summary()
         references = {}
@@ -346,24 +415,27 @@ class Measurements:
             for name in self.prepared.poolings:
                 features = self.pooled("test", layer, name)[: source.rows].astype(np.float64)
                 references[layer, name] = reference(features.mean(axis=0), features.var(axis=0), self.prepared.device)
-        self._run(source, {"pairs": PairTerms(self.prepared, source, references)}, "partners")
+        return {"pairs": PairTerms(self.prepared, source, references)}
 
     def _run(self, source: Source, takes: dict[str, Recorder], stage: str) -> None:
         running = []
         for name, recorder in takes.items():
-            facts = {
-                "layout": LAYOUT,
-                "take": recorder.name,
-                "version": recorder.version,
-                "frame": self.prepared.facts,
-                "source": recorder.source.facts,
-                "recorder": recorder.facts,
-            }
-            folder = self.root / cache.key(**facts)
-            self._stores[name] = Store(folder, recorder.source.rows, facts, whole=recorder.whole)
-            running.append(passes.Recording(recorder, self._stores[name]))
+            self._stores[name] = self._store(recorder)
+            running.append(Recording(recorder, self._stores[name]))
         title = f"{self.prepared.checkpoint.name} on {self.images().name}: {stage}"
         self.forwards += passes.run(self.prepared, source, running, title) * source.per_row
+
+    def _store(self, recorder: Recorder) -> Store:
+        """Where a recorder's rows lie."""
+        facts = {
+            "layout": LAYOUT,
+            "take": recorder.name,
+            "version": recorder.version,
+            "frame": self.prepared.facts,
+            "source": recorder.source.facts,
+            "recorder": recorder.facts,
+        }
+        return Store(self.root / cache.key(**facts), recorder.source.rows, facts, whole=recorder.whole)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 

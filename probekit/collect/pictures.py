@@ -71,6 +71,8 @@ def unmasked(prepared: PreparedModel, batch: Batch) -> Tensor:
 class _Reconstructing(Recorder):
     """Shared: the masks of all rows, and both reconstructions of a batch."""
 
+    more_forwards = 1
+
     def __init__(self, prepared: PreparedModel, source: Source) -> None:
         super().__init__(prepared, source)
         self.units = prepared.hidden_units(source.image_set, source.rows)

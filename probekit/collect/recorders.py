@@ -29,6 +29,8 @@ class Recorder(abc.ABC):
     name: str
     version = 1
     wants_attention = False
+    more_forwards = 0
+    """Forwards of the encoder per row that the recorder makes itself, besides the pass's."""
     whole = False
     """Whether all rows must be seen in one go: such a take starts again after a kill."""
 

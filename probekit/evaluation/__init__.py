@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from probekit.evaluation.comparing import compare as compare
     from probekit.evaluation.comparing import evaluate as evaluate
+    from probekit.evaluation.feature_table import features as features
     from probekit.evaluation.suites import SUITES as SUITES
     from probekit.evaluation.suites import Plan as Plan
     from probekit.evaluation.suites import Suite as Suite
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     **dict.fromkeys(("compare", "evaluate"), "probekit.evaluation.comparing"),
+    "features": "probekit.evaluation.feature_table",
     **dict.fromkeys(("SUITES", "Plan", "Suite"), "probekit.evaluation.suites"),
     **dict.fromkeys(("contrast", "seed_spread"), "probekit.results"),
 }
 
-__all__ = ["SUITES", "Plan", "Suite", "compare", "contrast", "evaluate", "seed_spread"]
+__all__ = ["SUITES", "Plan", "Suite", "compare", "contrast", "evaluate", "features", "seed_spread"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ from probekit.checks import whole
 from probekit.collect import Counts
 from probekit.collect.pass_settings import Preparation
 from probekit.data import Preprocess
+from probekit.data.request import SAMPLINGS
 from probekit.errors import ProbeError, did_you_mean
 from probekit.evaluation import suites
 
@@ -89,6 +90,13 @@ def poolings_of(poolings: Any) -> tuple[str, ...] | None:
     if not found:
         raise ProbeError(f"poolings is an empty list; expected some of {', '.join(POOLINGS)}, or None for all.")
     return found
+
+
+def sampling_of(sampling: Any) -> str:
+    """How fewer images than there are are drawn, checked."""
+    if sampling not in SAMPLINGS:
+        raise ProbeError(f"sampling={sampling!r}: expected {' or '.join(SAMPLINGS)}.")
+    return str(sampling)
 
 
 def single(name: str, value: Any) -> list[Any]:

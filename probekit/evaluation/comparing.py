@@ -16,10 +16,10 @@ import xarray as xr
 from probekit import progress, schema
 from probekit.collect import Counts, PassSettings
 from probekit.errors import ProbeError, ProbekitError
-from probekit.evaluation import arguments, executors, opening, suites
+from probekit.evaluation import arguments, costs, executors, opening, suites
 from probekit.evaluation.executors import Executor, Lost
 from probekit.evaluation.opening import Outline
-from probekit.evaluation.tasks import ImageSets, Measuring, Outcome, Outlining, Task
+from probekit.evaluation.tasks import Costing, ImageSets, Measuring, Outcome, Outlining, Task
 from probekit.results import lining_up
 
 
@@ -34,6 +34,7 @@ def evaluate(
     interpolation: str | None = None,
     layers: Sequence[int] | None = None,
     poolings: Sequence[str] | None = None,
+    sampling: str = "proportional",
     batch_size: int = 64,
     device: str = "auto",
     precision: str = "float32",
@@ -42,6 +43,7 @@ def evaluate(
     seed: int = 0,
     counts: Counts | Mapping[str, int] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    dry_run: bool = False,
 ) -> xr.Dataset:
     """Measure one checkpoint.
 
@@ -59,6 +61,8 @@ def evaluate(
         interpolation: "bicubic", "bilinear", "nearest", "lanczos", "box" or "none".
         layers: which layers to fit and keep, 0 = embedding, negative ones counted from the last; None = all.
         poolings: which poolings to fit and keep, of "cls", "mean", "native"; None = all that the checkpoint has.
+        sampling: where fewer images are used than there are, "proportional" draws them in the classes' own proportions,
+            "balanced" as many of each class. Recorded in the protocol.
         batch_size: images per forward; like `device` and `workers` it does not change results.
         device: "cpu", "cuda", ...; "auto" takes a GPU where there is one, and leaves a `Checkpoint` where it is.
         precision: "float32", or "bfloat16" / "float16" for autocast.
@@ -68,10 +72,13 @@ def evaluate(
         counts: how many images to use, e.g. `{"train": 500, "test": 200}`; None for the suite's own. The names are the
             fields of `probekit.collect.Counts`; together they bound all work.
         options: probe name -> its options, e.g. `{"linear_probe": {"preset": "mae-lars-90"}}`.
+        dry_run: measure nothing but one batch; return what would be done.
 
     Returns:
-        A dataset as `probekit.schema` describes, dims checkpoint = 1 and data. What a checkpoint or an image set cannot
-        give is named with its reason in the attribute `not_applicable`.
+        With `dry_run` a table with one row a pass: `images`, `forwards`, `missing_forwards` (not in the cache) and
+        `seconds` (estimated) along `pass`, with coordinates `checkpoint`, `data` and `stage`. Else a dataset
+        as `probekit.schema` describes, dims checkpoint = 1 and data. What a checkpoint or an image set cannot give is
+        named with its reason in the attribute `not_applicable`.
 
     Raises:
         ProbeError: an unknown suite, probe or option; features that are not finite; a probe asked for by name that
@@ -84,8 +91,10 @@ def evaluate(
     own_coords = None if coords is None else {name: arguments.single(name, value) for name, value in coords.items()}
     return compare(
         [ckpt], suite, data, coords=own_coords, image_size=image_size, crop_fraction=crop_fraction,
-        interpolation=interpolation, layers=layers, poolings=poolings, batch_size=batch_size, device=device,
+        interpolation=interpolation, layers=layers, poolings=poolings, sampling=sampling,
+        batch_size=batch_size, device=device,
         precision=precision, workers=workers, cache=cache, seed=seed, counts=counts, options=options,
+        dry_run=dry_run,
     )  # fmt: skip
 
 
@@ -104,6 +113,7 @@ def compare(
     interpolation: str | None = None,
     layers: Sequence[int] | None = None,
     poolings: Sequence[str] | None = None,
+    sampling: str = "proportional",
     batch_size: int = 64,
     device: str = "auto",
     precision: str = "float32",
@@ -112,6 +122,7 @@ def compare(
     seed: int = 0,
     counts: Counts | Mapping[str, int] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    dry_run: bool = False,
 ) -> xr.Dataset:
     """Measure several checkpoints on the same images and line them up.
 
@@ -164,13 +175,18 @@ def compare(
             poolings=arguments.poolings_of(poolings),
         ),
         device=str(device),
+        sampling=arguments.sampling_of(sampling),
         keep_going=executor is not None if keep_going is None else keep_going,
     )
     if names is not None:
         arguments.check_names(names, len(live))
     given = arguments.coords_of(coords, len(live))
     with executors.opened(executor) if executor is not None else nullcontext() as engine:
-        comparison.measure(live, [ds for ds in found if ds is not None], engine, names, given)
+        comparison.measure(
+            live, [ds for ds in found if ds is not None], engine, names, given, Costing if dry_run else Measuring
+        )
+    if dry_run:
+        return comparison.costs()
     return comparison.finish(found, mixed, suites.describe(suite))
 
 
@@ -183,13 +199,14 @@ class Comparison:
     options: Mapping[str, Mapping[str, Any]]
     settings: PassSettings
     device: str
+    sampling: str
     keep_going: bool
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     stopped: Exception | None = None
     failed: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.sets = ImageSets(self.options)
+        self.sets = ImageSets(self.options, self.sampling)
 
     # --- measuring --------------------------------------------------------------------------------------------------
 
@@ -200,6 +217,7 @@ class Comparison:
         engine: Executor | None,
         names: Sequence[str] | None,
         coords: Mapping[str, Sequence[Any]],
+        kind: type[Measuring],
     ) -> None:
         """Outline all checkpoints, then measure each on all its image sets; errors are kept in `stopped`, `failed`."""
         if live and not self.own:
@@ -212,14 +230,16 @@ class Comparison:
         labels = [outlines[place].name if names is None else str(names[place]) for place in order]
         settings = opening.agreed([outlines[place] for place in order], self.settings)
         tasks: dict[int, Task] = {
-            place: Measuring(
-                sources[place], label, self.fitting(outlines[place]), settings, self.options, self.device, self.sets
+            place: kind(
+                sources[place], label, self.fitting(outlines[place]), settings, self.options, self.device,
+                self.sampling, self.sets,
             )
             for place, label in zip(order, opening.distinct(labels, datasets), strict=True)
         }  # fmt: skip
         for place, outcome in self.ended(tasks, engine, "checkpoints"):
             own_coords = {name: ("checkpoint", [values[place]]) for name, values in coords.items()}
-            outcome.found = [part.assign_coords(own_coords) for part in outcome.found or ()]
+            if kind is Measuring:
+                outcome.found = [part.assign_coords(own_coords) for part in outcome.found or ()]
             self.outcomes[place] = outcome
 
     def kept_open(self, source: Any) -> Any:
@@ -289,6 +309,14 @@ class Comparison:
                     "probekit.data.load and its .name set."
                 )
             specs[name] = spec
+
+    def costs(self) -> xr.Dataset:
+        """The table of what would be measured; the error of a checkpoint that cannot be opened."""
+        if self.stopped is not None:
+            raise self.stopped
+        if self.failed:
+            raise ProbekitError(_failed(self.failed, len(self.outcomes) + len(self.failed)))
+        return costs.table([row for place in sorted(self.outcomes) for row in self.outcomes[place].found])
 
     # --- the whole --------------------------------------------------------------------------------------------------
 

@@ -19,12 +19,12 @@ import torch
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from probekit import cache, probes, schema
+from probekit import cache, probes, progress, schema
 from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits
-from probekit.collect.measurements import LIMITS, NEEDS
+from probekit.collect.measurements import LIMITS, NEEDS, Planned, measurable
 from probekit.data import SPLITS
 from probekit.errors import ProbeError
-from probekit.evaluation import results, suites
+from probekit.evaluation import costs, results, suites
 from probekit.measures import resample
 from probekit.probes import Probe
 from probekit.results.aligning import merged
@@ -118,6 +118,20 @@ class Evaluation:
 
     def run(self, where: Folders) -> xr.Dataset:
         """The dataset, dims checkpoint = 1 and data = 1. Failures of single probes are kept in `failures`."""
+        arrays, missing = self.found(where)
+        if missing:
+            with fitting_threads(self.prepared):
+                arrays |= self.measure(missing, where.measurements)
+        return self.dataset(arrays)
+
+    def costs(self, where: Folders) -> list[Planned]:
+        """What `run` would measure, without measuring it."""
+        _, missing = self.found(where)
+        measurements = Measurements(self.prepared, self.sets, where.measurements)
+        return measurements.planned(costs.needs(measurements, {name: self.chosen[name] for name in missing}))
+
+    def found(self, where: Folders) -> tuple[results.Arrays, dict[str, Path | None]]:
+        """The results that lie in the cache; and the probes that are to be run, with the files for their results."""
         arrays: results.Arrays = {}
         missing: dict[str, Path | None] = {}
         for name, settings in self.chosen.items():
@@ -135,10 +149,7 @@ class Evaluation:
                 self.cannot(name, ProbeError(f"The probe {name} cannot run on {self.sets.name}: {reason}."), reason)
                 continue
             missing[name] = file if where.keep else None
-        if missing:
-            with fitting_threads(self.prepared):
-                arrays |= self.measure(missing, where.measurements)
-        return self.dataset(arrays)
+        return arrays, missing
 
     def cannot(self, name: str, error: ProbeError, reason: str) -> None:
         self.reasons[name] = f"{self.sets.name}: {reason}"
@@ -148,13 +159,23 @@ class Evaluation:
     def measure(self, missing: Mapping[str, Path | None], root: Path) -> results.Arrays:
         """Run the probes whose results are not in the cache."""
         measurements = Measurements(self.prepared, self.sets, root)
-        measurements.gather(need for name in missing for need in probes.find(name).needs)
+        needs = costs.needs(measurements, {name: self.chosen[name] for name in missing})
+        planned = measurements.planned(needs)
+        title = f"{self.prepared.checkpoint.name} on {self.sets.name}"
+        with progress.run(title, sum(one.missing for one in planned), costs.line(planned)):
+            measurements.gather(need for need in needs if measurable(need))
+            out = self.probed(missing, measurements)
+        self.forwards += measurements.forwards
+        return out
+
+    def probed(self, missing: Mapping[str, Path | None], measurements: Measurements) -> results.Arrays:
+        """Run probes on what was measured, and keep what they find."""
         out: results.Arrays = {}
         for name, file in missing.items():
             measurements.lacking.clear()
             try:
                 found = self.probe(name, measurements)
-            except ProbeError as error:
+            except (ProbeError, ArithmeticError, np.linalg.LinAlgError) as error:
                 named = ProbeError(f"The probe {name} on {self.sets.name}: {error}")
                 named.__cause__ = error
                 self.cannot(name, named, str(error))
@@ -163,7 +184,6 @@ class Evaluation:
                 results.save(file, found, measurements.lacking, self.facts(probes.find(name), self.chosen[name]))
             self.reasons |= {key: f"{self.sets.name}: {reason}" for key, reason in measurements.lacking.items()}
             out |= found
-        self.forwards += measurements.forwards
         return out
 
     def probe(self, name: str, measurements: Measurements) -> results.Arrays:
@@ -179,6 +199,8 @@ class Evaluation:
                 attrs["precision"] = self.prepared.settings.precision
                 attrs["seed"] = self.prepared.settings.seed
                 attrs["options"] = json.dumps(changed, sort_keys=True)
+                if self.sets.sampling != "proportional":
+                    attrs["sampling"] = self.sets.sampling
                 if self.prepared.settings.preparation.asked:
                     attrs["preparation"] = json.dumps(self.prepared.settings.preparation.asked, sort_keys=True)
         return {key: measurements.asked_for(array) for key, array in found.items()}
@@ -264,7 +286,7 @@ class Evaluation:
     def coordinates(self, ds: xr.Dataset) -> dict[str, Any]:
         """Facts of the checkpoint, as coordinates on it."""
         card, model = self.prepared.checkpoint.card, self.prepared.model
-        numbers = {
+        numbers: dict[str, Any] = {
             "mask_ratio": card.mask_ratio,
             "patch_size": card.patch_size,
             "vit_patch_size": card.vit_patch_size,

@@ -15,8 +15,8 @@ from probekit.collect import PassSettings, Splits
 from probekit.collect.pass_settings import Preparation
 from probekit.data import SHIPPED
 from probekit.errors import ProbeError, ProbekitError
-from probekit.evaluation import opening, suites
-from probekit.evaluation.single import Evaluation, folders, make_evaluation
+from probekit.evaluation import costs, opening, suites
+from probekit.evaluation.single import Evaluation, Folders, fitting_threads, folders, make_evaluation
 
 KEPT_SETS = 6
 """Splits that ship and stay open: they are made of nothing but their spec, so they cannot go stale."""
@@ -27,7 +27,8 @@ _shipped: dict[Any, Splits] = {}
 class ImageSets:
     """The image sets of a call, each opened once; those that ship stay open for the next call too."""
 
-    def __init__(self, options: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, options: Mapping[str, Mapping[str, Any]], sampling: str) -> None:
+        self.sampling = sampling
         self.shifts = tuple(options.get("robustness", {}).get("shifts") or ())
         self.conflict = options.get("shape_bias", {}).get("conflict")
         self._opened: dict[Any, Splits] = {}
@@ -36,9 +37,10 @@ class ImageSets:
         """The plan's image set."""
         ships = isinstance(plan.data, str) and plan.data.partition("?")[0] in SHIPPED
         kept = _shipped if ships and not self.shifts and not self.conflict else self._opened
-        key = (plan.data if isinstance(plan.data, str) else id(plan.data), plan.counts, self.shifts, self.conflict)
+        more: dict[str, Any] = {"shifts": self.shifts, "conflict": self.conflict, "sampling": self.sampling}
+        key = (plan.data if isinstance(plan.data, str) else id(plan.data), plan.counts, *more.values())
         if key not in kept:
-            kept[key] = Splits(plan.data, plan.counts, shifts=self.shifts, conflict=self.conflict)
+            kept[key] = Splits(plan.data, plan.counts, **more)
             while len(_shipped) > KEPT_SETS:
                 _shipped.pop(next(iter(_shipped)))
         return kept[key]
@@ -148,6 +150,7 @@ class Measuring(Task):
         settings: agreed between all checkpoints.
         options: of probes.
         device: where to open it.
+        sampling: how images are drawn.
         sets: opened image sets, if it runs where they are.
     """
 
@@ -157,19 +160,34 @@ class Measuring(Task):
     settings: PassSettings
     options: Mapping[str, Mapping[str, Any]]
     device: str
+    sampling: str
     sets: ImageSets | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"sets": None}
 
     def run(self, outcome: Outcome) -> None:
-        sets = self.sets or ImageSets(self.options)
+        sets = self.sets or ImageSets(self.options, self.sampling)
         opened = opening.quietly(self.source, self.device)
         checkpoint = replace(opened, card=opening.replaced(opened.card, {"name": self.label}))
         outcome.found = []
         for plan in self.plans:
             tile = make_evaluation(checkpoint, sets.of(plan), plan.probes, self.settings, self.options, plan.explicit)
             with folders(self.settings.cache) as where:
-                part = tile.run(where)
-            outcome.found.append(part)
-            outcome.note(tile, self.label)
+                self.take(tile, where, outcome)
+
+    def take(self, tile: Evaluation, where: Folders, outcome: Outcome) -> None:
+        """What is done with the checkpoint on one image set."""
+        outcome.found.append(tile.run(where))
+        outcome.note(tile, self.label)
+
+
+class Costing(Measuring):
+    """Count what `Measuring` would do, and time one batch."""
+
+    def take(self, tile: Evaluation, where: Folders, outcome: Outcome) -> None:
+        planned = tile.costs(where)
+        missing = any(one.missing for one in planned)
+        with fitting_threads(tile.prepared):
+            each = costs.seconds_per_forward(tile.prepared, tile.sets) if missing else 0.0
+        outcome.found.append((self.label, tile.sets.name, each, planned))

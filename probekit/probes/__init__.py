@@ -7,6 +7,7 @@ A probe module has a docstring (its first line is the probe's line in `probekit 
 - `REQUIRES`: what the checkpoint and the image set must have, from `REQUIREMENTS`;
 - `OPTIONS`: its settings with their defaults, JSON-able; other values must be of the same kind, and go into the
   variables' attribute `options`; `CHOICES`, if it has any: option -> the texts that it may be;
+- `AFTER`, if it measures more while it runs: option -> the names of those measurements, for the cost beforehand;
 - `run(measurements, **options) -> {name: xr.DataArray}`, from `Variable.arrays`; further arrays (pictures) may come
   along. `measurements` is a `probekit.collect.Measurements`: it documents all that a probe can read.
 

@@ -31,6 +31,7 @@ class Probe:
         requires: what checkpoint and image set must have (`probekit.probes.REQUIREMENTS`).
         options: settings with their defaults.
         choices: option -> the texts that it may be.
+        after: option -> what `run` measures besides `needs` where it is on: what a dry run counts.
         run: `run(measurements, **options) -> {name: xr.DataArray}`.
     """
 
@@ -42,6 +43,7 @@ class Probe:
     run: Callable[..., dict[str, xr.DataArray]]
     options: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    after: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def version(self) -> list[int]:
@@ -60,6 +62,10 @@ class Probe:
                 raise ProbeError(f"The probe {self.name} has no option {name!r}. {did_you_mean(name, self.options)}")
             given[name] = checked(self.name, name, value, self.options[name], self.choices.get(name, ()))
         return {**self.options, **given}
+
+    def measured(self, settings: Mapping[str, Any]) -> list[str]:
+        """All that it measures with these settings: `needs`, and what its options add."""
+        return [*self.needs, *(need for option, more in self.after.items() if settings[option] for need in more)]
 
     def lacking(self, prepared: PreparedModel, splits: Splits) -> str | None:
         """Why this probe has no number for this checkpoint on this image set; None if it has."""
@@ -100,4 +106,5 @@ def described(name: str, module: Any) -> Probe:
     return Probe(
         name, lines[0], tuple(module.VARIABLES), tuple(module.NEEDS), tuple(module.REQUIRES), module.run,
         dict(module.OPTIONS), dict(getattr(module, "CHOICES", {})),
+        dict(getattr(module, "AFTER", {})),
     )  # fmt: skip

@@ -56,6 +56,7 @@ VARIABLES = (
 NEEDS = ("ladder",)
 REQUIRES = ("test",)
 OPTIONS = {"untrained": True}
+AFTER = {"untrained": ("untrained:ladder",)}
 
 
 def run(measurements: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:

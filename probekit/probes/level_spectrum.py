@@ -44,6 +44,7 @@ VARIABLES = (
 NEEDS = ("pairs",)
 REQUIRES = ("latents", "test")
 OPTIONS = {"untrained": True}
+AFTER = {"untrained": ("untrained:pairs",)}
 
 
 def run(measurements: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:

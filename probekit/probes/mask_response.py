@@ -63,6 +63,7 @@ VARIABLES = (
 NEEDS = ("masked",)
 REQUIRES = ("test", "hides")
 OPTIONS = {"level": True, "pixels": True}
+AFTER = {"level": ("masked_ladder",), "pixels": ("masked_pixels",)}
 
 Values = tuple[Any, Any, Any]
 """A value, its interval (2,), and its contributions per image, or None."""

@@ -8,13 +8,11 @@ import xarray as xr
 from torch import Tensor
 
 from probekit.collect import Measurements
+from probekit.collect.measurements import GRADIENT_STEPS as STEPS
 from probekit.measures import focus
 from probekit.probes.intervals import mean_with_interval
 from probekit.probes.linear_head import HEAD, head
 from probekit.schema import Variable
-
-STEPS = 8
-"""Steps of the integral of the gradients from the mean image to the image."""
 
 _OVER = "bootstrap over test images"
 _SHARE = (
@@ -41,6 +39,7 @@ VARIABLES = (
 NEEDS = ("attention_maps", "features:train", "features:val", "features:test")
 REQUIRES = ("attention", "common_grid", "cls", "object_masks", "splits", "classes")
 OPTIONS = {"gradients": True}
+AFTER = {"gradients": ("gradients",)}
 
 
 def run(measurements: Measurements, *, gradients: bool) -> dict[str, xr.DataArray]:
