@@ -459,8 +459,7 @@ class Measurements:
 
     def shifted(self, spec: str, pooling: str) -> np.ndarray:
         """Features of the last layer on a shifted test set: float32 (images, width)."""
-        stored = self.store(f"shift:{spec}")["pooled"][:, 0, self.prepared.poolings.index(pooling)]
-        return np.asarray(stored)[..., : self.prepared.model.width]
+        return np.asarray(self.store(f"shift:{spec}")["pooled"][:, 0, self.prepared.poolings.index(pooling)])
 
     def views(self, layer: int, pooling: str) -> np.ndarray:
         """Features of augmented views: float32 (images, views, width)."""
@@ -493,12 +492,14 @@ class Measurements:
 
     def _table(self, name: str, array: str, layer: int) -> np.ndarray:
         """Rows of one layer, at that layer's own width."""
-        stored, width = self.store(name)[array], self.prepared.shapes[layer].width
+        stored = self.store(name)[array]
+        if len(set(stored.shapes)) > 1:
+            return stored.layer(layer)
         if stored.nbytes > IN_MEMORY:
-            return np.asarray(stored[:, layer])[..., :width]
+            return np.asarray(stored[:, layer])
         if name not in self._tables:
             self._tables[name] = np.asarray(stored[:])
-        return self._tables[name][:, layer][..., :width]
+        return self._tables[name][:, layer]
 
     # --- the untrained twin -----------------------------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ class PairTerms(Recorder):
         covariance, variance = stacked.permute(2, 5, 0, 1, 3, 4).cpu().numpy()
         return {"covariance": np.ascontiguousarray(covariance), "variance": np.ascontiguousarray(variance)}
 
-    def summary(self) -> Rows:
+    def summary(self) -> dict[str, np.ndarray]:
         layers = []
         for index in range(self.prepared.layers):
             found = []

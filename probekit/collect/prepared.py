@@ -80,11 +80,6 @@ class PreparedModel:
         """Number of layers that are traced: the embedding and the blocks."""
         return int(self.model.depth) + 1
 
-    @property
-    def width(self) -> int:
-        """Of the widest layer: what stored features are padded to."""
-        return max(shape.width for shape in self.shapes)
-
     def layer_grid(self, index: int) -> tuple[int, int]:
         """(rows, columns) of a layer's patches."""
         grid = self.shapes[index].grid

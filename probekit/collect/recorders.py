@@ -20,7 +20,7 @@ from probekit.measures import attention as attention_measures
 from probekit.measures import label_free as spectrum_measures
 from probekit.measures import level_shares as level_measures
 
-Rows = dict[str, np.ndarray]
+Rows = dict[str, np.ndarray | list[np.ndarray]]
 
 
 class Recorder(abc.ABC):
@@ -51,7 +51,7 @@ class Recorder(abc.ABC):
     def rows(self, batch: Batch) -> Rows:
         """The finished rows of this batch: arrays whose first axis is the batch's rows."""
 
-    def summary(self) -> Rows:
+    def summary(self) -> dict[str, np.ndarray]:
         """What is known only after the last row, if anything; `whole` recorders alone may have it."""
         return {}
 
@@ -59,7 +59,7 @@ class Recorder(abc.ABC):
 class Pooled(Recorder):
     """`pooled`: float32 (rows, layers, poolings, width); for views (rows, layers, poolings, views, width).
 
-    `width` is of the widest layer; narrower ones end in zeros, which readers cut off (`Measurements`).
+    Layers of different widths stay apart: each (rows, poolings, its width).
     """
 
     name = "features"
@@ -74,21 +74,20 @@ class Pooled(Recorder):
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         pooled = torch.stack([self.prepared.model.pool(tokens, name) for name in self.prepared.poolings], dim=1)
-        array = widened(pooled.cpu().numpy().astype(np.float32, copy=False), self.prepared.width)
+        array = pooled.cpu().numpy().astype(np.float32, copy=False)
         if self.source.per_row > 1:
             array = array.reshape(len(batch.indices), self.source.per_row, *array.shape[1:]).swapaxes(1, 2)
         self._layers.append(array)
 
     def rows(self, batch: Batch) -> Rows:
-        out = np.stack(self._layers, axis=1)
+        out = together(self._layers)
         self._layers.clear()
         return {"pooled": out}
 
 
-def widened(array: np.ndarray, width: int) -> np.ndarray:
-    """The array with zeros at the end of its last axis, up to `width`."""
-    lacking = width - array.shape[-1]
-    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, lacking)]) if lacking else array
+def together(layers: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
+    """(rows, layers, ...), or the layers themselves, each (rows, ...), where their shapes differ."""
+    return np.stack(layers, axis=1) if len({layer.shape for layer in layers}) == 1 else list(layers)
 
 
 class LastPooled(Pooled):
@@ -156,10 +155,10 @@ class Local(Recorder):
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         patches = tokens[:, self.prepared.model.num_prefix_tokens :]
         weights = self.weights[self.prepared.layer_grid(index)]
-        self._layers.append(widened(torch.matmul(weights, patches).cpu().numpy(), self.prepared.width))
+        self._layers.append(torch.matmul(weights, patches).cpu().numpy())
 
     def rows(self, batch: Batch) -> Rows:
-        out = np.stack(self._layers, axis=1)
+        out = together(self._layers)
         self._layers.clear()
         return {"local": out}
 
@@ -224,7 +223,7 @@ class AttentionMaps(Recorder):
             self._last = attention_measures.query_map(attention, queries, num_prefix=prefix)
 
     def rows(self, batch: Batch) -> Rows:
-        out = {"object": self._last.cpu().numpy()} if self._last is not None else {}
+        out: Rows = {"object": self._last.cpu().numpy()} if self._last is not None else {}
         if self.has_cls:
             out["cls"] = torch.stack(self._cls, dim=1).cpu().numpy()
             prefix = self.prepared.model.num_prefix_tokens
@@ -270,8 +269,8 @@ class Moments(Recorder):
     def rows(self, batch: Batch) -> Rows:
         return {"seen": np.ones(len(batch.indices), dtype=np.uint8)}
 
-    def summary(self) -> Rows:
-        found: Rows = {}
+    def summary(self) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
         for index, moments in enumerate(self.layers):
             found |= {f"mean.{index}": moments.mean, f"variance.{index}": moments.variance}
         return found

@@ -28,7 +28,7 @@ ASSUMED = (
 )
 
 CLOSE = 32
-"""Up to so many tokens more or less than the patches, `num_prefix_tokens` is taken to be wrong."""
+"""Up to so many tokens more than the patches, `num_prefix_tokens` is taken to be wrong."""
 
 
 class Encoder(TokenModel):
@@ -254,12 +254,12 @@ def _check_tokens(model: TokenModel, layers: Sequence[Tensor]) -> list[str]:
     rows, columns = model.grid(*model.image_size)
     tokens, expected = int(layers[0].shape[1]), rows * columns + model.num_prefix_tokens
     patches = tokens - model.num_prefix_tokens
-    if patches < 1 or (tokens != expected and grid_of(patches, *model.image_size) is None
-                       and abs(tokens - rows * columns) <= CLOSE):  # fmt: skip
+    extra = tokens - rows * columns
+    if patches < 1 or (0 < extra <= CLOSE and tokens != expected and grid_of(patches, *model.image_size) is None):
         raise CheckpointError(
             f"Layer 0 has {tokens} tokens. {model.image_size[0]} x {model.image_size[1]} pixels in patches of "
             f"{model.vit_patch_size} are {rows * columns} patches, and num_prefix_tokens={model.num_prefix_tokens} "
-            f"makes {expected}. Give num_prefix_tokens={max(0, tokens - rows * columns)}, or another patch_size."
+            f"makes {expected}. Give num_prefix_tokens={max(0, extra)}, or another patch_size."
         )
     counts = [int(layer.shape[1]) - model.num_prefix_tokens for layer in layers]
     odd = [index for index, count in enumerate(counts) if grid_of(count, *model.image_size) is None]

@@ -68,7 +68,9 @@ def run(measurements: Measurements, *, untrained: bool) -> dict[str, xr.DataArra
     out = VARIABLES[0].arrays(share, share_ci, coords={**coords, "rung": list(RUNGS)})
     per_image = stacked(found, "level_images", (*shape, len(SCALINGS)))
     out |= VARIABLES[1].arrays(*mean_with_interval(measurements, per_image), coords=coords, per_image=per_image)
-    if untrained:
+    if untrained and (reason := measurements.model.no_twin):
+        measurements.lacking["ladder_level_untrained"] = reason
+    elif untrained:
         twin = measurements.untrained()
         twin.gather(NEEDS)
         levels = stacked(of_layers(twin, measurements, labels), "level_images", (*shape, len(SCALINGS)))
