@@ -79,7 +79,7 @@ def found(vit):
 def test_every_probe_gives_numbers_or_a_reason(found, data, name) -> None:
     ds = found[data].sel(checkpoint=name)
     reasons = json.loads(ds.attrs["not_applicable"]).get(name, {})
-    for probe in map(probes.find, suites.listed("all")):
+    for probe in map(probes.find, suites.SUITES["all"].probes):
         for variable in probe.variables:
             known = variable.name in ds and np.isfinite(ds[variable.name].values.astype(float)).any()
             assert known or probe.name in reasons or variable.name in reasons, f"{variable.name}: neither"
