@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 _ROOMS = {
+    "plot",
     "results",
     "data",
     "latents",

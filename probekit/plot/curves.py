@@ -46,10 +46,11 @@ class Colouring:
     key: str
     values: list[Any]
     colours: list[str]
+    title: str = ""
 
     def encode(self) -> Json:
         scale = {"domain": self.values, "range": self.colours}
-        return channel(f"{self.key}:{'N' if self.key == 'checkpoint' else 'O'}", title=NOUN[self.key], scale=scale)
+        return channel(f"{self.key}:{'N' if self.key == 'checkpoint' else 'O'}", title=self.title, scale=scale)
 
     def legend(self) -> list[tuple[str, str]]:
         unit = {"ratio": "ratio {:g}", "patch": "{:g} px"}.get(self.key)
@@ -63,19 +64,22 @@ def colouring(results: Results, rows: Sequence[Row], key: str) -> Colouring:
     """Ratios get an ordered ramp, patch sizes and names get categories; beyond eight names, one colour for all. A
     ratio or patch size has the same colour in all charts of a report."""
     values = sorted({row[key] for row in rows if row[key] is not None and not row["untrained"]})
+    if key == "by":
+        every = sorted(
+            {value for value in results.by_values if value is not None}, key=lambda one: (str(type(one)), one)
+        )
+        ordered = all(isinstance(value, float) for value in every)
+        colours = theme.ramp(len(every)) if ordered else theme.categories(len(every))
+        return Colouring(key, every, colours, str(results.by).replace("_", " ").capitalize())
     if key != "checkpoint":
         every = sorted(
             {value for c in results.checkpoints if not c.untrained and (value := getattr(c, key)) is not None}
         )
-        colours = (
-            theme.ramp(len(every))
-            if key == "ratio"
-            else [theme.CATEGORIES[i % len(theme.CATEGORIES)] for i in range(len(every))]
-        )
-        return Colouring(key, values, [colours[every.index(value)] for value in values])
+        colours = theme.ramp(len(every)) if key == "ratio" else theme.categories(len(every))
+        return Colouring(key, values, [colours[every.index(value)] for value in values], NOUN[key])
     if len(values) > len(theme.CATEGORIES):
-        return Colouring(key, values, [theme.CATEGORIES[0]] * len(values))
-    return Colouring(key, values, theme.CATEGORIES[: len(values)])
+        return Colouring(key, values, [theme.CATEGORIES[0]] * len(values), NOUN[key])
+    return Colouring(key, values, theme.CATEGORIES[: len(values)], NOUN[key])
 
 
 def along(rows: Sequence[Row]) -> str | None:
@@ -120,6 +124,8 @@ def choice_panels(
         grid: the trained rows that may be compared by their masking; None for `in_grid` of all.
     """
     trained = [row for row in rows if not row["untrained"]]
+    if results.by is not None:
+        return [dot_panel(results, name, rows, title=title)]
     grid = in_grid(trained) if grid is None else grid
     key = along(grid)
     placed = [row for row in grid if key and row[key] is not None]
@@ -192,23 +198,31 @@ def extremes(rows: Sequence[Row]) -> str:
     return f"from {low['value']:.3g} ({low['setting']}) to {high['value']:.3g} ({high['setting']})"
 
 
-def dot_panel(results: Results, name: str, rows: Sequence[Row], *, title: str = "") -> Panel:
+def dot_panel(results: Results, name: str, rows: Sequence[Row], *, title: str = "", axis: str | None = None) -> Panel:
     """One dot per checkpoint: what is left to show when nothing is known about how they were masked."""
     looks = {
-        "title": results.axis_title(name),
+        "title": axis or results.axis_title(name),
         "scale": {"zero": False, "domain": domain(rows)},
         "axis": {"tickCount": 4, "titleLimit": 170},
     }
-    y = channel("checkpoint:N", title=None, sort={"field": "value", "order": "descending"}, axis={"labelLimit": 180})
+    order = [row["checkpoint"] for row in sorted(rows, key=lambda row: (_rank(row["by"]), -row["value"]))]
+    y = channel("checkpoint:N", title=None, sort=order, axis={"labelLimit": 180})
     tips = tooltip(*WHO, *number_fields(results.title(name)))
+    colour = value("var(--c1)") if results.by is None else colouring(results, rows, "by").encode()
     layers = []
     if any(row["lower"] is not None for row in rows):
-        bars = {"x": channel("lower:Q", **looks), "x2": {"field": "upper"}, "y": y}
-        layers.append(layer("rule", bars, HAS_INTERVAL, color="var(--c1)"))
-    dots = {"x": channel("value:Q", **looks), "y": y, "tooltip": tips}
-    layers.append(layer("circle", dots, size=56, color="var(--c1)", opacity=1))
+        bars = {"x": channel("lower:Q", **looks), "x2": {"field": "upper"}, "y": y, "color": colour}
+        layers.append(layer("rule", bars, HAS_INTERVAL))
+    dots = {"x": channel("value:Q", **looks), "y": y, "tooltip": tips, "color": colour}
+    layers.append(layer("circle", dots, size=56, opacity=1))
     words = f"{title or results.title(name)} of {len(rows)} checkpoints, {extremes(rows)}."
     return Panel(layers, list(rows), words, title, max(70, 24 * len(rows) + 20))
+
+
+def _rank(group: Any) -> tuple[bool, float, str]:
+    """Order of groups: numbers by size, texts by the alphabet, the unknown last."""
+    number = group if isinstance(group, float) else 0.0
+    return group is None, number, "" if isinstance(group, float) else str(group)
 
 
 def layer_rows(results: Results, name: str, data: str) -> tuple[list[Row], str]:
@@ -254,7 +268,8 @@ def layer_panel(results: Results, name: str, group: Group, x_key: str, bounds: l
 
 def layer_figure(results: Results, name: str) -> Figure | None:
     """All curves of one quantity over layers: panels for each image set and line of the grid; None with one layer."""
-    panels, colourings = [], {}
+    panels: list[Panel] = []
+    colourings: dict[str, list[Row]] = {}
     sets = results.where(name)
     banded = True
     for data in sets:

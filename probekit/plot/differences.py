@@ -6,7 +6,7 @@ the reference without a server.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from probekit.constants import CONFIDENCE
 from probekit.measures import inference
-from probekit.plot.curves import WHO
+from probekit.plot.curves import WHO, dot_panel
 from probekit.plot.figure import Figure, Json, Panel, channel, either, layer, number_fields, tooltip
 from probekit.plot.headline import ORDER, Headline
 from probekit.plot.rows import Results, Row, rounded
@@ -143,3 +143,19 @@ def forest(differences: Differences) -> Figure | None:
         "that takes seeds."
     )
     return Figure("differences", "Paired differences", [panel], caption, columns=1)
+
+
+def difference_figure(results: Results, name: str, data: str) -> Figure:
+    """Differences to a baseline, as `probekit.contrast` returns them, each with its interval."""
+    rows = results.rows(name, data)
+    panel = dot_panel(results, name, rows, axis="Difference")
+    zero: Json = {
+        "data": {"values": [{}]},
+        **layer("rule", {"x": {"datum": 0}}, color="var(--soft)", strokeDash=[2, 2]),
+    }
+    attrs = results.ds[name].attrs
+    words = results.choose(name).words
+    caption = f"Correction: {attrs.get('correction', 'None')}." + (f" Shown: {words}." if words else "")
+    return Figure(
+        f"{name}-{data}", f"{results.title(name)}, {data}", [replace(panel, layers=[zero, *panel.layers])], caption
+    )

@@ -104,6 +104,12 @@ class Panel:
             spec["title"] = self.title
         return theme.concrete(spec)
 
+    def chart_spec(self, width: int = 320) -> Json:
+        """The specification as a part of a larger chart: of fixed width, with its rows inside, without the page's
+        switches."""
+        spec: Json = {"description": self.alt, "width": width, "height": self.height, "layer": self.layers}
+        return spec | {"data": {"values": self.rows}} | ({"title": self.title} if self.title else {})
+
 
 def columns(count: int) -> int:
     """How many panels stand side by side on a wide screen: up to four, and few gaps in the last row."""

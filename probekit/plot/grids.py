@@ -48,6 +48,8 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     """Split rows into panels by family, then by the shape of the grid (see the module); baselines go into every
     panel."""
     baseline = [row for row in rows if row["untrained"]]
+    if any(row["by"] is not None for row in rows):  # the reader's own grouping takes the place of the grid
+        return [Group("", list(rows), "by")]
     found = [
         Group(", ".join(part for part in (name, group.title) if part), group.rows + baseline, group.key)
         for name, members in by_family(rows)

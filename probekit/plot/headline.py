@@ -18,7 +18,10 @@ from probekit.plot.grids import in_grid
 from probekit.plot.rows import Results, Row
 from probekit.results.directions import Direction, directions
 
-ORDER = ("representation_level", "latent_r2", "linear_accuracy", "knn_accuracy", "shape_bias", "ssim")
+ORDER = (
+    "gain_amount", "representation_level", "ladder_level", "latent_r2", "attentive_accuracy", "linear_accuracy",
+    "knn_accuracy", "shape_bias", "ssim",
+)  # fmt: skip
 """What stands for the answer, first measured; then anything else that has a number."""
 
 USUAL_RATIO = 0.75

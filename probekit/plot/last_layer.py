@@ -26,7 +26,7 @@ from probekit.plot.grids import by_family
 from probekit.plot.headline import Headline
 from probekit.plot.rows import Results, Row, nanmean, number, plain, rounded
 
-APART = ("shift", "property", "map", "level")
+APART = ("shift", "property", "map", "level", "baseline")
 """Dimensions of which every label gets a panel of its own."""
 
 
@@ -63,7 +63,9 @@ def split(results: Results, name: str, data: str) -> list[tuple[str, list[Row]]]
         here = [row for row in rows if dim is None or row[dim] == label]
         baseline = [row for row in here if row["untrained"]]
         named = f"level {label}" if dim == "level" else plain(label).replace("_", " ")
-        for family, mine in by_family(here) or [("", [])]:
+        trained = [row for row in here if not row["untrained"]]
+        families = [("", trained)] if results.by is not None else by_family(here) or [("", [])]
+        for family, mine in families:
             found.append((", ".join(part for part in (named, family) if part), [*mine, *baseline]))
     return found
 

@@ -19,13 +19,14 @@ import numpy as np
 import xarray as xr
 
 from probekit import schema
+from probekit.errors import ResultsError, did_you_mean
 from probekit.results import settings
 from probekit.results.reading import opened
-from probekit.schema import plain
+from probekit.schema import plain as plain
 
 DEFAULTS: dict[str, tuple[Any, ...]] = {
     "pooling": ("mean", "cls", "native", "token"),
-    "scaling": ("raw", "standardised"),
+    "scaling": ("raw", "standardised", "whitened"),
     "k": (20, 10),
     "readout": ("global", "local"),
     "regressor": ("nonlinear", "linear"),
@@ -97,13 +98,18 @@ def rounded(value: Any, digits: int = 5) -> float | None:
 class Results:
     """A results dataset, read once."""
 
-    def __init__(self, ds: xr.Dataset) -> None:
-        self.ds = ds = opened(ds, "The report")
+    def __init__(self, ds: Any, *, by: str | None = None, shown: Mapping[str, Any] | None = None) -> None:
+        """`by` is a coordinate along checkpoint that groups and colours; `shown` the labels to show of dimensions."""
+        self.ds = ds = opened(ds, "A plot or report")
+        self.by, self.shown = by, dict(shown or {})
+        self.by_values = [None] * ds.sizes["checkpoint"] if by is None else settings.facts(ds, _grouping(ds, by))
+        for dim, label in self.shown.items():
+            if dim not in ds.dims or label not in ds[dim].values:
+                known = ", ".join(map(plain, ds[dim].values)) if dim in ds.dims else ", ".join(map(str, ds.dims))
+                raise ResultsError(f"These results have nothing at {dim}={label!r}. Known: {known}.")
         for dim, noun in (("checkpoint", "a checkpoint"), ("data", "an image set")):
             if not ds.sizes[dim]:
-                raise schema.ResultsError(
-                    f"There is nothing to report: the results hold no {dim}; expected at least {noun}."
-                )
+                raise ResultsError(f"There is nothing to report: the results hold no {dim}; expected at least {noun}.")
         self.names = schema.result_names(ds)
         self.data = [plain(name) for name in self.labels("data")]
         self.reasons = schema.not_applicable(ds)
@@ -204,6 +210,8 @@ class Results:
         axis = 2 + self.dims(name).index(dim)
         finite = np.isfinite(self.array(name))
         alive = [label for i, label in enumerate(labels) if finite.take(i, axis).any()] or labels
+        if dim in self.shown:
+            return self.shown[dim]
         if dim in LAST:
             return alive[-1]
         return next((label for label in DEFAULTS.get(dim, ()) if label in alive), alive[0])
@@ -249,6 +257,7 @@ class Results:
                 "family": "",
                 "setting_index": -1,
                 "untrained": True,
+                "by": None,
             }
             found += [{**row, **blank} for row in rows if row["checkpoint"] == rows[0]["checkpoint"]]
         return found
@@ -269,6 +278,7 @@ class Results:
             "family": checkpoint.family,
             "setting_index": checkpoint.setting_index,
             "untrained": checkpoint.untrained,
+            "by": self.by_values[checkpoint.index],
         }
 
     def values(self, name: str, data: str, keep: tuple[str, ...] = ()) -> tuple[np.ndarray, np.ndarray | None]:
@@ -311,6 +321,14 @@ class Results:
         if values.ndim == 3:
             values = last_layer(values, None, 1)[0]
         return values
+
+
+def _grouping(ds: xr.Dataset, by: str) -> str:
+    """`by`, if it is a coordinate along checkpoint."""
+    known = [str(name) for name, coord in ds.coords.items() if coord.dims == ("checkpoint",)]
+    if by not in known:
+        raise ResultsError(f"by={by!r} is no coordinate along checkpoint. {did_you_mean(by, known)}")
+    return by
 
 
 def nanmean(values: np.ndarray, axis: int) -> np.ndarray:

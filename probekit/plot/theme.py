@@ -42,6 +42,11 @@ def ramp(count: int) -> list[str]:
     return [STEPS[round(i * (len(STEPS) - 1) / (count - 1))] for i in range(count)]
 
 
+def categories(count: int) -> list[str]:
+    """`count` colours for unordered values; they repeat beyond eight."""
+    return [CATEGORIES[i % len(CATEGORIES)] for i in range(count)]
+
+
 def config() -> dict[str, Any]:
     """The Vega-Lite config of every chart."""
     text = {"labelColor": "var(--soft)", "titleColor": "var(--soft)", "labelFontSize": 12, "titleFontSize": 12}

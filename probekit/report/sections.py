@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from probekit.plot import beside_published, last_layer, pictures
+from probekit.plot import beside_published, last_layer, mask_curves, pictures
 from probekit.plot.curves import layer_figure
 from probekit.plot.differences import Differences, forest
 from probekit.plot.figure import Figure
 from probekit.plot.headline import Headline
 from probekit.plot.pictures import Strip
+from probekit.plot.recovery import profile_figure
 from probekit.plot.rows import Results
+from probekit.plot.similarities import similarity_figure
+from probekit.plot.stacks import share_figure
 from probekit.report.tables import Table, not_applicable_table, published_tables, summary_table
 
 
@@ -39,7 +42,8 @@ class Section:
 GROUPS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ("levels", "Levels", "Levels", "What share of the features each level of the generating process explains, "
                                    "and what can be read out of them.",
-     ("representation_level", "latent_r2", "level_share")),
+     ("gain_amount", "gain_height", "representation_level", "ladder_level", "latent_r2", "level_share", "ladder_share",
+      "recovery_gain", "level_recovery", "ladder_level_baseline")),
     ("classes", "Classification, shape and shift", "Classes", "Frozen features, a fitted head, images that "
                                                               "neither fit nor selection has seen.",
      ("linear_accuracy", "knn_accuracy", "linear_accuracy_top5", "robust_accuracy", "shape_bias")),
@@ -52,9 +56,12 @@ GROUPS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ("spectrum", "Shape of the feature space", "Spectrum", "Measures that fit nothing.",
      ("rankme", "alpha_req", "lidar", "silhouette", "fourier_amplitude", "cka")),
 ]  # fmt: skip
-UNFIT = ("level_share", "low_level_r2")
+UNFIT = ("level_share", "ladder_share", "recovery_gain", "level_recovery", "low_level_r2")
 """Quantities that make no sense as one curve over layers: they are split by level or property elsewhere."""
-TABLE_ONLY = ("linear_accuracy_top5", "level_share")
+TABLE_ONLY = (
+    "linear_accuracy_top5", "level_share", "ladder_share", "recovery_gain", "ladder_level_baseline", "similarity",
+    "response_hidden", *mask_curves.NAMES,
+)  # fmt: skip
 """Quantities whose course another chart shows: their numbers are in the table."""
 BY_CHOICE = ("classes",)
 """Groups whose quantities are shown against the training choice at the last layer too."""
@@ -81,8 +88,19 @@ def build(results: Results, headline: Headline | None, differences: Differences)
         [paired] if paired else [],
     )
     levels, *others = [group_section(results, *group) for group in [*GROUPS, further]]
+    levels.figures[:0] = [figure for data in results.data for figure in composition(results, data)]
+    masks = [mask_curves.response_figure(results, name, data) for name in mask_curves.NAMES for data in results.data]
+    response = Section(
+        "response",
+        "What a mask at evaluation does",
+        "Masks",
+        "The same images with patches hidden: how far features move, what level is left, how well pixels are told.",
+        [figure for figure in masks if figure],
+    )
+    alike = [figure for data in results.data if (figure := similarity_figure(results, data))]
     shown = [
-        levels, theory, compared, *others,
+        levels, theory, compared, *others, response,
+        Section("similarity", "Similarity of checkpoints", "Similarity", "", alike),
         Section("embeddings", "Classes in feature space", "t-SNE", "", last_layer.embeddings(results)),
         Section("published", "Published figures", "Published", "A reference from the literature, where the same "
                                                                "quantity was measured.", 
@@ -115,6 +133,16 @@ def build(results: Results, headline: Headline | None, differences: Differences)
         *shown,
         Section("provenance", "Where the numbers come from", "Sources", "What it takes to make this report again."),
     ]
+
+
+def composition(results: Results, data: str) -> list[Figure]:
+    """What features know of each level, and what they are made of, on one image set."""
+    found = [
+        profile_figure(results, data),
+        share_figure(results, "ladder_share", "rung", data),
+        share_figure(results, "level_share", "level", data),
+    ]
+    return [figure for figure in found if figure]
 
 
 def group_section(results: Results, key: str, title: str, short: str, lead: str, names: tuple[str, ...]) -> Section:

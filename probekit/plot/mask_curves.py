@@ -1,0 +1,57 @@
+"""What a mask at evaluation does: curves over the evaluation ratio, a panel for each unit that is hidden as a whole."""
+
+from __future__ import annotations
+
+from probekit.plot.curves import WHO, colouring, extremes
+from probekit.plot.figure import HAS_INTERVAL, Figure, Panel, channel, columns, domain, layer, number_fields, tooltip
+from probekit.plot.rows import Results, Row
+
+NAMES = ("response_similarity", "response_cka", "response_level", "response_ssim", "response_mse")
+KEPT = ("eval_mask_ratio", "eval_patch_size")
+
+
+def response_figure(results: Results, name: str, data: str) -> Figure | None:
+    """Curves of one quantity on one image set, coloured by training ratio (or the reader's own grouping)."""
+    if name not in results.names or data not in results.where(name):
+        return None
+    rows = results.rows(name, data, keep=KEPT)
+    key = "by" if results.by is not None else "ratio" if any(row["ratio"] is not None for row in rows) else "checkpoint"
+    sizes = sorted({row["eval_patch_size"] for row in rows})
+    bounds = domain(rows)
+    panels = [
+        panel(
+            results,
+            name,
+            [row for row in rows if row["eval_patch_size"] == size],
+            key,
+            bounds,
+            f"Hidden units of {size:g} px",
+        )
+        for size in sizes
+    ]
+    found = colouring(results, rows, key)
+    legend = found.legend() if len(found.values) <= 8 else []
+    caption = "Each curve is a checkpoint. A ring marks the ratio that it was trained with, where that is on the curve."
+    words = results.choose(name, keep=KEPT).words
+    caption += f" Shown: {words}." if words else ""
+    title = f"{results.title(name)} against the evaluation mask, {data}"
+    return Figure(f"{name}-{data}", title, panels, caption, legend, columns=columns(len(panels)))
+
+
+def panel(results: Results, name: str, rows: list[Row], key: str, bounds: list[float], title: str) -> Panel:
+    """The curves of one unit."""
+    looks = {"title": results.axis_title(name), "scale": {"domain": bounds, "zero": False}}
+    ticks = sorted({row["eval_mask_ratio"] for row in rows})
+    x = channel("eval_mask_ratio:Q", title="Evaluation mask ratio", axis={"values": ticks, "format": ".2~f"})
+    y, colour = channel("value:Q", **looks), colouring(results, rows, key).encode()
+    detail = channel("checkpoint:N")
+    tips = tooltip(*WHO, ("eval_mask_ratio:Q", "Evaluation ratio", ""), *number_fields(results.title(name)))
+    layers = [layer("line", {"x": x, "y": y, "color": colour, "detail": detail}, strokeWidth=1.5)]
+    if len({row["checkpoint"] for row in rows}) <= 6 and any(row["lower"] is not None for row in rows):
+        band = {"x": x, "y": channel("lower:Q", **looks), "y2": {"field": "upper"}, "color": colour, "detail": detail}
+        layers.insert(0, layer("area", band, HAS_INTERVAL, opacity=0.12))
+    layers.append(layer("circle", {"x": x, "y": y, "color": colour, "tooltip": tips}, size=18, opacity=1))
+    own = {"x": x, "y": y, "color": colour, "tooltip": tips}
+    layers.append(layer("point", own, "datum.ratio === datum.eval_mask_ratio", size=110, filled=False, strokeWidth=2))
+    words = f"{results.title(name)} over the evaluation mask ratio, {title.lower()}: {extremes(rows)}."
+    return Panel(layers, rows, words, title, 200, shared_legend=True)
