@@ -17,6 +17,7 @@ _HOME = {
     "compare": "probekit.evaluation",
     "features": "probekit.evaluation",
     "contrast": "probekit.results",
+    "summary": "probekit.results",
     "train": "probekit.training",
     "CheckpointError": "probekit.errors",
     "DataError": "probekit.errors",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from probekit.models import Encoder as Encoder
     from probekit.models import load as load
     from probekit.results import contrast as contrast
+    from probekit.results import summary as summary
     from probekit.training import train as train
 
 

@@ -134,7 +134,7 @@ def test_the_light_import_check_can_fail() -> None:
     assert run("import sys, networkx; print('networkx' in sys.modules)") == "True"
 
 
-NO_TORCH = ["from probekit import contrast", "from probekit.evaluation import seed_spread"]
+NO_TORCH = ["from probekit import contrast, summary", "from probekit.evaluation import seed_spread"]
 NO_TORCH += [
     f"import probekit.{file.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}"
     for file in FILES

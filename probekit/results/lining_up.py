@@ -135,7 +135,7 @@ def _agreeing(name: Hashable, having: Sequence[xr.Dataset], labels: Labels) -> x
 def _missing(array: xr.Variable) -> np.ndarray:
     """Where there is nothing: NaN, an empty text, or for pictures and labels a whole image set of fill values."""
     if array.dtype.kind == "f":
-        return np.isnan(array.values)
+        return np.asarray(np.isnan(array.values))
     empty = np.asarray(array.values == fill_of(array.dtype))
     if array.dtype.kind in "iub":
         others = tuple(place for place, dim in enumerate(array.dims) if dim != "data")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,7 +18,7 @@ import xarray as xr
 from probekit import schema
 from probekit.results.aligning import fill_of
 
-KINDS: dict[str, np.dtype] = {  # type: ignore[type-arg]
+KINDS: dict[str, np.dtype[Any]] = {
     "label": np.dtype(np.int64),
     "group": np.dtype(np.int64),
     "example_image": np.dtype(np.uint8),
@@ -57,10 +58,10 @@ def _ordered(ds: xr.Dataset) -> xr.Dataset:
         dims = sorted(ds[name].dims, key=lambda dim: OWN.index(str(dim)) if dim in OWN else len(OWN))
         wanted |= {name: tuple(dims), f"{name}_ci": (*dims, "bound"), f"{name}_image": (*dims, "image")}
     wanted |= {name: (*needed, *optional) for name, (needed, optional) in schema.BESIDE.items()}
-    for name, order in wanted.items():
-        present = [dim for dim in order if name in ds and dim in ds[name].dims]
-        if present and ds[name].dims != tuple(present) and len(present) == ds[name].ndim:
-            ds = ds.assign({name: ds[name].transpose(*present)})
+    for key, order in wanted.items():
+        present = [dim for dim in order if key in ds and dim in ds[key].dims]
+        if present and ds[key].dims != tuple(present) and len(present) == ds[key].ndim:
+            ds = ds.assign({key: ds[key].transpose(*present)})
     return ds
 
 
@@ -86,7 +87,7 @@ def _with_dim(ds: xr.Dataset, dim: str) -> xr.Dataset:
     label = ds[dim].values.item() if ds[dim].dtype.kind != "O" else ds[dim].values[()]
     bare = ds.drop_vars(dim)
     whole = bare.assign({name: bare[name].reset_coords(drop=True).expand_dims(dim, 0) for name in along})
-    whole = whole.assign_coords({name: bare[name].variable.set_dims((dim, *bare[name].dims)) for name in beside})
+    whole = whole.assign_coords({name: bare[name].reset_coords(drop=True).expand_dims(dim, 0) for name in beside})
     return whole.assign_coords({dim: [label]})
 
 
@@ -100,11 +101,11 @@ def _belongs(ds: xr.Dataset, name: Hashable, dim: str) -> bool:
 def _facts(ds: xr.Dataset) -> xr.Dataset:
     """Facts of checkpoints along `checkpoint` alone; those that the schema asks for are unknown where they are gone."""
     count = ds.sizes["checkpoint"]
-    for name in schema.CHECKPOINT_COORDS:
-        if name not in ds.variables:
-            ds = ds.assign_coords({name: ("checkpoint", np.full(count, np.nan), schema.COORDS[name])})
-        elif ds[name].ndim == 0:
-            ds = ds.assign_coords({name: ("checkpoint", np.full(count, ds[name].values), ds[name].attrs)})
+    for fact in schema.CHECKPOINT_COORDS:
+        if fact not in ds.variables:
+            ds = ds.assign_coords({fact: ("checkpoint", np.full(count, np.nan), schema.COORDS[fact])})
+        elif ds[fact].ndim == 0:
+            ds = ds.assign_coords({fact: ("checkpoint", np.full(count, ds[fact].values), ds[fact].attrs)})
     for name, array in ds.coords.items():
         if name in ds.dims or "data" not in array.dims or "checkpoint" not in array.dims:
             continue
