@@ -37,9 +37,9 @@ def evaluate(
 def compare(
     checkpoints: given.Checkpoints,
     output: given.ResultsFile = "results.nc",
-    suite: given.Suite = "high_level",
+    suite: given.SuiteOrOwn = None,
     data: given.Data = None,
-    seed: given.Seed = 0,
+    seed: given.SeedOrOwn = None,
     counts: given.Counts = "{}",
     options: given.ProbeOptions = "{}",
     mixed: given.Mixed = False,
@@ -54,7 +54,8 @@ def compare(
 ) -> None:
     """Measure several checkpoints on the same images and line them up in one dataset.
 
-    `--data own` takes those of the suite's image sets that fit what each checkpoint was trained on.
+    `--data own` takes those of the suite's image sets that fit what each checkpoint was trained on. Beside a results
+    file, checkpoints are measured with its suite, data, counts and seed, unless others are given.
     """
     chosen = [name.strip() for name in names.split(",")] if names else None
     _measure(
@@ -64,7 +65,7 @@ def compare(
 
 
 def _measure(
-    checkpoints: list[str], output: str, suite: str, data: list[str] | None, counts: str, options: str,
+    checkpoints: list[str], output: str, suite: str | None, data: list[str] | None, counts: str, options: str,
     coord: list[str] | None, **settings: Any,
 ) -> None:  # fmt: skip
     """What `evaluate` and `compare` share: texts to values, the call, the file."""
@@ -75,7 +76,7 @@ def _measure(
         given.check_writable(output)
     settings |= {
         "counts": given.json_object("counts", counts) or None,
-        "options": given.json_object("options", options),
+        "options": given.json_object("options", options) or None,
         "coords": given.coords_of(coord) or None,
     }
     from probekit import evaluation
@@ -144,7 +145,15 @@ def features(
     if not output.rstrip("/").endswith((".nc", ".zarr")):
         raise ProbeError(f"--output {output}: expected a name that ends in .nc or .zarr.")
     given.check_writable(output.rstrip("/"), folder=output.rstrip("/").endswith(".zarr"))
-    ds = evaluation.features(checkpoint, data, split, count=count, dtype=dtype, **inputs.settings(), **asdict(run))
+    ds = evaluation.features(
+        checkpoint,
+        data,
+        split,
+        count=count,
+        dtype=dtype,
+        **inputs.settings(),
+        **asdict(run) | {"precision": run.precision or "float32"},
+    )
     typer.echo(_write_array(ds, output.rstrip("/")))
 
 

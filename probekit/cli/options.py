@@ -18,14 +18,25 @@ Data = Annotated[
     list[str] | None, typer.Option(help="Image sets; none for the suite's own; `own` for those that fit each one.")
 ]
 Suite = Annotated[str, typer.Option(help="A suite, or probes with commas.", autocompletion=lambda: _suites())]
+SuiteOrOwn = Annotated[
+    str | None,
+    typer.Option(
+        help="A suite, or probes with commas; none for that of the results among the checkpoints, or high_level.",
+        autocompletion=lambda: _suites(),
+    ),
+]
 ResultsFile = Annotated[str, typer.Option("--output", "-o", help="The results file to write.")]
 Seed = Annotated[int, typer.Option(help="Of masks, partners, views, fits and intervals.")]
+SeedOrOwn = Annotated[
+    int | None,
+    typer.Option(help="Of masks, partners, views, fits and intervals; none for that of the results among them, or 0."),
+]
 Counts = Annotated[
     str,
     typer.Option(
         help='How many images, as JSON: {"train": 500, "test": 200}. Names: train, val, test (of each split), images '
         "(attention, reconstruction), pairs (low level), objects and views (label-free), shifted (each shifted set), "
-        "gradients, pictures."
+        "ladder (level ladder), masked (mask response), gradients, pictures."
     ),
 ]
 ProbeOptions = Annotated[str, typer.Option(help='Options of probes, as JSON: {"knn": {"ks": [5]}}.')]
@@ -53,7 +64,7 @@ class Run:
 
     batch_size: Annotated[int, typer.Option(help="Images per forward.")] = 64
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto"
-    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32"
+    precision: Annotated[str | None, typer.Option(help="float32 (default), bfloat16 or float16.")] = None
     workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 0
     cache: Annotated[bool, typer.Option(help="Keep and use measurements and results.")] = True
 
@@ -115,9 +126,9 @@ def listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def suite_of(text: str) -> str | list[str]:
+def suite_of(text: str | None) -> str | list[str] | None:
     """A suite's name, or the probes of a text with commas."""
-    return listed(text) if "," in text else text
+    return listed(text) if text is not None and "," in text else text
 
 
 def data_of(values: list[str] | None) -> str | list[str] | None:

@@ -15,9 +15,11 @@ import xarray as xr
 
 from probekit import progress, schema
 from probekit.collect import Counts, PassSettings
+from probekit.collect.pass_settings import PICTURE_SIDE
 from probekit.errors import ProbeError, ProbekitError
 from probekit.evaluation import arguments, costs, executors, opening, suites
 from probekit.evaluation.executors import Executor, Lost
+from probekit.evaluation.inheriting import inherited
 from probekit.evaluation.opening import Outline
 from probekit.evaluation.tasks import Costing, ImageSets, Measuring, Outcome, Outlining, Task
 from probekit.results import lining_up
@@ -100,7 +102,7 @@ def evaluate(
 
 def compare(
     ckpts: Sequence[Any],
-    suite: str | Sequence[str] = "high_level",
+    suite: str | Sequence[str] | None = None,
     data: Any = None,
     *,
     names: Sequence[str] | None = None,
@@ -116,10 +118,10 @@ def compare(
     sampling: str = "proportional",
     batch_size: int = 64,
     device: str = "auto",
-    precision: str = "float32",
+    precision: str | None = None,
     workers: int = 0,
     cache: bool = True,
-    seed: int = 0,
+    seed: int | None = None,
     counts: Counts | Mapping[str, int] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     dry_run: bool = False,
@@ -133,6 +135,8 @@ def compare(
     Args:
         ckpts: checkpoints or what `probekit.load` takes; a results dataset, or the path of a `.nc` file, is taken as
             measured. Datasets with different results of one checkpoint are put together.
+        suite, data, counts, seed, precision, options: as in `evaluate`; None = those of the results among the
+            checkpoints, or else the defaults of `evaluate`.
         names: labels along `checkpoint` of those that are measured now (results have theirs), as many as they are; None
             for their own, made distinct.
         coords: own coordinates along `checkpoint`, name -> a value for each checkpoint that is measured now.
@@ -155,21 +159,26 @@ def compare(
         >>> ds = probekit.compare(paths, "paper", executor="local:4")
     """
     arguments.check_sources(ckpts)
-    suite = suites.as_list(suite)
-    own = arguments.is_own(data)
-    chosen = suites.plans(suite, None if own else data, arguments.counts_of(counts))
     found = [opening.measured(one) for one in ckpts]
     live = [one for one, there in zip(ckpts, found, strict=True) if there is None]
+    datasets = [ds for ds in found if ds is not None]
+    given = {name for name, value in (("suite", suite), ("seed", seed)) if value is not None}
+    file = inherited(datasets if live else [], given)
+    suite = suites.as_list(file.suite or "high_level" if suite is None else suite)
+    own = arguments.is_own(data) or (data is None and file.own)
+    chosen = file.plans(suite, None if own else data, arguments.counts_of(counts))
     comparison = Comparison(
         chosen,
         own=own,
-        options=arguments.options_of(options, chosen),
+        options=arguments.options_of(file.options_of(chosen) if options is None else options, chosen),
         settings=PassSettings(
             batch_size=batch_size,
-            precision=precision,
+            precision=precision or file.precision or "float32",
             workers=workers,
             cache=cache,
-            seed=seed,
+            seed=file.seed or 0 if seed is None else seed,
+            mask_grid=file.mask_grid,
+            picture_side=file.picture_side or PICTURE_SIDE,
             preparation=arguments.preparation_of(image_size, crop_fraction, interpolation),
             layers=arguments.layers_of(layers),
             poolings=arguments.poolings_of(poolings),
@@ -180,14 +189,12 @@ def compare(
     )
     if names is not None:
         arguments.check_names(names, len(live))
-    given = arguments.coords_of(coords, len(live))
+    own_coords = arguments.coords_of(coords, len(live))
     with executors.opened(executor) if executor is not None else nullcontext() as engine:
-        comparison.measure(
-            live, [ds for ds in found if ds is not None], engine, names, given, Costing if dry_run else Measuring
-        )
+        comparison.measure(live, datasets, engine, names, own_coords, Costing if dry_run else Measuring)
     if dry_run:
         return comparison.costs()
-    return comparison.finish(found, mixed, suites.describe(suite))
+    return comparison.finish(found, mixed, suites.describe(suite) | ({"data": "own"} if own else {}))
 
 
 @dataclass

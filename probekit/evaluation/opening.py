@@ -17,7 +17,7 @@ import torch
 import xarray as xr
 
 from probekit.collect import PassSettings
-from probekit.collect.pass_settings import PICTURE_SIDE, Preparation
+from probekit.collect.pass_settings import Preparation
 from probekit.errors import ProbeError, ResultsError
 from probekit.results.reading import opened
 
@@ -104,8 +104,10 @@ def agreed(outlines: Sequence[Outline], settings: PassSettings) -> PassSettings:
     if not outlines:
         return settings
     grids = [one.grid for one in outlines if one.grid is not None]
+    if grids and settings.mask_grid is not None:  # of results that these are measured beside
+        grids.append(settings.mask_grid)
     grid = (math.gcd(*(grid[0] for grid in grids)), math.gcd(*(grid[1] for grid in grids))) if grids else None
-    side = min(PICTURE_SIDE, *(max(one.size) for one in outlines))
+    side = min(settings.picture_side, *(max(one.size) for one in outlines))
     return replace(settings, mask_grid=grid, picture_side=side)
 
 

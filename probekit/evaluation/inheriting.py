@@ -1,0 +1,122 @@
+"""A results file among the checkpoints brings its suite, data, counts, seed and options: a new checkpoint is measured
+as the others were, and the numbers line up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import xarray as xr
+
+from probekit import schema
+from probekit.collect import Counts
+from probekit.errors import ProbeError
+from probekit.evaluation import suites
+
+
+@dataclass
+class Inherited:
+    """What results say of how they were measured.
+
+    Attributes:
+        suite: a suite's name, or probes; None if unknown, as the others are then.
+        own: each checkpoint took the image sets that fit it.
+        counts: spec of an image set -> how many images of it.
+        seed, precision: as in `compare`.
+        mask_grid, picture_side: what the checkpoints agreed on.
+        options: probe -> the options that were not at their defaults.
+    """
+
+    suite: str | list[str] | None = None
+    own: bool = False
+    counts: dict[str, Counts] = field(default_factory=dict)
+    seed: int | None = None
+    precision: str | None = None
+    mask_grid: tuple[int, int] | None = None
+    picture_side: int | None = None
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def plans(self, suite: Any, data: Any, counts: Counts | None) -> list[suites.Plan]:
+        """The plans of a call: what is not given is the file's."""
+        data = list(self.counts) if data is None and self.counts and not self.own else data
+        chosen = suites.plans(suite, data, counts)
+        if counts is not None:
+            return chosen
+        by_name = {spec.partition("?")[0]: found for spec, found in self.counts.items()} | self.counts
+        return [
+            replace(plan, counts=by_name.get(plan.data, plan.counts)) if isinstance(plan.data, str) else plan
+            for plan in chosen
+        ]
+
+    def options_of(self, chosen: Sequence[suites.Plan]) -> dict[str, dict[str, Any]]:
+        """The options of the probes that are to be run."""
+        running = {name for plan in chosen for name in plan.probes}
+        return {name: options for name, options in self.options.items() if name in running}
+
+
+def inherited(datasets: Sequence[xr.Dataset], given: set[str]) -> Inherited:
+    """What results datasets agree on.
+
+    Args:
+        datasets: the results among the checkpoints; none if no checkpoint is measured beside them.
+        given: of "suite" and "seed", what the caller names.
+
+    Raises:
+        ProbeError: they were measured with different suites or seeds, or do not say with which, and none is given.
+    """
+    out = Inherited()
+    for ds in datasets:
+        told = schema.provenance(ds)
+        found = Inherited(suite=told.get("suite"), own=told.get("data") == "own")
+        for record in _records(told):
+            spec, counts, settings = record["data"]["spec"], record["data"]["counts"], record["settings"]
+            known = {name: counts[name] for name in Counts.__dataclass_fields__ if name in counts}
+            found.counts[spec] = replace(Counts(), **known)
+            found.seed, found.precision = settings["seed"], settings["precision"]
+            found.mask_grid = tuple(settings["mask_grid"]) if settings.get("mask_grid") else None
+            found.picture_side = settings.get("picture_side")
+        for name in schema.result_names(ds):
+            found.options |= _options(ds[name])
+        out = found if ds is datasets[0] else _agreed(out, found, given)
+    if datasets and out.suite is None and "suite" not in given:
+        raise ProbeError(
+            "The results among the checkpoints do not say what they were measured with (their provenance is gone): "
+            "name suite=, data= and seed= for the checkpoints that are to be measured beside them."
+        )
+    return out
+
+
+def _records(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The records of evaluations in a provenance, those of files that it was put together from too."""
+    out: list[dict[str, Any]] = []
+    for record in told.get("records", []):
+        if "from_results" in record:
+            out += _records(record["from_results"])
+        elif {"data", "settings"} <= set(record):
+            out.append(record)
+    return out
+
+
+def _options(variable: xr.DataArray) -> dict[str, dict[str, Any]]:
+    """Probe -> the options of the variable that were not at their defaults."""
+    try:
+        options = json.loads(variable.attrs.get("options", "{}"))
+    except ValueError:
+        return {}
+    probe = variable.attrs.get("probe")
+    return {str(probe): options} if probe and options and isinstance(options, dict) and "by_data" not in options else {}
+
+
+def _agreed(one: Inherited, other: Inherited, given: set[str]) -> Inherited:
+    """Both together."""
+    for name in {"suite", "seed"} - given:
+        first, second = getattr(one, name), getattr(other, name)
+        if first != second:
+            raise ProbeError(
+                f"The results among the checkpoints were measured with different {name}s ({first!r} and {second!r}): "
+                f"name {name}= for the checkpoints that are to be measured beside them."
+            )
+    return replace(one, counts=one.counts | other.counts, options=one.options | other.options)
