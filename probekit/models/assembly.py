@@ -6,7 +6,7 @@ others, is an error. What is left over is in the verdict.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,7 +14,6 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.errors import CheckpointError
 from probekit.models import architecture, inference
 from probekit.models.architecture import FIELDS, Architecture
@@ -22,6 +21,7 @@ from probekit.models.card import STATED, Verdict, checked
 from probekit.models.decoder import Decoder
 from probekit.models.formats import Reading
 from probekit.models.mae import MaskedAutoencoder
+from probekit.models.pixels import assumed_scale
 
 Spell = Callable[[str], str]
 
@@ -46,8 +46,11 @@ def assemble(reading: Reading, asked: Mapping[str, Any], label: str) -> Assemble
         CheckpointError: keys missing, shapes that contradict each other, or heads that do not divide the width.
     """
     asked = {name: value for name, value in asked.items() if value is not None}
+    refuse_contradictions(reading.stated, asked, label)
     if "layer_norm_eps" in asked:
         asked = {"decoder_layer_norm_eps": asked["layer_norm_eps"]} | asked
+    if "mean" in asked:
+        asked["normalisation_known"] = True
     settled = {
         name: value
         for name, value in (reading.presumed | reading.stated | asked).items()
@@ -66,35 +69,71 @@ def assemble(reading: Reading, asked: Mapping[str, Any], label: str) -> Assemble
         decoder,
         normalised_targets=facts.get("normalised_targets"),
         antialias=bool(settled.get("antialias", False)),
-        **_scale(facts, label),
+        **_scale(facts, Architecture.of(encoder).channels, label),
     )
     epsilon_given = "layer_norm_eps" in asked
     kept = [note for note in reading.notes if not (epsilon_given and note.startswith("layer-norm epsilon"))]
+    taken, *others = reading.networks or ("",)
+    ambiguous = _ambiguous(taken, others) if "key" not in asked else ()
     verdict = Verdict(
         reading.format, model, missing=reading.missing, left_over=reading.left_over, notes=(*kept, *notes),
-        warnings=(*reading.warnings, *warnings, *_unknown(facts, decoder is not None)),
+        warnings=(*ambiguous, *reading.warnings, *warnings, *unknown(facts, model)), taken=taken, networks=others,
     )  # fmt: skip
     return Assembled(model, facts, verdict)
 
 
-def _scale(facts: Mapping[str, Any], label: str) -> dict[str, Any]:
-    """Mean and deviation of pixels, one number a channel; ImageNet's if none are known."""
-    scale = {"mean": facts.get("mean", IMAGENET_MEAN), "std": facts.get("std", IMAGENET_STD)}
-    if any(len(values) != 3 for values in scale.values()):
+def _ambiguous(taken: str, others: Sequence[str]) -> tuple[str, ...]:
+    """A warning that the file holds several networks."""
+    if not others:
+        return ()
+    listed = ", ".join(map(repr, others))
+    return (f"The file holds {len(others) + 1} networks: {taken!r} was read. Give key= to load for {listed}.",)
+
+
+def refuse_contradictions(stated: Mapping[str, Any], asked: Mapping[str, Any], label: str) -> None:
+    """CheckpointError if the caller says something else than the file."""
+    own = {"name"} if stated.get("normalisation_known", True) else {"name", "mean", "std", "normalisation_known"}
+    for name in sorted(asked.keys() & stated.keys() - own):
+        theirs, ours = (list(v) if isinstance(v, list | tuple) else [v] for v in (stated[name], asked[name]))
+        if stated[name] is None or (len(theirs) == len(ours) and all(map(_same, theirs, ours))):
+            continue
+        raise CheckpointError(
+            f"{label} says {name}={stated[name]!r}; {name}={asked[name]!r} contradicts it. Leave it out, or correct "
+            "the file."
+        )
+
+
+def _same(one: Any, other: Any) -> bool:
+    numbers = all(isinstance(value, int | float) for value in (one, other))
+    return bool(abs(one - other) <= 1e-6 * max(1e-6, abs(one))) if numbers else bool(one == other)
+
+
+def _scale(facts: Mapping[str, Any], channels: int, label: str) -> dict[str, Any]:
+    """Mean and deviation of pixels, one number a channel; assumed if none are known."""
+    scale = {name: facts[name] for name in ("mean", "std") if name in facts}
+    if len(scale) == 1:
+        raise CheckpointError(f"{label}: {next(iter(scale))} alone was given; mean and std belong together. Give both.")
+    if any(len(values) != channels for values in scale.values()):
         mean, std = ([f"{x:g}" for x in values] for values in scale.values())
+        number = {1: "one number", 3: "three numbers"}.get(channels, f"{channels} numbers")
         raise CheckpointError(
             f"{label}: images are said to be normalised with mean [{', '.join(mean)}] and deviation "
-            f"[{', '.join(std)}]; expected three numbers each. Correct its configuration."
+            f"[{', '.join(std)}]; expected {number} each, one for each channel. Correct its configuration, or mean= "
+            "and std=."
         )
     return scale
 
 
-def _unknown(facts: Mapping[str, Any], decoder: bool) -> list[str]:
+def unknown(facts: Mapping[str, Any], model: MaskedAutoencoder) -> list[str]:
     """Warnings of what neither the file nor the caller says and numbers depend on."""
     found = []
     if not facts.get("normalisation_known"):
-        found.append("The normalisation of images is not recorded: ImageNet's mean and deviation were assumed.")
-    if decoder and facts.get("normalised_targets") is None:
+        assumed = assumed_scale(model.channels)[2] if "mean" not in facts else "what is in the file was used"
+        found.append(
+            f"The normalisation of images is not recorded: {assumed}. If it was another, all numbers are wrong: give "
+            "mean= and std= to load."
+        )
+    if model.has_decoder and facts.get("normalised_targets") is None:
         found.append(
             "Whether pixel targets were normalised per patch is not recorded: plain pixels were assumed. If "
             "reconstructions look grey, give normalised_targets=True to load."
@@ -109,6 +148,7 @@ def _encoder(
     tensors, module = reading.encoder, reading.module
     if module is not None:
         exact = Architecture.of(module)
+        inference.depth_of(tensors, exact.depth, label)
         for name in ("num_heads", "layer_norm_eps"):
             if settled.get(name, getattr(exact, name)) != getattr(exact, name):
                 raise CheckpointError(
@@ -119,7 +159,7 @@ def _encoder(
         return module, (), ()
     needed = ("patch_embed.proj.weight", "pos_embed")
     missing = [reading.spell(f"encoder.{name}") for name in needed if name not in tensors]
-    if not (settled.get("depth") or inference.depth_of(tensors)):
+    if not inference.depth_of(tensors, settled.get("depth"), label):
         missing.append(reading.spell("encoder.blocks.0.norm1.weight"))
     if not any(name.startswith(("norm.", "fc_norm.")) for name in tensors):
         missing += [reading.spell(f"encoder.norm.{kind}") for kind in ("weight", "bias")]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -211,6 +212,10 @@ class Card:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
 
 
+class CheckpointWarning(UserWarning):
+    """Something about a checkpoint was guessed or assumed, and numbers depend on it."""
+
+
 class Verdict:
     """What was found on reading.
 
@@ -222,6 +227,8 @@ class Verdict:
         left_over: keys of the checkpoint that no part of the model takes (heads, other networks, running statistics).
         notes: how what is not stored was settled (heads of a known variant, assumed epsilon).
         warnings: what a user should know before trusting numbers; made on first use, since it reads every weight.
+        taken: the name of the network that was read, where the file has names for it.
+        networks: the names of the other networks in the file; `load(key=)` reads one of them.
     """
 
     def __init__(
@@ -233,18 +240,34 @@ class Verdict:
         left_over: Iterable[str] = (),
         notes: Iterable[str] = (),
         warnings: Iterable[str] = (),
+        taken: str = "",
+        networks: Iterable[str] = (),
     ) -> None:
         self.format, self.decoder = format, bool(getattr(model, "has_decoder", False))
         self.missing, self.left_over, self.notes = tuple(missing), tuple(left_over), tuple(notes)
+        self.taken, self.networks = taken, tuple(networks)
         self._model, self._warnings = model, tuple(warnings)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         return (*self._warnings, *scan(self._model))
 
+    def without(self, beginning: str) -> Verdict:
+        """The same verdict less the warnings that begin so: they have been answered."""
+        kept = [text for text in self._warnings if not text.startswith(beginning)]
+        return Verdict(
+            self.format, self._model, missing=self.missing, left_over=self.left_over, notes=self.notes, warnings=kept,
+            taken=self.taken, networks=self.networks,
+        )  # fmt: skip
+
+    def warn(self) -> None:
+        """Emit as Python warnings what can change numbers and is known without reading every weight."""
+        for text in (*self._warnings, *blind(self._model)):
+            warnings.warn(text, CheckpointWarning, stacklevel=3)
+
     def record(self) -> dict[str, Any]:
         """As plain JSON values."""
-        names = ("missing", "left_over", "notes", "warnings")
+        names = ("missing", "left_over", "notes", "warnings", "networks")
         return {"format": self.format, "decoder": self.decoder} | {name: list(getattr(self, name)) for name in names}
 
     def __repr__(self) -> str:
@@ -261,9 +284,15 @@ def scan(model: TokenModel) -> list[str]:
             f"NaN or infinite weights in {len(broken)} of {len(state)} tensors, the first {broken[0]!r}: the training "
             "diverged, or the file was damaged. Every number measured on it will be NaN or meaningless."
         )
+    return found + blind(model)
+
+
+def blind(model: TokenModel) -> list[str]:
+    """Warnings of position embeddings that are all zero."""
+    found = []
     for part in ("encoder", "decoder"):
-        table = state.get(f"{part}.pos_embed")
-        if table is not None and not table.any():
+        table = getattr(getattr(model, part, None), "pos_embed", None)
+        if isinstance(table, Tensor) and not table.any():
             found.append(
                 f"The position embeddings of the {part} are all zero, so it cannot tell one place from another. "
                 "transformers 5.23 builds ViTMAEForPreTraining(config) with zeros in encoder and decoder (4.57: in "

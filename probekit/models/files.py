@@ -1,20 +1,13 @@
-"""Tensors from files, safely: what kind of file it is is decided by its bytes, and nothing in a file is ever run.
+"""Tensors from files: what kind of file it is is decided by its bytes, and nothing in a file is ever run.
 
-Pickles are read with `weights_only=True` and argparse namespaces allowed (training checkpoints keep their arguments in
-one); whatever needs more is refused. Zip archives and safetensors are mapped, not read: weights come in when touched,
-and an optimiser's state beside them never does.
+Zip archives and safetensors are mapped, not read: weights come in when touched, and an optimiser's state beside them
+never does.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import pickle
-import re
-import struct
-import warnings
-import zipfile
-import zlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,15 +19,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from probekit.errors import CheckpointError
+from probekit.files import opened, regular
+from probekit.files import read_json as parse_json
+from probekit.models import networks, pickles
+from probekit.models.pickles import DAMAGED
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names of weights in a directory, best first."""
 
-DAMAGED = (
-    RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OSError, MemoryError, AssertionError,
-    ArithmeticError, struct.error, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""What torch.load and zipfile raise on files cut short or altered: found by cutting and altering at every place."""
+EXPECTED = "a file written by torch.save or safetensors"
+"""What a file of weights is, for messages."""
 
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".tar", ".npz", ".json")
 
@@ -46,22 +40,22 @@ class Found:
     Attributes:
         label: how messages call it.
         name: a short name for tables.
-        tensors: by name.
+        tensors: by name; of the one network that is read (see `networks`).
+        entries: everything that could be a network, by its path in the file.
         extras: what stood beside the tensors: `args`, `epoch`, `hyper_parameters`, `meta`, ... (plain containers).
         config: `config.json` of its directory, or None.
         preprocessor: `preprocessor_config.json`, or None.
         paths: the files that were read.
-        wrapped: the key under which the tensors were, or None.
     """
 
     label: str
     name: str
     tensors: dict[str, Tensor]
+    entries: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] | None = None
     preprocessor: dict[str, Any] | None = None
     paths: tuple[Path, ...] = ()
-    wrapped: str | None = None
 
     @property
     def args(self) -> dict[str, Any]:
@@ -74,23 +68,55 @@ class Found:
 
 def read_file(path: Path) -> Found:
     """Read one file of weights; beside a `config.json`, that is read too if the file has a standard name."""
-    try:
-        empty, safe = path.stat().st_size == 0, _is_safetensors(path)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be opened ({error.strerror}). Expected a file written by torch.save or safetensors that "
-            "you may read."
-        ) from error
-    if empty:
+    size = regular(path, what=EXPECTED, error=CheckpointError).st_size
+    if not size:
         raise CheckpointError(
             f"{path} is empty (0 bytes): the copy or the run that wrote it did not finish. Fetch it again."
         )
-    content = _safetensors(path) if safe else _pickle(path)
-    tensors, extras, wrapped = _unwrap(content, path)
-    found = Found(str(path), path.stem, tensors, extras, paths=(path,), wrapped=wrapped)
+    content = _safetensors(path) if _is_safetensors(path) else pickles.read(path)
+    found = networks.entries(content)
+    if not found:
+        held = f"a {type(content).__name__}"
+        if isinstance(content, Mapping):
+            held = f"a dict with the keys {', '.join(map(str, list(content)[:8]))}" if content else "an empty dict"
+        raise CheckpointError(
+            f"{path} holds no named tensors but {held}. Expected a state dict, bare or under 'model' or 'state_dict'."
+        )
+    for tensors in found.values():
+        check_sizes(tensors, size, path)
+    plain = dict(content) if isinstance(content, Mapping) else {}
+    extras = {str(key): value for key, value in plain.items() if str(key) not in found and not _is_tensor(value)}
+    first = next(iter(found.values()))
+    result = Found(str(path), path.stem, first, found, extras, paths=(path,))
     if path.name in WEIGHTS:
-        _beside(found, path.parent)
-    return found
+        _beside(result, path.parent)
+    return result
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+def check_sizes(tensors: Mapping[str, Tensor], size: int, path: Path) -> None:
+    """Refuse tensors that claim more values than the file has bytes for: views that repeat what is stored.
+
+    Args:
+        tensors: by name.
+        size: of the file in bytes.
+        path: for messages.
+    """
+    total = 0
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided:
+            continue
+        stored = 0 if tensor.is_meta else tensor.untyped_storage().nbytes()
+        claimed = tensor.numel() * tensor.element_size()
+        total += claimed
+        if claimed > max(stored, 0) or claimed > size or total > 2 * size + 1024:
+            raise CheckpointError(
+                f"{path}: the tensor {name[:80]!r} claims {tuple(tensor.shape)} values, {claimed:,} bytes, of which "
+                f"{min(stored, size):,} are stored. Save its tensors with .contiguous().clone(), or fetch it again."
+            )
 
 
 def read_directory(folder: Path) -> Found:
@@ -123,10 +149,7 @@ def read_directory(folder: Path) -> Found:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, OSError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no readable JSON ({error}). Fetch it again.") from error
+    content = parse_json(path, what="a configuration", error=CheckpointError)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a JSON object.")
     return content
@@ -135,7 +158,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def _beside(found: Found, folder: Path) -> None:
     """Attach the configuration files of a directory."""
     for attribute, name in (("config", "config.json"), ("preprocessor", "preprocessor_config.json")):
-        if (folder / name).is_file():
+        if os.path.lexists(folder / name):
             setattr(found, attribute, read_json(folder / name))
 
 
@@ -160,12 +183,13 @@ def _shards(index: Path) -> Found:
     tensors: dict[str, Tensor] = {}
     for part in parts:
         tensors |= read_file(index.parent / part).tensors
-    return Found(str(index), index.parent.name, tensors, paths=tuple(index.parent / part for part in parts))
+    paths = tuple(index.parent / part for part in parts)
+    return Found(str(index), index.parent.name, tensors, {"": tensors}, paths=paths)
 
 
 def _is_safetensors(path: Path) -> bool:
     """Eight bytes of header length, then JSON."""
-    with path.open("rb") as stream:
+    with opened(path, what=EXPECTED, error=CheckpointError) as stream:
         head = stream.read(9)
     return len(head) == 9 and head[8:9] == b"{"
 
@@ -178,116 +202,3 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
             f"{path} is a safetensors file that cannot be read whole ({error}): it is truncated or damaged "
             f"({path.stat().st_size:,} bytes). Fetch it again."
         ) from error
-
-
-def _pickle(path: Path) -> Any:
-    """Anything `torch.save` wrote, tensors and plain containers only."""
-    try:
-        zipped = _zip_kind(path)
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about storage types of old files; nothing a user could act on
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except CheckpointError:
-        raise  # it says more than what follows could
-    except pickle.UnpicklingError as error:
-        _refuse_pickle(path, str(error))
-        raise CheckpointError(f"{path}: {_not_a_checkpoint(path)}") from error
-    except DAMAGED as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path} cannot be read by torch.load ({first}): it is truncated, damaged or no checkpoint "
-            f"({path.stat().st_size:,} bytes). Expected a file written by torch.save or safetensors. Fetch it again."
-        ) from error
-
-
-def _zip_kind(path: Path) -> bool:
-    """Whether the file is a zip archive of torch.save; refuses archives of other kinds by name."""
-    with path.open("rb") as stream:
-        magic = stream.read(4)
-    if magic[:2] != b"PK":
-        if magic[:1] != b"\x80":  # neither a zip nor a pickle
-            raise CheckpointError(f"{path}: {_not_a_checkpoint(path)}")
-        return False
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(
-            f"{path} begins as a torch.save archive and has no end: it is truncated ({path.stat().st_size:,} bytes). "
-            "Fetch it again."
-        )
-    with zipfile.ZipFile(path) as archive:
-        names = [name.split("/", 1)[-1] for name in archive.namelist()]
-    if "constants.pkl" in names:
-        raise CheckpointError(
-            f"{path} is a TorchScript archive, which is code. Expected tensors: load it with torch.jit.load where you "
-            "trust it, and save its state_dict() with torch.save."
-        )
-    if "data.pkl" not in names:
-        inside = ", ".join(names[:4])
-        raise CheckpointError(
-            f"{path} is a zip archive without tensors (it holds {inside}, ...). Expected a file written by torch.save "
-            "or safetensors"
-            + (
-                "; an .npz of JAX weights loads by its timm name instead."
-                if any(name.endswith(".npy") for name in names)
-                else "."
-            )
-        )
-    return True
-
-
-def _not_a_checkpoint(path: Path) -> str:
-    with path.open("rb") as stream:
-        head = stream.read(64)
-    expected = "Expected a file written by torch.save or safetensors."
-    if head.startswith(b"version https://git-lfs"):
-        return f"this is a git-lfs pointer, not the weights. Run `git lfs pull`. {expected}"
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return f"this is a web page, not weights: the download went to a login or error page. {expected}"
-    return f"not a checkpoint (it begins with {head[:16]!r}). {expected}"
-
-
-def _refuse_pickle(path: Path, message: str) -> None:
-    """Raise if the pickle wants a class or function that is not allowed."""
-    match = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class|GLOBAL) ([\w.]+)", message)
-    if match is None:
-        return
-    raise CheckpointError(
-        f"{path} is a pickle that needs {match[1]}, and unpickling that could run code. Allowed are tensors, plain "
-        f"containers "
-        "and argparse.Namespace. Where you trust the file, load it with torch.load(..., weights_only=False), and save "
-        "its "
-        "tensors alone: torch.save({'model': state_dict}, 'clean.pth')."
-    )
-
-
-def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str | None]:
-    """(tensors, everything else, key they were under) of what was in a file."""
-    if isinstance(content, Mapping):
-        for key in (
-            "model",
-            "state_dict",
-            "teacher",
-            "model_state_dict",
-            "model_ema",
-            "net",
-            "module",
-            "student",
-            "target_encoder",
-            "encoder",
-        ):
-            inner = content.get(key)
-            if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
-                extras = {str(name): value for name, value in content.items() if name != key}
-                return _tensors(inner), extras, key
-        tensors = _tensors(content)
-        if tensors:
-            return tensors, {str(name): value for name, value in content.items() if name not in tensors}, None
-    held = f"a {type(content).__name__}"
-    if isinstance(content, Mapping):
-        held = f"a dict with the keys {', '.join(map(str, list(content)[:8]))}" if content else "an empty dict"
-    raise CheckpointError(
-        f"{path} holds no named tensors but {held}. Expected a state dict, bare or under 'model' or 'state_dict'."
-    )
-
-
-def _tensors(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
-    return {str(name): value for name, value in mapping.items() if isinstance(value, Tensor)}

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from probekit.errors import CheckpointError
 from probekit.models.architecture import Architecture, DecoderArchitecture
+from probekit.models.positions import grid_of
 
 HEADS = {
     (192, 12): 3, (384, 12): 6, (768, 12): 12, (1024, 24): 16, (1280, 32): 16, (1152, 27): 16, (1408, 40): 16,
@@ -37,15 +38,35 @@ def side(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
     return 0 if tensor is None or not -tensor.ndim <= axis < tensor.ndim else int(tensor.shape[axis])
 
 
-def depth_of(names: Iterable[str], prefix: str = "blocks.") -> int:
-    """Number of blocks that the names mention: the highest index + 1."""
-    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
-    return max((int(match[1]) + 1 for name in names if (match := pattern.match(name))), default=0)
+def depth_of(names: Iterable[str], known: int | None = None, label: str = "") -> int:
+    """Number of blocks: as known, else the highest index in the names + 1.
+
+    Args:
+        names: of tensors, canonical.
+        known: the depth that the file or the caller states.
+        label: how messages call the source.
+
+    Raises:
+        CheckpointError: far fewer blocks are there; nothing is built from a number that no tensors stand behind.
+    """
+    there = {int(match[1]) for name in names if (match := re.match(r"blocks\.(\d{1,9})\.", name))}
+    depth = known or max(there, default=-1) + 1
+    if depth > len(there) + SPARE:
+        missing = next(index for index in range(depth) if index not in there)
+        raise CheckpointError(
+            f"{label}: {depth:,} blocks are stated or numbered and {len(there)} are there; block {missing} is the "
+            "first that is missing. The file is incomplete or damaged: fetch it again."
+        )
+    return depth
 
 
 def in_any_block(names: Iterable[str], ending: str) -> bool:
     """Whether any block has such a part: a block that lacks it is then found incomplete."""
     return any(name.startswith("blocks.") and name.endswith(f".{ending}") for name in names)
+
+
+SPARE = 64
+"""How many blocks may be missing for the missing keys to be listed one by one."""
 
 
 def guess_heads(width: int, depth: int, per_head: int, part: str) -> tuple[int, str, bool]:
@@ -81,8 +102,13 @@ def infer(tensors: Mapping[str, Tensor], known: Mapping[str, Any], label: str) -
     """
     known = {name: value for name, value in known.items() if value is not None}
     width, channels, patch = projection(tensors, label)
-    depth = known.get("depth") or depth_of(tensors)
-    heads, notes, warnings = _heads(width, depth, known.get("num_heads"), "encoder", label)
+    depth = depth_of(tensors, known.get("depth"), label)
+    told = side(tensors, "blocks.0.attn.q_norm.weight", 0)  # norms of queries are as wide as a head
+    notes = (f"{width // told} heads in the encoder: norms of queries have {told} channels.",) if told else ()
+    if told and width % told == 0 and known.get("num_heads", width // told) == width // told:
+        heads, warnings = width // told, ()
+    else:
+        heads, notes, warnings = _heads(width, depth, known.get("num_heads"), "encoder", label)
     registers, class_token = side(tensors, "reg_token", 1), "cls_token" in tensors
     image_size, covers = _grid(tensors.get("pos_embed"), registers + class_token, patch, known.get("image_size"), label)
     mlp, hidden = _mlp(tensors, known.get("mlp"))
@@ -109,7 +135,7 @@ def infer_decoder(
 ) -> tuple[DecoderArchitecture, tuple[str, ...], tuple[str, ...]]:
     """(decoder, notes, warnings) read off tensors with our names; `known` as in `infer`."""
     known = {name: value for name, value in known.items() if value is not None}
-    width, depth = decoder_width(tensors), known.get("decoder_depth") or depth_of(tensors) or 1
+    width, depth = decoder_width(tensors), depth_of(tensors, known.get("decoder_depth"), label) or 1
     heads, notes, warnings = _heads(width, depth, known.get("decoder_num_heads"), "decoder", label)
     return (
         DecoderArchitecture(
@@ -185,7 +211,10 @@ def square(patches: int) -> int | None:
 def _grid(
     table: Tensor | None, prefix: int, patch: int, image_size: tuple[int, int] | None, label: str
 ) -> tuple[tuple[int, int], bool]:
-    """(image size, whether the position table has rows for the prefix tokens too)."""
+    """(image size, whether the position table has rows for the prefix tokens too).
+
+    A fixed sin-cos table tells its grid; another table is taken as square unless the size is known.
+    """
     if table is None:
         return image_size or (14 * patch, 14 * patch), True
     if table.ndim != 3 or table.shape[0] != 1:
@@ -193,6 +222,7 @@ def _grid(
             f"{label}: position embeddings of shape {tuple(table.shape)}; expected (1, tokens, width)."
         )
     rows = table.shape[1]
+    told = [(n, grid) for n in dict.fromkeys((prefix, 0)) if rows > n and (grid := grid_of(table, rows - n))]
     if image_size is not None:
         patches = (image_size[0] // patch) * (image_size[1] // patch)
         if rows not in (patches, patches + prefix):
@@ -200,7 +230,15 @@ def _grid(
                 f"{label}: {rows} position embeddings contradict images of {image_size[0]} x {image_size[1]} pixels "
                 f"in patches of {patch}: expected {patches + prefix} (with {prefix} prefix tokens) or {patches}."
             )
+        if told and told[0][1] != (image_size[0] // patch, image_size[1] // patch):
+            height, width = (edge * patch for edge in told[0][1])
+            raise CheckpointError(
+                f"{label}: images of {image_size[0]} x {image_size[1]} pixels contradict the sin-cos position "
+                f"embeddings, which are of {height} x {width} pixels. Give that, or leave image_size out."
+            )
         return image_size, rows == patches + prefix
+    for covered, grid in told:
+        return (grid[0] * patch, grid[1] * patch), covered == prefix
     for covered in (prefix, 0):
         edge = square(rows - covered)
         if edge:

@@ -9,32 +9,26 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from probekit.errors import CheckpointError, did_you_mean
-from probekit.models import adapters, files, formats
-from probekit.models.architecture import describe
-from probekit.models.assembly import assemble
-from probekit.models.card import Card, Verdict, file_digest, tensor_digest
+from probekit.models import files, formats, modules
+from probekit.models.architecture import describe as describe
+from probekit.models.building import Asked, adapted_timm, built, finish
+from probekit.models.card import file_digest
 from probekit.models.checkpoint import Checkpoint
-from probekit.models.contract import CONTRACT, TokenModel
-from probekit.models.encoder import Encoder, carded
-from probekit.models.files import Found
-from probekit.models.mae import MaskedAutoencoder
+from probekit.models.contract import TokenModel
+from probekit.models.sources import check_options, merged, parse_source
 
 KINDS = "a file, a directory, a hub id ('org/name'), 'timm:NAME' or 'shipped:NAME'"
 """What a string can name, for messages."""
-
-Asked = Mapping[str, Any]
-"""What the caller settled, by the names of `load`'s arguments."""
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+$")
 
@@ -45,22 +39,40 @@ def load(
     device: str | torch.device = "auto",
     num_heads: int | None = None,
     decoder_num_heads: int | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: int | tuple[int, int] | None = None,
     layer_norm_eps: float | None = None,
     normalised_targets: bool | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    interpolation: str | None = None,
+    crop_fraction: float | None = None,
+    mask_ratio: float | tuple[float, float] | None = None,
+    patch_size: int | tuple[int, int] | None = None,
+    epochs: float | None = None,
+    key: str | None = None,
     name: str | None = None,
 ) -> Checkpoint:
     """Read a checkpoint, completely or not at all, and say what it is.
 
+    Every keyword settles what the file does not say. What the file says cannot be contradicted; what is guessed or
+    assumed is a `CheckpointWarning`, and stands in the verdict.
+
     Args:
         source: a path to a file or directory, a Hugging Face id (`"facebook/vit-mae-base"` or `"hf:..."`),
             `"timm:NAME"`, `"shipped:NAME"`, or a module: ours, timm's `VisionTransformer`, or transformers' ViTMAE.
+            A string may carry keywords: `"mae.pth?num_heads=4&mean=0.5,0.5,0.5"`.
         device: "auto" takes CUDA or MPS where there is one, and leaves a module where it is.
-        num_heads, decoder_num_heads: for files that do not tell; they win over what a file tells.
-        image_size: (height, width) the positions are of, where the grid is not square and the file does not tell.
-        layer_norm_eps: of every layer norm, where the file does not tell and the verdict's note is not what was used.
-        normalised_targets: whether the decoder predicts normalised pixels, where the file does not tell (or tells
-            wrong).
+        num_heads, decoder_num_heads: heads per block.
+        image_size: (height, width) in pixels that the positions are of, where the grid is not square; or one side.
+        layer_norm_eps: of every layer norm.
+        normalised_targets: whether the decoder predicts pixels normalised per patch.
+        mean, std: of pixels in [0, 1], one number for each channel; both or none.
+        interpolation: how images are resized: "bicubic", "bilinear", "nearest", "lanczos", "box" or "none".
+        crop_fraction: share of the resized shorter side that the centre crop keeps, in (0, 1].
+        mask_ratio: share of patches hidden in training, in [0, 1), or (low, high).
+        patch_size: the mask unit in training in pixels, or (low, high).
+        epochs: of pretraining.
+        key: which network of a file with several: an entry ("model_ema") or a prefix ("teacher.").
         name: for tables and charts; else the file's, directory's, hub's or timm's name.
 
     Returns:
@@ -68,10 +80,15 @@ def load(
 
     Raises:
         CheckpointError: a `ValueError` that says what was found, what was expected and what would work.
+
+    Example:
+        >>> load("mae_pretrain_vit_base.pth").card.mask_ratio  # doctest: +SKIP
     """
-    asked = {
+    asked: dict[str, Any] = {
         "num_heads": num_heads, "decoder_num_heads": decoder_num_heads, "image_size": image_size,
-        "layer_norm_eps": layer_norm_eps, "normalised_targets": normalised_targets,
+        "layer_norm_eps": layer_norm_eps, "normalised_targets": normalised_targets, "mean": mean, "std": std,
+        "interpolation": interpolation, "crop_fraction": crop_fraction, "mask_ratio": mask_ratio,
+        "patch_size": patch_size, "epochs": epochs, "key": key, "name": name,
     }  # fmt: skip
     if not isinstance(source, nn.Module | str | os.PathLike) or not str(source):
         kind = "The empty string" if source == "" else f"An object of type {type(source).__name__}"
@@ -79,15 +96,17 @@ def load(
             f"{kind} names no checkpoint. Expected a path, a hub id, 'timm:NAME', or a module. A state dict is read "
             "from a file (torch.save), or from the module it is of."
         )
-    checkpoint = _module(source, asked) if isinstance(source, nn.Module) else _named(os.fspath(source), asked)
-    if name is not None:
-        checkpoint.card.name = name
+    if isinstance(source, nn.Module):
+        checkpoint = modules.read(source, check_options(asked))
+    else:
+        path, options = parse_source(os.fspath(source))
+        checkpoint = _named(path, check_options(merged(asked, options, path)))
     target = _device(device, checkpoint.model)
     if isinstance(source, nn.Module) and target != checkpoint.model.device:
-        checkpoint.model = copy.deepcopy(
-            checkpoint.model
-        )  # parameters are shared with the source, which stays where it is
+        checkpoint.model = copy.deepcopy(checkpoint.model)  # the source shares its parameters and stays where it is
+        checkpoint.card.pixels = checkpoint.model.pixels
     checkpoint.model.to(target).eval()
+    checkpoint.verdict.warn()
     return checkpoint
 
 
@@ -109,16 +128,16 @@ def _named(source: str, asked: Asked) -> Checkpoint:
     if scheme == "timm" and rest:
         return _timm(rest, asked)
     if scheme == "shipped":
-        return _finish(files.read_directory(shipped_path(rest)), asked, source, name=rest)
+        return finish(files.read_directory(shipped_path(rest)), asked, source, name=rest)
     if scheme == "hf" and rest:
         return _hub(rest, asked)
     path = _path(source)
     if path.is_dir():
-        return _finish(files.read_directory(path), asked, source)
+        return finish(files.read_directory(path), asked, source)
     if path.is_file():
         if path.suffix == ".json":
             raise CheckpointError(f"{path} is a configuration, not weights. Give its directory, {path.parent}.")
-        return _finish(files.read_file(path), asked, source)
+        return finish(files.read_file(path), asked, source)
     if HUB_ID.fullmatch(source) and not source.endswith(files.SUFFIXES) and not path.parent.is_dir():
         return _hub(source, asked)
     raise CheckpointError(_no_such(source, path))
@@ -183,7 +202,7 @@ def _hub(identity: str, asked: Asked) -> Checkpoint:
         weights = index
     found = files.read_directory(weights.parent)
     found.label, found.name = identity, identity.rpartition("/")[2]
-    return _finish(found, asked, identity)
+    return finish(found, asked, identity)
 
 
 def _timm(name: str, asked: Asked) -> Checkpoint:
@@ -194,11 +213,11 @@ def _timm(name: str, asked: Asked) -> Checkpoint:
     module, config, paths = timm_names.load(name)
     if not plain:
         digest = partial(file_digest, paths) if paths else None
-        return _timm_encoder(module, timm_names.facts(config, None), asked, f"timm:{name}", name, digest)
+        return adapted_timm(module, timm_names.facts(config, None), asked, f"timm:{name}", name, digest)
     patch = int(module.patch_embed.patch_size[0]) if timm_names.is_mae(name) else None
     stated = timm_names.facts(config, patch) | {"antialias": True}
     reading = formats.Reading("timm", dict(module.state_dict()), stated=stated, module=timm_names.encoder_on_meta(name))
-    return _built(reading, asked, f"timm:{name}", name, partial(file_digest, paths) if paths else None)
+    return built(reading, asked, f"timm:{name}", name, partial(file_digest, paths) if paths else None)
 
 
 # --- shipped ----------------------------------------------------------------------------------------------------------
@@ -221,168 +240,3 @@ def shipped_path(name: str) -> Path:
         if (shelf / name / "config.json").is_file() and name:
             return shelf / name
     raise CheckpointError(f"No checkpoint {name!r} ships with probekit. {did_you_mean(name, shipped())}")
-
-
-# --- modules ----------------------------------------------------------------------------------------------------------
-
-
-def _module(module: nn.Module, asked: Asked) -> Checkpoint:
-    """A checkpoint from a module, sharing its parameters; the module itself is left as it is."""
-    module = _unwrapped(module)
-    kind = f"{type(module).__module__}.{type(module).__qualname__}"
-    if isinstance(module, MaskedAutoencoder):
-        model = _sharing(module)
-        if asked["normalised_targets"] is not None:
-            model.normalised_targets = asked["normalised_targets"]
-        facts: dict[str, Any] = {"name": "model", "normalisation_known": True}
-        return _carded(model, Verdict("module (probekit)", model), facts, kind, partial(_digest, model))
-    if isinstance(module, Encoder):
-        return _encoder(module, kind)
-    if type(module) is VisionTransformer:
-        return _timm_module(module, kind)
-    if kind.startswith("timm."):
-        from probekit.models.timm_names import facts as told
-
-        pretrained = getattr(module, "pretrained_cfg", None) or {}
-        name = pretrained.get("architecture") or type(module).__qualname__
-        return _timm_encoder(module, told(pretrained, None), asked, kind, name)
-    if kind.startswith("transformers.") and adapters.is_adapted(str(getattr(module.config, "model_type", ""))):
-        from probekit.models.adapters import transformers
-
-        _refuse_settled(asked, kind)
-        return transformers.live(module, source=kind, image_size=asked["image_size"])
-    config: Any = module.config.to_dict() if kind.startswith("transformers.") else None  # type: ignore[operator,union-attr]
-    label = type(module).__qualname__
-    found = Found(f"the {label}", label, dict(module.state_dict()), config=config)
-    return _finish(
-        found, asked if config else _settled_by(module) | {n: v for n, v in asked.items() if v is not None}, kind
-    )
-
-
-def _encoder(model: Encoder, kind: str) -> Checkpoint:
-    """A checkpoint of a user's own encoder, which must have all that the contract names."""
-    lacking = [name for name in CONTRACT if not hasattr(model, name)]
-    if lacking:
-        raise CheckpointError(
-            f"The {kind} has no {', '.join(lacking)}; an Encoder has {', '.join(CONTRACT)}, on its class or set in "
-            "__init__."
-        )
-    return carded(model, name=type(model).__qualname__, kind=kind, source=kind, format="module (Encoder)")
-
-
-def _timm_encoder(
-    module: nn.Module, facts: dict[str, Any], asked: Asked, label: str, name: str, digest: Any = None
-) -> Checkpoint:
-    """A timm model of another class than VisionTransformer."""
-    from probekit.models.adapters import timm
-
-    _refuse_settled(asked, label)
-    known = adapters.Known(digest=digest)
-    return timm.encoder(module, facts, known, source=label, name=name, image_size=asked["image_size"])
-
-
-def _refuse_settled(asked: Asked, label: str) -> None:
-    """What only a MaskedAutoencoder's files leave open; another library's model knows it."""
-    for name in ("num_heads", "decoder_num_heads", "layer_norm_eps", "normalised_targets"):
-        if asked[name] is not None:
-            raise CheckpointError(f"{label}: {name}= cannot be given, its library builds the model. Leave it out.")
-
-
-def _digest(model: MaskedAutoencoder) -> str:
-    return tensor_digest(model.state_dict())
-
-
-def _unwrapped(module: nn.Module) -> nn.Module:
-    """The module inside DataParallel, DistributedDataParallel or torch.compile's wrapper."""
-    while True:
-        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            module = module.module
-        elif type(module).__name__ == "OptimizedModule":
-            inner: Any = module._orig_mod
-            module = inner
-        else:
-            return module
-
-
-def _sharing(module: nn.Module) -> Any:
-    """A copy of the structure with the same parameters: eval mode and a dropped head stay ours."""
-    shared = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in shared})
-
-
-def _timm_module(module: VisionTransformer, kind: str) -> Checkpoint:
-    encoder, config = _sharing(module), getattr(module, "pretrained_cfg", None) or {}
-    from probekit.models.timm_names import facts
-
-    known = facts(config, None)
-    model = MaskedAutoencoder(
-        encoder,
-        None,
-        normalised_targets=None,
-        antialias=True,
-        **{name: known[name] for name in ("mean", "std") if name in known},
-    )
-    warnings = (
-        ()
-        if known.get("normalisation_known")
-        else ("The normalisation of images is not recorded: ImageNet's mean and deviation were assumed.",)
-    )
-    left_over = [name for name in module.state_dict() if name not in encoder.state_dict()]
-    known |= {"name": config.get("architecture") or "VisionTransformer"}
-    verdict = Verdict("module (timm)", model, left_over=left_over, warnings=warnings)
-    return _carded(model, verdict, known, kind, partial(_digest, model))
-
-
-def _settled_by(module: nn.Module) -> dict[str, Any]:
-    """Heads, epsilons and targets of a foreign module with MAE's names, read off its parts instead of guessed."""
-    found: dict[str, Any] = {}
-    for name, part in module.named_modules():
-        prefix = "decoder_" if "decoder" in name else ""
-        if isinstance(heads := getattr(part, "num_heads", None), int):
-            found.setdefault(f"{prefix}num_heads", heads)
-        if isinstance(part, nn.LayerNorm):
-            found.setdefault(f"{prefix}layer_norm_eps", part.eps)
-    targets = getattr(module, "norm_pix_loss", None)
-    return found | ({"normalised_targets": targets} if isinstance(targets, bool) else {})
-
-
-# --- the card ---------------------------------------------------------------------------------------------------------
-
-
-def _finish(found: Found, asked: Asked, source: str, name: str | None = None) -> Checkpoint:
-    """Recognise, rename, build, and describe."""
-    digest = partial(file_digest, found.paths) if found.paths else None
-    if (adapter := adapters.of_directory(found)) is not None:
-        _refuse_settled(asked, found.label)
-        adapted: Checkpoint = adapter.read(found, image_size=asked["image_size"], digest=digest)
-        return adapted
-    reading = formats.read(found)
-    return _built(reading, asked, found.label, name or found.name, digest, source)
-
-
-def _built(
-    reading: formats.Reading,
-    asked: Asked,
-    label: str,
-    name: str,
-    digest: Callable[[], str] | None,
-    source: str | None = None,
-) -> Checkpoint:
-    model, facts, verdict = assemble(reading, asked, label)
-    return _carded(model, verdict, {"name": name} | facts, source or label, digest or partial(_digest, model))
-
-
-def _carded(
-    model: MaskedAutoencoder, verdict: Verdict, facts: dict[str, Any], source: str, digest: Callable[[], str]
-) -> Checkpoint:
-    """A checkpoint with its card."""
-    known = {name: value for name, value in facts.items() if name not in ("mean", "std", "normalised_targets")}
-    card = Card(
-        architecture=describe(model),
-        vit_patch_size=model.vit_patch_size,
-        image_size=model.image_size,
-        pixels=model.pixels,
-        digest=digest,
-        **known,
-    )
-    return Checkpoint(model=model, card=card, verdict=verdict, source=source)

@@ -16,7 +16,6 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.errors import CheckpointError, DataError, MaskError, ProbekitError
 from probekit.models import architecture, blocks, pixels, positions
 from probekit.models.architecture import Architecture
@@ -27,15 +26,16 @@ from probekit.models.decoder import Decoder
 class MaskedAutoencoder(TokenModel):
     """A vision transformer that can leave out patches, and the decoder that predicts them, if there is one.
 
-    Images are float (batch, 3, height, width), normalised by `mean` and `std`; height and width are multiples of the
-    ViT patch. `hidden` is bool (batch, patches) in raster order, True = hidden, the same number in every row; None =
-    nothing.
+    Images are float (batch, channels, height, width), normalised by `mean` and `std`; height and width are multiples of
+    the ViT patch. `hidden` is bool (batch, patches) in raster order, True = hidden, the same number in every row; None
+    hides nothing.
 
     Args:
         encoder: a timm `VisionTransformer` with square patches; its classification head is dropped.
         decoder: None for an encoder alone.
         normalised_targets: whether the decoder predicts per-patch normalised pixels; None if unknown (taken as plain).
-        mean, std: of the pixels in [0, 1], per channel.
+        mean, std: of the pixels in [0, 1], one number a channel; None = as assumed where nothing is recorded (three
+            channels: ImageNet's).
         antialias: how encoder positions are resampled for other image sizes: False as MAE does, True as timm does.
     """
 
@@ -45,8 +45,8 @@ class MaskedAutoencoder(TokenModel):
         decoder: Decoder | None,
         *,
         normalised_targets: bool | None,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         antialias: bool = False,
     ) -> None:
         super().__init__(mean=mean, std=std)
@@ -55,8 +55,14 @@ class MaskedAutoencoder(TokenModel):
             encoder.reset_classifier(0)
         self.encoder, self.decoder = encoder, decoder
         self.antialias = antialias
-        self.pixels.normalised_targets = normalised_targets
         record = self.architecture
+        mean, std = (mean, std) if mean is not None and std is not None else pixels.assumed_scale(record.channels)[:2]
+        if len(mean) != record.channels or len(std) != record.channels:
+            raise CheckpointError(
+                f"mean has {len(mean)} numbers and std {len(std)}; the encoder takes images of {record.channels} "
+                "channels. Give one number of each for every channel."
+            )
+        self.pixels = pixels.PixelScale(tuple(map(float, mean)), tuple(map(float, std)), normalised_targets)
         self.image_size, self.vit_patch_size, self.channels = record.image_size, record.vit_patch_size, record.channels
         self.width, self.depth, self.num_heads = record.width, record.depth, record.num_heads
         self.num_prefix_tokens, self.class_token = int(encoder.num_prefix_tokens), encoder.cls_token is not None
@@ -74,15 +80,18 @@ class MaskedAutoencoder(TokenModel):
         decoder_width: int,
         decoder_depth: int,
         decoder_num_heads: int,
+        channels: int = 3,
         normalised_targets: bool = True,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         seed: int | None = None,
     ) -> MaskedAutoencoder:
         """A fresh model as MAE initialises it: sin-cos positions, Xavier-uniform weights, tokens of deviation 0.02.
 
         Args:
             image_size: (height, width) in pixels.
+            channels: of the images.
+            mean, std: of the pixels in [0, 1], per channel; ImageNet's where None and there are three.
             seed: of the weights; None draws from torch's global generator.
         """
         grid = (image_size[0] // vit_patch_size, image_size[1] // vit_patch_size)
@@ -92,6 +101,7 @@ class MaskedAutoencoder(TokenModel):
             encoder = VisionTransformer(
                 img_size=image_size,
                 patch_size=vit_patch_size,
+                in_chans=channels,
                 embed_dim=width,
                 depth=depth,
                 num_heads=num_heads,
@@ -106,6 +116,7 @@ class MaskedAutoencoder(TokenModel):
                 depth=decoder_depth,
                 num_heads=decoder_num_heads,
                 vit_patch_size=vit_patch_size,
+                channels=channels,
                 grid=grid,
             )
             model = cls(encoder, decoder, normalised_targets=normalised_targets, mean=mean, std=std)
@@ -234,7 +245,9 @@ class MaskedAutoencoder(TokenModel):
             del probabilities
 
     def predict(self, images: Tensor, hidden: Tensor | None = None, *, hidden_only: bool = False) -> Tensor:
-        """The decoder's output, (batch, patches, vit_patch_size² * 3), raster order, pixels as (row, column, channel).
+        """The decoder's output: (batch, patches, vit_patch_size² * channels), raster order.
+
+        A patch's values are in the order (row, column, channel).
 
         Args:
             hidden_only: give the hidden patches alone, (batch, hidden, ...), and spare the work for the others in the
@@ -266,7 +279,7 @@ class MaskedAutoencoder(TokenModel):
     def reconstruct(
         self, images: Tensor, hidden: Tensor | None = None, *, statistics: str = "image", paste_visible: bool = False
     ) -> Tensor:
-        """The predicted picture, in [0, 1], clipped: (batch, 3, height, width).
+        """The predicted picture, in [0, 1], clipped: (batch, channels, height, width).
 
         Args:
             hidden: None is reconstruction without masking: every patch is seen, every patch predicted.
@@ -297,7 +310,7 @@ class MaskedAutoencoder(TokenModel):
         )
 
     def patchify(self, images: Tensor) -> Tensor:
-        """(batch, patches, vit_patch_size² * 3), raster order, pixels as (row, column, channel)."""
+        """(batch, patches, vit_patch_size² * channels), raster order, pixels as (row, column, channel)."""
         self.grid(*images.shape[-2:])
         return pixels.patchify(images, self.vit_patch_size)
 
@@ -337,8 +350,9 @@ class MaskedAutoencoder(TokenModel):
     def _check(self, images: Tensor, hidden: Tensor | None) -> tuple[Tensor | None, tuple[int, int]]:
         """Indices of visible patches, int64 (batch, visible) or None for all, and the grid; or the error."""
         good = isinstance(images, Tensor) and images.is_floating_point() and images.ndim == 4 and len(images) > 0
-        if not good or images.shape[1] != 3:
-            raise DataError(f"Images are float (batch, 3, height, width), got {_kind(images)}.")
+        if not good or images.shape[1] != self.channels:
+            expected = f"float (batch, {self.channels}, height, width)"
+            raise DataError(f"Images of this model are {expected}, got {_kind(images)}.")
         grid = self.grid(*images.shape[-2:])
         if hidden is None:
             return None, grid

@@ -21,6 +21,19 @@ EPSILON = 1e-6
 STATISTICS = ("image", "neighbours", "target")
 
 
+def assumed_scale(channels: int) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """(mean, std, in words) that are assumed for images of so many channels when nothing is recorded."""
+    if channels == 3:
+        return IMAGENET_MEAN, IMAGENET_STD, "ImageNet's mean and deviation were assumed"
+    if channels == 1:
+        weights = (0.299, 0.587, 0.114)
+        mean, std = (
+            sum(w * v for w, v in zip(weights, values, strict=True)) for values in (IMAGENET_MEAN, IMAGENET_STD)
+        )
+        return (mean,), (std,), f"mean {mean:.3f} and deviation {std:.3f}, the luminance of ImageNet's, were assumed"
+    return (0.5,) * channels, (0.5,) * channels, f"mean 0.5 and deviation 0.5 in all {channels} channels were assumed"
+
+
 @dataclass
 class PixelScale:
     """How pixels are scaled for a model, and what its decoder predicts of them. A model and its card share one.

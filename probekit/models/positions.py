@@ -44,6 +44,47 @@ def sin_cos(grid: tuple[int, int], width: int, *, num_prefix_tokens: int = 1) ->
     return torch.cat([table.new_zeros(num_prefix_tokens, width), table]).to(torch.float32)[None]
 
 
+def grid_of(table: Tensor, patches: int) -> tuple[int, int] | None:
+    """The grid of a fixed sin-cos table, by trying every factorisation; None if the table is none of them.
+
+    Tables whose first half encodes the row are recognised too: codes differ in the order of the halves.
+
+    Args:
+        table: (1, prefix + patches, width).
+        patches: rows of the table that are patches, the last ones.
+
+    Returns:
+        (rows, columns).
+    """
+    width, values = table.shape[-1], table[0, -patches:].detach().float()
+    if width % 4 or not values.isfinite().all():
+        return None
+    tolerance = 1e-4 if table.dtype == torch.float32 else 1e-2
+    index = torch.arange(patches)
+    first, second = values[:, 0], values[:, width // 2]  # the sine of frequency 1 of either half
+    factors = [(rows, patches // rows) for rows in range(1, patches + 1) if patches % rows == 0]
+    for swapped in (False, True):
+        for rows, columns in factors:
+            row, column = (index // columns).float().sin(), (index % columns).float().sin()
+            one, other = (row, column) if swapped else (column, row)
+            if torch.allclose(first, one, atol=tolerance) and torch.allclose(second, other, atol=tolerance):
+                expected = sin_cos((rows, columns), width, num_prefix_tokens=0)[0]
+                expected = expected.roll(width // 2, dims=1) if swapped else expected
+                if torch.allclose(values, expected, atol=tolerance):
+                    return rows, columns
+    return None
+
+
+def sinusoid(patches: int, width: int) -> Tensor:
+    """The one-dimensional sinusoid of "Attention is all you need" over flattened patches: float32 (1, patches, width).
+
+    Sines stand in even places and cosines in odd ones.
+    """
+    place = torch.arange(width, dtype=torch.float64)
+    angles = torch.arange(patches, dtype=torch.float64)[:, None] / TEMPERATURE ** (2 * (place // 2) / width)
+    return torch.where(place % 2 == 0, angles.sin(), angles.cos()).to(torch.float32)[None]
+
+
 def resample(
     table: Tensor, old: tuple[int, int], new: tuple[int, int], *, num_prefix_tokens: int, antialias: bool
 ) -> Tensor:

@@ -43,7 +43,7 @@ def test_the_report_is_complete_and_json(facts) -> None:
     assert facts["missing"] == []
     assert facts["parameters"] == facts["architecture"]["parameters"] + facts["architecture"]["decoder"]["parameters"]
     assert len(facts["sha256"]) == 64
-    assert len(facts["warnings"]) == 2  # heads of the encoder, positions of the decoder
+    assert len(facts["warnings"]) == 3  # heads of the encoder, normalisation, positions of the decoder
 
 
 def test_the_page_says_the_same(facts) -> None:
@@ -55,7 +55,7 @@ def test_the_page_says_the_same(facts) -> None:
         "not recorded",
         "head.weight",
         "Left-over keys (2)",
-        "Warnings (2)",
+        "Warnings (3)",
         "heads of the encoder was guessed",
         "decoder are all zero",
         "layer-norm epsilon 1e-06",

@@ -403,7 +403,7 @@ def test_paths_that_are_no_files(tmp_path) -> None:
     for source, message in (
         (tmp_path / "link.pth", "is a link to 'gone.pth', which is not there"),
         (tmp_path / "pipe.pth", "neither a file nor a directory but a device, pipe or socket"),
-        (tmp_path / "dir", r"model.safetensors cannot be opened \(Is a directory\)"),
+        (tmp_path / "dir", r"model.safetensors is a folder; expected a file written by torch.save"),
         ("x" * 5000, r"is no path \(File name too long\)"),
         ("~nobody-of-that-name/mae.pth", "is no path"),
         ("https://huggingface.co/facebook/vit-mae-base", r"addresses are not read.*hub id"),

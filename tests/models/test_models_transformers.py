@@ -336,6 +336,8 @@ def test_a_good_path_is_silent(theirs, tmp_path, capfd) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         folder = write(tmp_path / "m", theirs, old_names(theirs))
+        seen = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+        (folder / "preprocessor_config.json").write_text(json.dumps(seen))
         load(load(folder).save(tmp_path / "again"))
     out = capfd.readouterr()
     assert (out.out, out.err) == ("", "")

@@ -21,7 +21,7 @@ from probekit.models.checkpoint import Checkpoint
 from probekit.models.contract import Layer
 from probekit.models.encoder import Encoder
 from probekit.models.files import Found
-from probekit.models.formats import transformers_vit_mae
+from probekit.models.formats import _preprocessor
 
 CLASS_TOKENS = {"cls_token", "class_embedding", "class_token"}
 """What the library's classes call the parameter of [CLS]."""
@@ -296,7 +296,7 @@ def vision_config(found: Found) -> Any:
 
 def preprocessing(told: dict[str, Any]) -> dict[str, Any]:
     """Fields of the card from `preprocessor_config.json`, and `image_size`."""
-    facts = transformers_vit_mae.preprocessing(told)
+    facts = _preprocessor.read(told)
     if told.get("do_normalize") is False:
         facts |= {"mean": (0.0,) * 3, "std": (1.0,) * 3, "normalisation_known": True}
     size = adapters.size_of(told["crop_size"] if told.get("do_center_crop") else told.get("size"))

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from probekit.errors import CheckpointError
 from probekit.models.files import Found
+from probekit.models.formats import _preprocessor
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Reading:
         stated: what the file says that shapes do not tell.
         presumed: what the format's own code builds, or its publishers used, where the file does not say.
         notes, warnings: for the verdict.
+        networks: the name of the network that was taken, and of the others in the file.
         module: the encoder on `meta`, where the format knows it exactly.
         spell: from a canonical name ("encoder.norm.weight") to the file's own, for messages.
     """
@@ -56,6 +58,7 @@ class Reading:
     presumed: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    networks: tuple[str, ...] = ()
     module: VisionTransformer | None = None
     spell: Callable[[str], str] = str
 
@@ -76,6 +79,7 @@ def read(found: Found) -> Reading:
     for module in formats():
         if module.matches(found):
             reading: Reading = module.read(found)
+            reading.stated = _preprocessor.read(found.preprocessor or {}) | reading.stated
             return reading
     raise CheckpointError(_unknown(found))
 

@@ -6,22 +6,27 @@ They changed between versions 4 and 5, and 5 writes a third spelling for decoder
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from probekit.errors import CheckpointError
+from probekit.models.formats import _names
 
 EMBEDDINGS = {
     "embeddings.cls_token": "cls_token",
     "embeddings.position_embeddings": "pos_embed",
+    "embeddings.distillation_token": "reg_token",
     "embeddings.patch_embeddings.projection.weight": "patch_embed.proj.weight",
     "embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
     "layernorm.weight": "norm.weight",
     "layernorm.bias": "norm.bias",
 }
 ENCODER_LAYER = re.compile(r"(?:encoder\.layer|layers)\.(\d+)\.(.+)$")
-LAYERS = re.compile(r"(?:vit\.)?(?:encoder\.layer|layers)\.\d|decoder\.(?:decoder_layers|decoder_encoder\.layer)\.\d")
+LAYERS = re.compile(r"(?:encoder\.layer|layers|decoder_layers|decoder_encoder\.layer)\.\d")
+ANCHOR = "embeddings.patch_embeddings.projection.weight"
+DECODER_NAMES = r"(?P<prefix>(?:.+\.)?)decoder_(?:embed|norm|pred|pos_embed|layers|encoder)(?:\.|$)"
 DECODER_LAYER = re.compile(r"(?:decoder_layers|decoder_encoder\.layer)\.(\d+)\.(.+)$")
 MODULES = {
     "attention.attention.query": "q", "attention.attention.key": "k", "attention.attention.value": "v",
@@ -41,19 +46,43 @@ def _layer(match: re.Match[str] | None) -> str | None:
     return f"blocks.{match[1]}.{MODULES[module]}.{kind}" if module in MODULES else None
 
 
-def canonical(name: str) -> tuple[str, str] | None:
-    """(part, name) of a tensor's name in either version; None if it is neither encoder's nor decoder's."""
-    if name.startswith("decoder."):
-        inner = name.removeprefix("decoder.")
+def place(name: str, at: str, behind: str) -> tuple[str, str] | None:
+    """(part, canonical name) of a tensor in either version; None if it is neither encoder's nor decoder's.
+
+    Args:
+        name: in the file.
+        at, behind: prefixes of the encoder and of the decoder.
+    """
+    if behind and name.startswith(behind):
+        inner = name.removeprefix(behind)
         if inner == "mask_token":
             return "decoder", inner
         if match := re.match(r"decoder_(embed\..+|norm\..+|pred\..+|pos_embed)$", inner):
             return "decoder", match[1]
         layer = _layer(DECODER_LAYER.match(inner))
         return None if layer is None else ("decoder", layer)
-    inner = name.removeprefix("vit.")
-    known = EMBEDDINGS.get(inner) or _layer(ENCODER_LAYER.match(inner))
+    inner = name.removeprefix(at)
+    known = EMBEDDINGS.get(inner) or _layer(ENCODER_LAYER.match(inner)) if name.startswith(at) else None
     return None if known is None else ("encoder", known)
+
+
+def split(tensors: Mapping[str, Tensor], label: str) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str]]:
+    """(encoder, decoder, left over) under canonical names, wherever in the names the two parts are."""
+    ends = [name.removesuffix(ANCHOR) for name in tensors if name.endswith(ANCHOR)]
+    at = min(ends, key=len, default="vit.")
+    found = [match["prefix"] for name in tensors if (match := re.match(DECODER_NAMES, name))]
+    behind = min(found, key=len, default="decoder.")
+    parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "decoder": {}}
+    left_over = []
+    for name, tensor in tensors.items():
+        where = place(name, at, behind)
+        if where is None:
+            left_over.append(name)
+        else:
+            parts[where[0]][where[1]] = tensor
+    inside = re.compile(rf"(?:{re.escape(at)}|{re.escape(behind)})(?:{LAYERS.pattern})")
+    _names.refuse_other_arithmetic(left_over, "", label, inside)
+    return fuse(parts["encoder"], label), fuse(parts["decoder"], label), left_over
 
 
 def fuse(tensors: dict[str, Tensor], label: str) -> dict[str, Tensor]:

@@ -3,6 +3,8 @@ registers."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names, timm_file
 
@@ -26,7 +28,7 @@ def read(found: Found) -> Reading:
         # [CLS] alone of the prefix has a position: added to it once and for all, the table covers patches only.
         tensors["cls_token"] = tensors["cls_token"] + tensors["pos_embed"][:, :1]
         tensors["pos_embed"] = tensors["pos_embed"][:, 1:]
-    reading = timm_file.read(Found(found.label, found.name, tensors, found.extras, paths=found.paths))
+    reading = timm_file.read(replace(found, tensors=tensors))
     reading.format = NAME
     reading.presumed["antialias"] = False
     return reading

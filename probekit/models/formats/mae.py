@@ -6,6 +6,7 @@ files keep none: their names tell whether targets were normalised (`mae_pretrain
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from probekit.models.card import acceptable
@@ -16,6 +17,10 @@ from probekit.models.inference import side
 NAME = "facebookresearch/mae"
 RANK = 60
 CROP = 224 / 256
+PUBLISHED = re.compile(r"mae_(pretrain|visualize|finetuned?)_vit_(base|large|huge)")
+"""Names of the published files, which were trained with ImageNet's mean and deviation."""
+PRESETS = re.compile(r"mae_vit_(base|large|huge)_patch\d+(_dec512d8b)?$")
+"""Models of its training script, all of which have 16 heads in the decoder."""
 
 
 def matches(found: Found) -> bool:
@@ -38,7 +43,11 @@ def read(found: Found) -> Reading:
     notes = ["layer-norm epsilon 1e-6: what all of MAE's presets use; the file does not store it."]
     reading = Reading(NAME, encoder, decoder, left_over, notes=notes, spell=spell)
     reading.presumed = {"layer_norm_eps": 1e-6, "qkv_bias": True, "crop_fraction": CROP, "interpolation": "bicubic"}
-    reading.presumed |= {"normalised_targets": _targets_by_name(found.name), "normalisation_known": True}
+    if PUBLISHED.match(found.name):
+        reading.presumed |= {"normalisation_known": True, "decoder_num_heads": 16}
+    elif PRESETS.match(str(found.args.get("model", ""))):
+        reading.presumed["decoder_num_heads"] = 16
+    reading.presumed["normalised_targets"] = _targets_by_name(found.name)
     reading.stated = stated(found, side(found.tensors, _names.PROJECTION, -1))
     return reading
 
@@ -47,11 +56,13 @@ def stated(found: Found, patch: int) -> dict[str, Any]:
     """What the script's arguments record."""
     args = found.args
     known: dict[str, Any] = {}
+    if all(acceptable(name, args.get(name)) and args.get(name) is not None for name in ("mean", "std")):
+        known |= {"mean": args["mean"], "std": args["std"], "normalisation_known": True}
     if isinstance(args.get("norm_pix_loss"), bool):
         known["normalised_targets"] = args["norm_pix_loss"]
     if isinstance(args.get("mask_ratio"), int | float):
         known |= {"mask_ratio": float(args["mask_ratio"]), "patch_size": patch}
-        known |= {"seed": args.get("seed"), "data": args.get("data_path")}
+        known |= {"seed": args.get("seed"), "data": str(args.get("data_path") or "") or None}
         if isinstance(found.extras.get("epoch"), int):
             known["epochs"] = found.extras["epoch"] + 1
     return {name: value for name, value in known.items() if acceptable(name, value)}

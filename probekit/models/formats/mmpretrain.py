@@ -60,7 +60,7 @@ def neck_name(name: str) -> str | None:
 
 
 def read(found: Found) -> Reading:
-    reading = Reading(NAME, {}, presumed={"layer_norm_eps": 1e-6, "qkv_bias": True, "normalisation_known": True})
+    reading = Reading(NAME, {}, presumed={"layer_norm_eps": 1e-6, "qkv_bias": True})
     at = next(n for n in found.tensors if n.endswith("patch_embed.projection.weight")).removesuffix(
         "patch_embed.projection.weight"
     )
@@ -89,8 +89,18 @@ def stated(found: Found, patch: int) -> dict[str, Any]:
         re.search(r"norm_pix(?:_loss)?\s*=\s*(True|False)", text),
     )
     known: dict[str, Any] = {}
+    scale = {name: _numbers(text, name) for name in ("mean", "std")}
+    if all(scale.values()):
+        known |= scale | {"normalisation_known": True}
     if ratio:
         known |= {"mask_ratio": float(ratio[1]), "patch_size": patch}
     if targets:
         known["normalised_targets"] = targets[1] == "True"
     return known
+
+
+def _numbers(text: str, name: str) -> list[float] | None:
+    """Mean or deviation of pixels in [0, 1] from a configuration, which has them of pixels up to 255."""
+    match = re.search(rf"\b{name}\s*=\s*[\[(]([\d.,\s]+)[\])]", text)
+    numbers = [float(part) for part in match[1].split(",") if part.strip()] if match else []
+    return [number / 255 for number in numbers] if numbers and max(numbers) > 1 else numbers or None

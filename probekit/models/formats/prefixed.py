@@ -3,6 +3,8 @@ stripped."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names, dinov2, long_seq_mae, mae, timm_file
 
@@ -18,7 +20,7 @@ def read(found: Found) -> Reading:
     """Strip the prefix and ask the formats that know the names beneath it."""
     at = _names.prefix_of(found.tensors) or ""
     stripped = {name.removeprefix(at): tensor for name, tensor in found.tensors.items() if name.startswith(at)}
-    inner = Found(found.label, found.name, stripped, found.extras, found.config, found.preprocessor, found.paths)
+    inner = replace(found, tensors=stripped)
     family = next((module for module in (dinov2, long_seq_mae, mae, timm_file) if at and module.matches(inner)), None)
     if family is not None and (_names.decoder_prefix(found.tensors) or at) == at:
         reading: Reading = family.read(inner)

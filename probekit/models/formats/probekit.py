@@ -35,28 +35,20 @@ DESCRIBED = (
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _prefix(found: Found) -> str | None:
-    """'' or 'module.' (a wrapper's), if the names are ours."""
-    for prefix in ("", "module.", "_orig_mod."):
-        ours = f"{prefix}encoder.patch_embed.proj.weight" in found.tensors
-        marks = (STATE, "decoder.embed.weight", "decoder.mask_token")
-        if ours and any(prefix + mark in found.tensors for mark in marks):
-            return prefix
-    return None
-
-
 def matches(found: Found) -> bool:
-    return (found.config or {}).get("format") == NAME or _prefix(found) is not None
+    ours = "encoder.patch_embed.proj.weight" in found.tensors
+    marked = any(mark in found.tensors for mark in (STATE, "decoder.embed.weight", "decoder.mask_token"))
+    return (found.config or {}).get("format") == NAME or (ours and marked)
 
 
 def read(found: Found) -> Reading:
-    prefix, config = _prefix(found) or "", found.config or {}
+    config = found.config or {}
     version = config.get("version", VERSION)
     if config.get("format") == NAME and not (isinstance(version, int) and version <= VERSION):
         raise CheckpointError(
             f"{found.label} is of version {version} of this format; this probekit reads up to {VERSION}. Upgrade it."
         )
-    tensors = {name.removeprefix(prefix): tensor for name, tensor in found.tensors.items()}
+    tensors = dict(found.tensors)
     stored = tensors.pop(STATE, None)
     reading = Reading(NAME, {})
     for name, tensor in tensors.items():

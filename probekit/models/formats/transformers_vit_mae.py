@@ -18,9 +18,9 @@ from probekit.errors import CheckpointError
 from probekit.models.architecture import Architecture
 from probekit.models.card import STATED, Card, acceptable
 from probekit.models.files import Found
-from probekit.models.formats import Reading, _names
+from probekit.models.formats import Reading, _preprocessor
 from probekit.models.formats import probekit as own
-from probekit.models.formats._transformers import LAYERS, canonical, fuse, spell
+from probekit.models.formats._transformers import ANCHOR, spell, split
 from probekit.models.inference import depth_of
 from probekit.models.mae import MaskedAutoencoder
 
@@ -34,9 +34,6 @@ DEFAULTS: dict[str, Any] = {
 }
 """What the library takes where a configuration is silent."""
 
-PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
-"""Pillow's filters by number, as `resample` has them."""
-
 
 TYPES = ("vit_mae",)
 """Model types of a configuration that are read here; a model of another type is an adapted encoder."""
@@ -45,22 +42,15 @@ TYPES = ("vit_mae",)
 def matches(found: Found) -> bool:
     if "model_type" in (found.config or {}):
         return True
-    return any(name.endswith("embeddings.patch_embeddings.projection.weight") for name in found.tensors)
+    return any(name.endswith(ANCHOR) for name in found.tensors)
 
 
 def read(found: Found) -> Reading:
     config = {name: value for name, value in (found.config or {}).items() if value is not None}
     _refuse_other_models(found, config)
     _check_values(found.label, config)
-    reading = Reading(NAME, {}, spell=spell)
-    for name, tensor in found.tensors.items():
-        place = canonical(name)
-        if place is None:
-            reading.left_over.append(name)
-        else:
-            (reading.encoder if place[0] == "encoder" else reading.decoder)[place[1]] = tensor
-    _names.refuse_other_arithmetic(reading.left_over, "", found.label, LAYERS)
-    reading.encoder, reading.decoder = fuse(reading.encoder, found.label), fuse(reading.decoder, found.label)
+    encoder, decoder, left_over = split(found.tensors, found.label)
+    reading = Reading(NAME, encoder, decoder, left_over, spell=spell)
     _check_shapes(found.label, config, reading)
     if not config:
         reading.warnings.append(
@@ -69,7 +59,7 @@ def read(found: Found) -> Reading:
             "config.json."
         )
     reading.presumed = architecture(DEFAULTS) if config else {"layer_norm_eps": 1e-12, "qkv_bias": True}
-    reading.stated = architecture(config) | preprocessing(found.preprocessor or {})
+    reading.stated = architecture(config)
     if config:
         reading.stated |= training(config)
     ratio = reading.stated.get("mask_ratio")
@@ -100,19 +90,6 @@ def training(config: dict[str, Any]) -> dict[str, Any]:
         "patch_size": config.get("mask_patch_size") or (patch[0] if patch else None),
         "normalised_targets": bool(config.get("norm_pix_loss", DEFAULTS["norm_pix_loss"])),
     }
-
-
-def preprocessing(seen: dict[str, Any]) -> dict[str, Any]:
-    """What `preprocessor_config.json` says of how images are brought to the model."""
-    known: dict[str, Any] = {}
-    if "image_mean" in seen and "image_std" in seen:
-        known |= {"mean": seen["image_mean"], "std": seen["image_std"], "normalisation_known": True}
-    if isinstance(seen.get("resample"), int) and seen["resample"] in PILLOW:
-        known["interpolation"] = PILLOW[seen["resample"]]
-    edge, crop = (value if isinstance(value, dict) else {} for value in (seen.get("size"), seen.get("crop_size")))
-    if seen.get("do_center_crop") and _positive(crop.get("height")) and _positive(edge.get("shortest_edge")):
-        known["crop_fraction"] = min(1.0, crop["height"] / edge["shortest_edge"])
-    return known
 
 
 def _size(value: Any) -> tuple[int, int] | None:
@@ -207,7 +184,7 @@ def write(
     own.refuse_unnamed(record)
     refuse(record)
     config = config_of(record, card, dtype)
-    return {"config.json": config, "preprocessor_config.json": preprocessor_config(card)}, tensors_of(model)
+    return {"config.json": config, "preprocessor_config.json": _preprocessor.written(card)}, tensors_of(model)
 
 
 def refuse(record: Architecture) -> None:
@@ -289,20 +266,3 @@ def tensors_of(model: MaskedAutoencoder) -> dict[str, Tensor]:
         else:
             out[theirs] = tensor
     return out
-
-
-def preprocessor_config(card: Card) -> dict[str, Any]:
-    """`preprocessor_config.json` of a ViTImageProcessor; its crop is what `crop_fraction` says."""
-    height, width = card.image_size
-    resample = {name: number for number, name in PILLOW.items()}.get(card.interpolation)
-    return {
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": resample is not None,
-        "do_rescale": True,
-        "do_normalize": True,
-        "rescale_factor": 1 / 255,
-        "resample": 3 if resample is None else resample,
-        "size": {"height": height, "width": width},
-        "image_mean": list(card.mean),
-        "image_std": list(card.std),
-    }
