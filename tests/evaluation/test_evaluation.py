@@ -120,7 +120,7 @@ def test_different_models_line_up_with_reasons_and_relative_depth() -> None:
 
     torch.manual_seed(0)
     plain = VisionTransformer(img_size=24, patch_size=6, embed_dim=24, depth=3, num_heads=3, num_classes=0)
-    external = models.load(plain, device="cpu")
+    external = models.load(plain, device="cpu", mean=[0.5] * 3, std=[0.5] * 3)
     ds = probekit.compare([tiny(), external], [*FEW, "attention_distance"], SPEC, counts=COUNTS, names=["mae", "timm"])
     assert ds.checkpoint.values.tolist() == ["mae", "timm"]
     assert np.isnan(ds.linear_accuracy.sel(checkpoint="mae", layer=3)).all()
