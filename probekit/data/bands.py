@@ -112,7 +112,10 @@ def open_bands(path: Path) -> np.ndarray:
         else:
             import tifffile
 
-            with files.opened(path, what="an image", error=DataError) as stream, tifffile.TiffFile(stream) as tiff:
+            with (
+                files.opened(path, what="an image", error=DataError) as stream,
+                tifffile.TiffFile(stream, name=path.name) as tiff,
+            ):
                 series = tiff.series[0]
                 _check_bytes(int(np.prod(series.shape, dtype=np.float64)) * series.dtype.itemsize, name)
                 values = series.asarray()
@@ -138,13 +141,16 @@ def is_multiband(path: Path) -> bool:
 
     check_regular(path, str(path))
     try:
-        with files.opened(path, what="an image", error=DataError) as stream, tifffile.TiffFile(stream) as tiff:
+        with (
+            files.opened(path, what="an image", error=DataError) as stream,
+            tifffile.TiffFile(stream, name=path.name) as tiff,
+        ):
             page = tiff.pages.first
             samples, alpha = page.samplesperpixel, any(int(extra) in (1, 2) for extra in page.extrasamples)
             deep = page.dtype is not None and page.dtype.itemsize > 1
     except DataError:
         raise
-    except Exception:  # Pillow may still read it, and says what is wrong if not
+    except (*BROKEN, KeyError, IndexError):  # Pillow may still read it, and says what is wrong if not
         return False
     return (
         samples == 2 or samples > 4 or (samples == 4 and not alpha and page.photometric == 2) or (deep and samples > 1)

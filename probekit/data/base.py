@@ -29,6 +29,9 @@ SPLITS = ("train", "val", "test")
 PER_IMAGE = ("object_masks", "shape_labels", "texture_labels", "groups", "targets")
 """Attributes of an `ImageSet` that hold an array with one entry per image, or None."""
 
+PER_MAP = ("segmentation", "depth")
+"""Attributes that hold a map per image (`PixelMaps`), or None."""
+
 KNOWN = (*PER_IMAGE, "latents", "noise", "class_indices", "class_members", "superclasses")
 """What may be known of the images beside pixels and labels."""
 

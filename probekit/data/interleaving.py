@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from probekit import cache
-from probekit.data.base import PER_IMAGE, ImageSet
+from probekit.data.base import PER_IMAGE, PER_MAP, ImageSet
 from probekit.data.sampling import ordered
 
 SHARED = (
@@ -53,6 +53,9 @@ class Subset(ImageSet):
         for name in PER_IMAGE:
             values = getattr(images, name)
             setattr(self, name, None if values is None else np.asarray(values)[positions])
+        for name in PER_MAP:
+            maps = getattr(images, name)
+            setattr(self, name, None if maps is None else maps.take(positions))
         for name in SHARED:
             setattr(self, name, getattr(images, name))
 

@@ -25,6 +25,7 @@ import numpy as np
 from probekit.checks import whole
 from probekit.data.base import ImageSet
 from probekit.data.drawing import N_PHASES, SHAPES, TAU, TEXTURES, distances, textures, turned
+from probekit.data.maps import PixelMaps
 from probekit.data.randomness import uniforms
 from probekit.errors import DataError, did_you_mean
 
@@ -77,6 +78,7 @@ class Shapes(ImageSet):
         self.implied = ("shape_labels", "texture_labels", "object_masks")
         self.shape_labels = self.labels
         self.texture_labels = None if variant == "sketch" else scene.texture
+        self.segmentation = PixelMaps(self._segmentation, range(n), classes=("background", *SHAPES))
         self.endless = count is None and split == "train"
         options = "" if size == 32 else f"?size={size}"
         if variant == "consistent":
@@ -109,6 +111,12 @@ class Shapes(ImageSet):
     def _chunks(self, n: int) -> list[slice]:
         step = max(1, CHUNK_PIXELS // self.size**2)
         return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+    def _segmentation(self, index: int) -> np.ndarray:
+        """The class of each pixel, int64 (size, size): 0 = background, 1 + the number of the shape on the object."""
+        scene = self.scene(np.array([index]))
+        inside = outline(scene, self.size, self.variant)[0][0] <= 0
+        return np.where(inside, 1 + scene.shape[0], 0)
 
     @cached_property
     def object_masks(self) -> np.ndarray:  # type: ignore[override]

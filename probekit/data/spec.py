@@ -37,11 +37,18 @@ SOURCES = {
     "imagenet-sketch": "probekit.data.imagenet",
     "objectnet": "probekit.data.objectnet",
     "cue-conflict": "probekit.data.cue_conflict",
+    "segmentation": "probekit.data.dense",
+    "camvid": "probekit.data.dense",
+    "depth": "probekit.data.dense",
+    "stereo_motorcycle": "probekit.data.stereo",
 }
 """Source name -> module with its `open_split`."""
 
 SHIPPED = ("quadtree", "photos", "shapes")
-"""Sources that need no file and no download."""
+"""Image sets that need no file and no download."""
+
+NO_PLACE = (*SHIPPED, "stereo_motorcycle")
+"""Sources whose spec names no folder."""
 
 
 def parse(spec: str) -> tuple[str, str, dict[str, Any]]:
@@ -112,7 +119,7 @@ def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int 
     chosen = {"count": count, "seed": seed, **written, **options}
     if count is not None:
         chosen["count"] = count
-    if name not in SHIPPED:
+    if name not in NO_PLACE:
         argument = str(Path(argument).expanduser()) if argument else ""
         if not argument:
             raise DataError(f"{spec!r} does not say where the data is: write {name}:{_PLACES.get(name, 'DIR')}.")
