@@ -5,6 +5,7 @@ Every error that bad input can cause is a `ProbekitError`, and every one of thos
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -16,6 +17,9 @@ class ProbekitError(ValueError):
 
     results: Any = None
     """What was computed before, as a results dataset, where there is something."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class CheckpointError(ProbekitError):
@@ -61,6 +65,26 @@ def did_you_mean(name: str, known: Iterable[str], *, limit: int = 12) -> str:
         return f"Did you mean {close[0]!r}?"
     listed = ", ".join(known[:limit]) + (f", ... ({len(known)} in all)" if len(known) > limit else "")
     return f"Known: {listed}." if known else "None are known."
+
+
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
+)
+"""Characters that steer a terminal or change the direction of text, and halves of characters; not tab and newline."""
+
+
+def printable(text: str, *, line: bool = False) -> str:
+    """A text that is safe to show: control characters and escape codes become visible.
+
+    Args:
+        text: from anywhere: names of files, classes and checkpoints, messages of libraries.
+        line: whether tabs and line breaks are replaced too, as in names.
+
+    >>> printable("\\x1b[31mred")
+    '\\\\x1b[31mred'
+    """
+    shown = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return re.sub(r"[\t\n]+", " ", shown) if line else shown
 
 
 _short = reprlib.Repr()

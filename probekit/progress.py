@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from probekit.errors import printable
+
 EVERY = 30.0
 """Seconds between lines."""
 
@@ -20,7 +22,7 @@ EVERY = 30.0
 def shown() -> bool:
     """Whether bars are drawn."""
     choice = os.environ.get("PROBEKIT_PROGRESS", "")
-    return choice != "0" and (choice == "1" or sys.stderr.isatty())
+    return choice != "0" and (choice == "1" or (sys.stderr is not None and sys.stderr.isatty()))
 
 
 def silent() -> bool:
@@ -32,7 +34,7 @@ def say(line: str) -> None:
     """A line on standard error, unless that is silenced or closed."""
     if not silent():
         try:
-            print(f"probekit: {line}", file=sys.stderr, flush=True)
+            print(f"probekit: {printable(line, line=True)}", file=sys.stderr, flush=True)
         except (OSError, ValueError):  # a closed standard error loses the line, nothing else
             return
 
@@ -118,14 +120,14 @@ def bar(stage: str, total: int | None, unit: str = "images") -> Iterator[Callabl
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[rate]} {task.fields[note]}"),
+        TextColumn("{task.fields[rate]} {task.fields[note]}", markup=False),
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(stage, total=total, rate="", note="")
+        task = progress.add_task(printable(stage, line=True), total=total, rate="", note="")
 
         def advance(n: int = 1, note: str = "") -> None:
             progress.advance(task, n)

@@ -5,6 +5,7 @@ Commands import what they need when they run, so that `probekit --help` is immed
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -12,6 +13,9 @@ import typer
 
 from probekit.cli import looking, measuring, pretraining
 from probekit.cli.grouping import Lists, grouped
+from probekit.errors import ProbekitError, printable
+from probekit.files import reason
+from probekit.terminal import say, stoppable, tolerant
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,19 +23,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Which level of representation did this masked autoencoder learn, and how does that follow from its masks?",
 )
-for command in (
-    looking.inspect,
-    looking.probes,
-    measuring.evaluate,
-    measuring.compare,
-    measuring.features,
-    measuring.report,
-    pretraining.train,
+KEPT = "What was measured is kept: the same command goes on from there."
+
+for command, kept in (
+    (looking.inspect, ""),
+    (looking.probes, ""),
+    (measuring.evaluate, KEPT),
+    (measuring.compare, KEPT),
+    (measuring.features, KEPT),
+    (measuring.report, KEPT),
+    (pretraining.train, "The last saved state is kept: the same command goes on from there."),
 ):
-    app.command(cls=Lists)(grouped(command))
+    app.command(cls=Lists)(stoppable(grouped(command), kept))
 
 data_app = typer.Typer(no_args_is_help=True, help="Look at image sets.")
-data_app.command("show")(looking.data_show)
+data_app.command("show")(stoppable(looking.data_show, ""))
 app.add_typer(data_app, name="data")
 
 
@@ -52,15 +58,25 @@ def _root(
     """Options of the command itself."""
 
 
+ANSWERS = ("inspect", "probes")
+"""Commands whose answer is standard output alone, so that losing it is a failure."""
+
+
 def main() -> None:
     """Run the command line; an expected error is one message on standard error and exit code 2, a warning a line."""
     import warnings
 
-    from probekit.errors import ProbekitError
-
-    warnings.formatwarning = lambda message, *_, **__: f"probekit: {message}\n"  # a line of source says nothing here
-    try:
-        app(prog_name="probekit")
-    except ProbekitError as error:
-        print(f"probekit: {error}", file=sys.stderr)
-        sys.exit(2)
+    # A line of source says nothing to who called a command.
+    warnings.formatwarning = lambda message, *_, **__: f"probekit: {printable(str(message))}\n"
+    with tolerant() as out:
+        try:
+            app(prog_name="probekit")
+        except ProbekitError as error:
+            say(str(error))
+            sys.exit(2)
+        except SystemExit:
+            out.flush()
+            if out.fault not in (None, errno.EPIPE) and sys.argv[1:2] and sys.argv[1] in ANSWERS:
+                say(f"standard output cannot be written: {reason(OSError(out.fault, ''))}")
+                sys.exit(1)
+            raise

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from probekit.constants import CONFIDENCE
 from probekit.errors import ProbeError
-from probekit.measures.resample import CONFIDENCE, Blocks, jackknife_ends
+from probekit.measures.resample import Blocks, jackknife_ends
 
 Floats = NDArray[np.float64]
 

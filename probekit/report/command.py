@@ -18,6 +18,7 @@ import numpy as np
 from probekit import report, schema
 from probekit.errors import ProbekitError, ResultsError, StorageError
 from probekit.results.reading import opened
+from probekit.terminal import end_with_parent
 
 FILES = (".nc", ".cdf", ".h5", ".hdf5")
 """Endings of a results file; anything else names a checkpoint."""
@@ -133,9 +134,10 @@ def evaluate_one(source: str, probes: str | list[str], data: str | list[str], se
 
 
 def silence() -> None:
-    """A process that helps draws no progress, and leaves Ctrl-C to the one it helps."""
+    """A process that helps draws no progress, leaves Ctrl-C to the one it helps, and ends with it."""
     os.environ["PROBEKIT_PROGRESS"] = "0"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def bundle() -> str:

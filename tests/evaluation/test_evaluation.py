@@ -470,7 +470,7 @@ def called(command: list[str], env: dict[str, str]) -> subprocess.CompletedProce
 def test_the_command_line_says_the_same_names(tmp_path) -> None:
     tiny().save(tmp_path / "a", format="probekit")
     command = [sys.executable, "-m", "probekit.cli"]
-    env = {**os.environ, "PROBEKIT_CACHE": str(tmp_path / "cache")}
+    env = {**os.environ, "PROBEKIT_CACHE": str(tmp_path / "cache"), "PROBEKIT_PROGRESS": "0"}
     counts = json.dumps({"train": 20, "val": 10, "test": 10})
     asked = ["--suite", "knn", "--data", SPEC, "--counts", counts, "-o", str(tmp_path / "r.nc")]
     run = called([*command, "evaluate", str(tmp_path / "a"), *asked], env)

@@ -1,0 +1,156 @@
+"""A command and its terminal: Ctrl-C ends it soon and with one line; output that nobody takes is no error.
+
+Output may go nowhere: a pipe whose reader has gone, a closed descriptor, a full disk. What a command writes to files
+does not depend on it.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, TextIO
+
+from probekit.errors import printable
+
+PATIENCE = 1.5
+"""Seconds after Ctrl-C in which a command may tidy up."""
+
+STOPPED = 130
+"""Exit code after Ctrl-C."""
+
+
+class Tolerant:
+    """A text stream whose reader may go: from then on what is written is dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.fault: int | None = None
+        """Number of the system's error that ended the output, if any."""
+
+    def write(self, text: str) -> int:
+        return int(self._tried(self._stream.write, text) or len(text))
+
+    def flush(self) -> None:
+        self._tried(self._stream.flush)
+
+    def _tried(self, function: Callable[..., Any], *args: Any) -> Any:
+        if self.fault is not None:
+            return None
+        try:
+            return function(*args)
+        except OSError as error:
+            self.fault = error.errno or errno.EIO
+            with suppress(OSError, ValueError):  # what is buffered must not fail again when the interpreter ends
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def open_descriptors() -> None:
+    """Point closed standard descriptors to nowhere, so that no file that is opened later takes their place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+
+
+@contextmanager
+def tolerant() -> Iterator[Tolerant]:
+    """Standard output and error that never raise; yields the former."""
+    open_descriptors()
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    out, err = Tolerant(sys.stdout), Tolerant(sys.stderr)
+    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    try:
+        yield out
+    finally:
+        out.flush()
+        err.flush()
+        if out.fault is None and err.fault is None:
+            sys.stdout, sys.stderr = before
+
+
+def say(text: str) -> None:
+    """One line on standard error."""
+    print(f"probekit: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def leave_soon_on_interrupt(line: str) -> None:
+    """Have Ctrl-C raise KeyboardInterrupt, and end the process where that takes longer than `PATIENCE`.
+
+    Args:
+        line: what is said in that case.
+    """
+
+    def end() -> None:
+        say(line)
+        for child in multiprocessing.active_children():
+            child.kill()
+        os._exit(STOPPED)
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        if interrupted_before:
+            end()
+        interrupted_before.append(True)
+        timer = threading.Timer(PATIENCE, end)
+        timer.daemon = True
+        timer.start()
+        raise KeyboardInterrupt
+
+    interrupted_before: list[bool] = []
+    with suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGINT, interrupted)
+
+
+def stoppable(command: Callable[..., Any], kept: str) -> Callable[..., Any]:
+    """A command that ends with one line and exit code 130 on Ctrl-C.
+
+    Args:
+        command: the function.
+        kept: what is safe, unless the interrupt says it.
+    """
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        leave_soon_on_interrupt(f"stopped. {kept}".rstrip())
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt as stopped:
+            say(str(stopped) or f"stopped. {kept}".rstrip())
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise SystemExit(STOPPED) from None
+
+    return run
+
+
+def end_with_parent() -> None:
+    """Have this helping process end when the process that started it does, however that ends."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_wait_for, args=(parent,), name="probekit-parent", daemon=True).start()
+
+
+def _wait_for(parent: Any) -> None:
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,112 @@
+"""A command ends soon and with one line on Ctrl-C, and does not mind where its output goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from probekit.errors import ProbekitError, printable
+
+SLOW = """
+import sys, time
+from probekit.cli import main
+
+tidying = float(sys.argv.pop())
+
+def slow(*args, **kwargs):
+    print("begun", flush=True)
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        time.sleep(tidying)
+
+import probekit.data
+probekit.data.load = slow
+sys.argv = ["probekit", "data", "show", "quadtree"]
+main()
+"""
+
+
+@pytest.mark.parametrize("tidying", ["0", "60"])
+def test_ctrl_c_ends_a_command_within_two_seconds_with_one_line(tidying: str) -> None:
+    """Even where tidying up would take a minute."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, tidying], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "begun\n"
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < 3  # 2 on an idle machine
+    assert (process.returncode, err) == (130, "probekit: stopped.\n")
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "error"),
+    [
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        (">&- 2>&-", 0, ""),
+        (">/dev/full", 1, "probekit: standard output cannot be written: the disk is full\n"),
+        ("2>/dev/full", 0, ""),
+        ("| true; exit ${PIPESTATUS[0]}", 0, ""),
+    ],
+)
+def test_output_that_nobody_takes(output: str, code: int, error: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m probekit probes {output}"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (code, error)
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    assert printable("a\x1b[31mb\x07\x9b\u202e\ud800\tc\n") == "a\\x1b[31mb\\x07\\x9b\\u202e\\ud800\tc\n"
+    assert printable("a\tb\nc", line=True) == "a b c"
+    assert printable("größe 類 × α") == "größe 類 × α"
+    assert str(ProbekitError("no \x1b]0;title\x07")) == "no \\x1b]0;title\\x07"
+    done = subprocess.run(
+        [sys.executable, "-m", "probekit", "inspect", "no\x1b[31m.pth"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+PARENT = """
+import multiprocessing, os, signal, sys, time
+from probekit.terminal import end_with_parent
+
+def work():
+    end_with_parent()
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("spawn").Process(target=work).start()
+    time.sleep(60)
+"""
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    with process.stdout:
+        worker = int(process.stdout.readline())
+        process.kill()
+        process.wait()
+    for _ in range(200):
+        if not Path(f"/proc/{worker}").exists() or "Z" in Path(f"/proc/{worker}/stat").read_text().split()[2]:
+            return
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent")
