@@ -71,6 +71,9 @@ class Maker:
             "layer": np.arange(layers), "head": np.arange(heads), "pooling": ["cls", "mean"], "k": [1, 20],
             "scaling": ["raw", "standardised"], "level": np.arange(LEVELS), "readout": ["global", "local"],
             "regressor": ["linear", "nonlinear"], "target": ["latent", "noise"], "shift": ["sketch", "noise"],
+            "rung": ["pixel", "appearance", "layout", "image", "class", "superclass"],
+            "eval_mask_ratio": [0.0, 0.25, 0.5, 0.9], "eval_patch_size": [4.0, 8.0], "metric": ["cka", "mutual_knn"],
+            "other": [model.name for model in checkpoints],
         }  # fmt: skip
 
     def size(self, dims: tuple[str, ...]) -> tuple[int, ...]:
@@ -315,6 +318,54 @@ def grid(**choice) -> xr.Dataset:
     add_accuracies(maker)
     add_the_rest(maker)
     return assemble(maker, add_pictures(maker) | add_theory(maker))
+
+
+def add_readings(maker: Maker) -> None:
+    """The recovery profile, the level ladder, the mask response, and the similarity of checkpoints."""
+
+    def gain(model: Model, at) -> np.ndarray:
+        return model.quality * (0.2 + 0.1 * at["level"]) + 0 * at["layer"]
+
+    def rung(model: Model, at) -> np.ndarray:
+        return np.array([0.1, 0.3, 0.1, 0.3, 0.15, 0.05])[at["rung"]] + 0.02 * model.quality * (at["rung"] - 2.5)
+
+    def response(model: Model, at) -> np.ndarray:
+        return 1 - 0.8 * np.array([0.0, 0.25, 0.5, 0.9])[at["eval_mask_ratio"]] * (1.2 - model.quality)
+
+    only = {"data": ("quadtree",)}
+    maker.add(variable("recovery_gain", ("layer", "level"), "Recovery gain"), gain, 0.01, **only)
+    maker.add(
+        variable("gain_amount", ("layer",), "Amount of recovery"),
+        lambda m, at: m.quality + 0 * at["layer"],
+        0.01,
+        **only,
+    )
+    maker.add(
+        variable("gain_height", ("layer",), "Height of recovery", "levels", "none"),
+        lambda m, at: 2 + m.quality + 0 * at["layer"], 0.01, **only,
+    )  # fmt: skip
+    everywhere = ("layer", "pooling", "scaling")
+    maker.add(variable("ladder_share", (*everywhere, "rung"), "Share of variance by rung", better="none"), rung, 0.002)
+    maker.add(
+        variable("ladder_level", everywhere, "Ladder level", "rungs", "none"),
+        lambda m, at: 2 + m.quality + 0 * at["layer"], 0.02,
+    )  # fmt: skip
+    grid = ("eval_mask_ratio", "eval_patch_size", "layer")
+    maker.add(
+        variable("response_similarity", grid, "Cosine of masked and unmasked features", better="none"), response, 0.01
+    )
+    alike = variable("similarity", ("other", "metric", "layer"), "Similarity", better="none")
+    maker.add(alike, lambda m, at: 0.5 + 0.4 * m.quality * np.cos(at["other"]), 0.01)
+
+
+def readings(**choice) -> xr.Dataset:
+    """As `grid`, with every reading of level, and a coordinate of the user's own."""
+    maker = Maker(models(**choice), layers=3, heads=2)
+    add_levels(maker)
+    add_accuracies(maker)
+    add_readings(maker)
+    ds = assemble(maker, add_pictures(maker) | add_theory(maker))
+    return ds.assign_coords(recipe=("checkpoint", [["plain", "long"][i % 2] for i in range(ds.sizes["checkpoint"])]))
 
 
 def large() -> xr.Dataset:

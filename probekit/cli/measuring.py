@@ -179,6 +179,13 @@ def report(
     output: Annotated[str, typer.Option("--output", "-o", help="The page to write.")] = "report.html",
     results: Annotated[str, typer.Option(help="Where the numbers go, if anything is evaluated.")] = "results.nc",
     export: Annotated[str | None, typer.Option(help="A folder for all figures (SVG, PDF, PNG) and tables.")] = None,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(help="With --export: only figures of this name, e.g. 'layers-*'; may be repeated."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Group and colour by a coordinate of the checkpoints, your own included.")
+    ] = None,
     seed: given.Seed = 0,
     *,
     run: given.Run,
@@ -187,6 +194,6 @@ def report(
     from probekit.report import command
 
     command.run(
-        sources or [], data=data or [], suite=suite, output=output, results=results, figures=export, seed=seed,
-        **asdict(run),
+        sources or [], data=data or [], suite=suite, output=output, results=results, figures=export,
+        names=figure or [], by=by, seed=seed, **asdict(run),
     )  # fmt: skip

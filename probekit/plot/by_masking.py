@@ -83,6 +83,7 @@ def curve(headline: Headline) -> Figure:
     results, name = headline.results, headline.name
     panels = choice_panels(results, name, headline.rows, grid=headline.grid_rows, height=235)
     noun = NOUN[along(headline.grid_rows) or "ratio"].removesuffix(" (px)").lower()
+    against = f"against {noun}" if results.by is None else f"by {results.by.replace('_', ' ')}"
     seeds = any(setting.by_seed for setting in headline.settings)
     dots = "Dots: checkpoints" + (", one per seed," if seeds else "")
     dots += (
@@ -94,7 +95,7 @@ def curve(headline: Headline) -> Figure:
     dashed = "; dashed: baselines" if headline.baseline else ""
     return Figure(
         "headline-curve",
-        f"{results.title(name)} against {noun}",
+        f"{results.title(name)} {against}",
         panels,
         f"{dots}{lines}{dashed}." + ("" if headline.is_grid else meaning(headline)),
     )

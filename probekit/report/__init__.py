@@ -1,13 +1,13 @@
-"""Results in, one HTML file out. Only `probekit.schema` is imported, so a report is drawn without torch.
+"""Results in, one HTML file out, without torch.
 
-The way of the numbers: `results` reads the dataset into plain rows, `statistics` says what they separate, `sentences`
-puts that into words, the `figures_*` modules turn rows into Vega-Lite charts, `tables` into tables, `pictures` into
-PNG, and `page` lays them out with the template. `exporting` writes the same figures and tables as files. Nothing here
-measures anything.
+The room `results` says what the numbers separate, `sentences` puts that into words, the room `plot` draws, `tables`
+makes tables, and `page` lays them out with the template. `exporting` writes the same figures and tables as files.
+Nothing here measures anything.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def html(ds: xr.Dataset, *, script: str | None = None) -> str:
+def html(ds: xr.Dataset, *, by: str | None = None, script: str | None = None) -> str:
     """The report of a results dataset as one self-contained page.
 
     Args:
         ds: a dataset that `schema.validate` accepts.
+        by: a coordinate along `checkpoint` that groups and colours every chart, the user's own included; None for the
+            masking.
         script: the Vega bundle; taken from vl-convert if not given (a few seconds, the first time in a process).
 
     Raises:
@@ -27,18 +29,23 @@ def html(ds: xr.Dataset, *, script: str | None = None) -> str:
     """
     from probekit.report.page import render
 
-    return render(ds, script=script)
+    return render(ds, by=by, script=script)
 
 
-def write(ds: xr.Dataset, path: str | Path, *, script: str | None = None) -> Path:
-    """Write the report of `ds` to `path`; returns the path."""
+def write(ds: xr.Dataset, path: str | Path, *, by: str | None = None, script: str | None = None) -> Path:
+    """Write the report of `ds` to `path`; returns the path. See `html`."""
     from probekit.files import write_text
 
-    return write_text(path, html(ds, script=script))
+    return write_text(path, html(ds, by=by, script=script))
 
 
-def export(ds: xr.Dataset, folder: str | Path) -> list[Path]:
-    """Write every figure as SVG, PDF and PNG and every table as CSV and LaTeX into `folder`; returns the files."""
+def export(ds: xr.Dataset, folder: str | Path, *, by: str | None = None, names: Sequence[str] = ()) -> list[Path]:
+    """Write figures as SVG, PDF and PNG and tables as CSV and LaTeX into `folder`; returns the files.
+
+    Args:
+        ds, by: as in `html`.
+        names: keys of figures, e.g. `headline-curve` or `layers-*`; none for everything, with all tables and pictures.
+    """
     from probekit.report.exporting import export_all
 
-    return export_all(ds, Path(folder))
+    return export_all(ds, Path(folder), by=by, names=names)

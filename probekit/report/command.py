@@ -32,6 +32,8 @@ def run(
     output: str = "report.html",
     results: str = "results.nc",
     figures: str | None = None,
+    names: Sequence[str] = (),
+    by: str | None = None,
     **settings: Any,
 ) -> list[Path]:
     """Evaluate if needed, render, export; returns the files written.
@@ -43,6 +45,8 @@ def run(
         output: the page.
         results: where the numbers go if anything was evaluated.
         figures: a folder for every figure and table, or None.
+        names: keys of the figures to write there; none for all.
+        by: a coordinate along checkpoint that groups and colours.
         settings: passed on to `evaluation.compare` (batch_size, device, ...).
     """
     for target in (output, results):
@@ -60,9 +64,9 @@ def run(
         else:
             ds = measure(sources, data, suite, settings)
             written = [schema.write(ds, results)]
-        written.append(report.write(ds, output, script=script.result()))
+        written.append(report.write(ds, output, by=by, script=script.result()))
     if figures is not None:
-        written += report.export(ds, figures)
+        written += report.export(ds, figures, by=by, names=names)
     show(ds, written, Path(figures) if figures is not None else None)
     return written
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import fnmatch
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -17,8 +18,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from probekit.errors import ResultsError, did_you_mean
 from probekit.files import write_bytes, write_text
 from probekit.plot.figure import Figure
+from probekit.plot.pictures import Strip
 from probekit.plot.rows import Results, plain, rounded
 from probekit.report.tables import Cell, Table
 
@@ -26,25 +29,50 @@ SCALE = 2.0
 """Pixels of a PNG per CSS pixel."""
 
 
-def export_all(ds: xr.Dataset, folder: Path) -> list[Path]:
-    """Write everything into `folder` (made if missing); returns the files."""
+def export_all(ds: xr.Dataset, folder: Path, *, by: str | None = None, names: Sequence[str] = ()) -> list[Path]:
+    """Write everything, or the figures of some names, into `folder` (made if missing); returns the files.
+
+    Raises:
+        ResultsError: a name that no figure has.
+    """
     from probekit.report.page import assemble
 
-    report = assemble(ds)
-    written = [path for figure in report.figures for path in export_figure(figure, folder)]
+    report = assemble(ds, by)
+    figures = chosen(report.figures, names)
+    written = [path for figure in figures for path in export_figure(figure, folder)]
+    if names:
+        return written
     for section in report.sections:
         for table in section.tables:
             written += export_table(table, folder)
         for strip in section.strips:
-            for row in strip.rows:
-                for i, picture in enumerate(row.pictures):
-                    if picture is not None:
-                        encoded = picture.source.partition(",")[2]
-                        suffix = picture.source.partition(";")[0].partition("/")[2]
-                        target = folder / f"{file_name(strip.key)}-{file_name(row.label)}-{i}.{suffix}"
-                        write_bytes(target, base64.b64decode(encoded))
-                        written.append(target)
+            written += export_strip(strip, folder)
     return written + [export_numbers(report.results, name, folder) for name in report.results.names]
+
+
+def chosen(figures: Sequence[Figure], names: Sequence[str]) -> list[Figure]:
+    """The figures whose key is one of `names` (`*` stands for anything); all if there are none."""
+    if not names:
+        return list(figures)
+    keys = [figure.key for figure in figures]
+    for name in names:
+        if not fnmatch.filter(keys, name):
+            raise ResultsError(f"No figure is called {name!r}. {did_you_mean(name, keys, limit=60)}")
+    return [figure for figure in figures if any(fnmatch.fnmatchcase(figure.key, name) for name in names)]
+
+
+def export_strip(strip: Strip, folder: Path) -> list[Path]:
+    """The pictures of a strip, a file each."""
+    written = []
+    for row in strip.rows:
+        for i, picture in enumerate(row.pictures):
+            if picture is not None:
+                encoded = picture.source.partition(",")[2]
+                suffix = picture.source.partition(";")[0].partition("/")[2]
+                target = folder / f"{file_name(strip.key)}-{file_name(row.label)}-{i}.{suffix}"
+                write_bytes(target, base64.b64decode(encoded))
+                written.append(target)
+    return written
 
 
 def export_figure(figure: Figure, folder: Path) -> list[Path]:

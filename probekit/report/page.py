@@ -24,6 +24,8 @@ from probekit.plot.rows import Results
 from probekit.report.sections import Section, build
 from probekit.report.sentences import answer
 from probekit.report.tables import long_table
+from probekit.results.settings import facts, own_factors
+from probekit.schema import plain
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,31 @@ class Report:
         return self.headline_figures + [figure for section in self.sections for figure in section.figures]
 
 
-def assemble(ds: Any) -> Report:
-    """Read a dataset into everything that is to be shown."""
-    results = Results(ds)
+def assemble(ds: Any, by: str | None = None) -> Report:
+    """Read a dataset into everything that is to be shown; `by` is the reader's own grouping."""
+    results = Results(ds, by=by)
     headline = find(results)
     differences = Differences(results, headline)
     figures = by_masking.figures(headline) if headline else []
     return Report(results, headline, figures, build(results, headline, differences), differences, facets(results))
 
 
+MOST_VALUES = 12
+"""Coordinates of the user's with more values than these are no groups to switch."""
+
+
 def facets(results: Results) -> list[dict[str, Any]]:
-    """Groups of checkpoints to switch on and off together: by ratio, patch size, seed, and the untrained."""
+    """Groups of checkpoints to switch on and off together: by ratio, patch size, seed, the user's own coordinates, and
+    the untrained."""
     found = []
+    for name in own_factors(results.ds):
+        each = facts(results.ds, name)
+        known = sorted({value for value in each if value is not None}, key=str)
+        if 1 < len(known) <= MOST_VALUES:
+            items = [
+                {"label": plain(value), "indices": [i for i, one in enumerate(each) if one == value]} for value in known
+            ]
+            found.append({"title": name.replace("_", " ").capitalize(), "members": items})
     for key, title, unit in (("ratio", "Mask ratio", ""), ("patch", "Patch size", " px"), ("seed", "Seed", "")):
         members = [c for c in results.checkpoints if not c.untrained]
         values = sorted({getattr(c, key) for c in members if getattr(c, key) is not None})
@@ -139,9 +154,9 @@ def text(name: str) -> str:
     return resources.files("probekit.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def render(ds: Any, *, script: str | None = None) -> str:
+def render(ds: Any, *, by: str | None = None, script: str | None = None) -> str:
     """The whole page; see `probekit.report.html`."""
-    report = assemble(ds)
+    report = assemble(ds, by)
     results, headline = report.results, report.headline
     charts = {f"{figure.key}-{i}": panel.spec() for figure in report.figures for i, panel in enumerate(figure.panels)}
     command = results.provenance.get("command")

@@ -40,8 +40,8 @@ class Section:
 
 
 GROUPS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
-    ("levels", "Levels", "Levels", "What share of the features each level of the generating process explains, "
-                                   "and what can be read out of them.",
+    ("levels", "Levels", "Levels", "What features know of each level, what "
+                                   "they are made of, and what they keep apart.",
      ("gain_amount", "gain_height", "representation_level", "ladder_level", "latent_r2", "level_share", "ladder_share",
       "recovery_gain", "level_recovery", "ladder_level_baseline")),
     ("classes", "Classification, shape and shift", "Classes", "Frozen features, a fitted head, images that "
