@@ -16,6 +16,7 @@ _HOME = {
     "evaluate": "probekit.evaluation",
     "compare": "probekit.evaluation",
     "features": "probekit.evaluation",
+    "similarity": "probekit.evaluation",
     "contrast": "probekit.results",
     "summary": "probekit.results",
     "train": "probekit.training",
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from probekit.evaluation import compare as compare
     from probekit.evaluation import evaluate as evaluate
     from probekit.evaluation import features as features
+    from probekit.evaluation import similarity as similarity
     from probekit.models import Encoder as Encoder
     from probekit.models import load as load
     from probekit.results import contrast as contrast

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from probekit.evaluation.comparing import compare as compare
     from probekit.evaluation.comparing import evaluate as evaluate
     from probekit.evaluation.feature_table import features as features
+    from probekit.evaluation.similarities import similarity as similarity
     from probekit.evaluation.suites import SUITES as SUITES
     from probekit.evaluation.suites import Plan as Plan
     from probekit.evaluation.suites import Suite as Suite
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 _HOME = {
     **dict.fromkeys(("compare", "evaluate"), "probekit.evaluation.comparing"),
     "features": "probekit.evaluation.feature_table",
+    "similarity": "probekit.evaluation.similarities",
     **dict.fromkeys(("SUITES", "Plan", "Suite"), "probekit.evaluation.suites"),
     **dict.fromkeys(("contrast", "seed_spread"), "probekit.results"),
 }
 
-__all__ = ["SUITES", "Plan", "Suite", "compare", "contrast", "evaluate", "features", "seed_spread"]
+__all__ = ["SUITES", "Plan", "Suite", "compare", "contrast", "evaluate", "features", "seed_spread", "similarity"]
 
 
 def __getattr__(name: str) -> Any:
