@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import timm
@@ -40,7 +41,8 @@ def timed(call: Callable[[], Any]) -> float:
 
 def ratio(adapter: Callable[[], Any], library: Callable[[], Any]) -> float:
     """Median over turns; which goes first changes from turn to turn."""
-    adapter(), library()
+    adapter()
+    library()
     found = []
     for turn in range(TURNS):
         if turn % 2:
@@ -51,28 +53,26 @@ def ratio(adapter: Callable[[], Any], library: Callable[[], Any]) -> float:
     return statistics.median(found)
 
 
+def walk(model: Any, batch: torch.Tensor) -> None:
+    """Every layer, each let go before the next."""
+    for _ in model.trace(batch):
+        pass
+
+
+@torch.inference_mode()
 def main(images: int) -> None:
     torch.manual_seed(0)
     for name, module in transformers_models().items():
-        module.eval()
-        model = load(module, image_size=(224, 224)).model
+        model = load(module.eval(), image_size=(224, 224)).model
         batch = torch.randn(images, 3, 224, 224)
-        with torch.inference_mode():
-            cost = ratio(
-                lambda: [None for _ in model.trace(batch)],
-                lambda: module(batch, output_hidden_states=True),
-            )
-        print(f"transformers {name}: {cost:.3f} of the library's own forward")
+        cost = ratio(partial(walk, model, batch), partial(module, batch, output_hidden_states=True))
+        print(f"transformers {name}: {cost:.3f} of the library's own forward", flush=True)
     for name in ("eva02_tiny_patch14_224", "swin_tiny_patch4_window7_224", "convnext_nano", "vit_small_patch16_dinov3"):
         module = timm.create_model(name).eval()
         model = load(module).model
         batch = torch.randn(images, 3, *model.image_size)
-        with torch.inference_mode():
-            cost = ratio(
-                lambda: [None for _ in model.trace(batch)],
-                lambda: module.forward_intermediates(batch),
-            )
-        print(f"timm {name}: {cost:.3f} of the library's own forward")
+        cost = ratio(partial(walk, model, batch), partial(module.forward_intermediates, batch))
+        print(f"timm {name}: {cost:.3f} of the library's own forward", flush=True)
 
 
 if __name__ == "__main__":

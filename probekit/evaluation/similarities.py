@@ -26,8 +26,8 @@ from probekit.schema import Variable
 _PROTOCOL = (
     "pooled features of the same test images; (s - s0) / (1 - s0), where s0 is the mean of the metric over "
     f"{PERMUTATIONS} pairings of the images at random. cka: debiased; mutual_knn: k = {NEIGHBOURS}, cosine; "
-    "procrustes: nuclear norm of X'Y, centred and scaled; rsa: Spearman's correlation of 1 - Pearson's correlation. A layer is "
-    "compared with the other checkpoint's layer of the same relative depth"
+    "procrustes: nuclear norm of X'Y, centred and scaled; rsa: Spearman's correlation of 1 - Pearson's correlation. A "
+    "layer is compared with the other checkpoint's layer of the same relative depth"
 )
 _REFERENCE = "Murphy et al. 2024; Huh et al. 2024; Williams et al. 2021; Kriegeskorte et al. 2008; arXiv 2602.14486"
 _OVER = "delete-a-block jackknife over test images, or the spread of the permutation null where that is wider"
