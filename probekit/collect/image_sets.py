@@ -69,7 +69,6 @@ class Splits:
         if split not in self._splits:
             opened = self._open(split)
             reported = [self[other] for other in SPLITS[SPLITS.index(split) + 1 :] if self.has(other)]
-            self._check_classes(opened, reported)
             self._splits[split] = without_copies(opened, reported)
         return self._splits[split]
 
@@ -89,16 +88,6 @@ class Splits:
             raise DataError(
                 f"{count} images of {source!r} ({split}) do not fit in memory ({error}): ask for fewer."
             ) from error
-
-    def _check_classes(self, images: ImageSet, others: Sequence[ImageSet]) -> None:
-        """A DataError if splits that were given one by one have different classes: a label means one class."""
-        for other in others:
-            if isinstance(self.source, Mapping) and images.classes != other.classes:
-                differing = sorted(set(images.classes) ^ set(other.classes)) or ["the same, in another order"]
-                raise DataError(
-                    f"The splits {images.split} and {other.split} have different classes: "
-                    f"{', '.join(differing[:5])}. Give all of them the same ones (classes=[...])."
-                )
 
     @property
     def notes(self) -> dict[str, list[str]]:

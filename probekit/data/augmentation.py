@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from PIL import Image
 
 from probekit import progress
 from probekit.data.base import ImageSet
 from probekit.data.loading import ahead
-from probekit.data.preprocess import FILTERS, Preprocess
+from probekit.data.preprocess import Preprocess, resized
 from probekit.data.randomness import generator, uniforms
 from probekit.errors import DataError
 
@@ -210,6 +209,7 @@ class _Augmented:
             raise DataError(
                 f"Random crops are resized with bicubic, bilinear or box, not with {preprocess.interpolation!r}."
             )
+        preprocess.announce(image_set.channels, image_set.spec)
         self.image_set = image_set
         self.preprocess = preprocess
         self.scale = scale
@@ -224,9 +224,9 @@ class _Augmented:
             self.packed = self._images is not None
 
     def uint8(self, indices: np.ndarray, randoms: np.ndarray) -> np.ndarray:
-        """Images one by one: uint8 (n, height, width, 3). `randoms` is (n, 4 * ATTEMPTS + 1)."""
-        size = self.preprocess.width, self.preprocess.height
-        out = np.empty((len(indices), size[1], size[0], 3), dtype=np.uint8)
+        """Images one by one: uint8 (n, height, width, channels). `randoms` is (n, 4 * ATTEMPTS + 1)."""
+        size = self.preprocess.height, self.preprocess.width
+        out = np.empty((len(indices), *size, self.preprocess.channels), dtype=np.uint8)
         for row, index in enumerate(indices):
             image = self.image_set.read(int(index))
             if not self.augment:
@@ -235,18 +235,19 @@ class _Augmented:
             top, left, height, width = crop_boxes(np.array([image.shape[:2]]), randoms[row : row + 1, 1:], self.scale)[
                 0
             ].tolist()
-            crop = Image.fromarray(image).resize(
-                size, FILTERS[self.preprocess.interpolation], box=(left, top, left + width, top + height)
-            )
-            out[row] = np.asarray(crop)[:, ::-1] if self.flip and randoms[row, 0] < 0.5 else np.asarray(crop)
+            box = left, top, left + width, top + height
+            crop = resized(self.preprocess.convert(image), size, self.preprocess.interpolation, box)
+            out[row] = crop[:, ::-1] if self.flip and randoms[row, 0] < 0.5 else crop
         return out
 
     def packed_float(self, indices: np.ndarray, randoms: np.ndarray) -> torch.Tensor:
-        """Images all at once: float32 (n, 3, height, width) in [0, 255]."""
+        """Images all at once: float32 (n, channels, height, width) in [0, 255]."""
         import torch
 
         stored = getattr(self, "_images", None)
         images = self.image_set.pixels(indices) if stored is None else stored[indices]
+        if images.shape[3] != self.preprocess.channels:
+            images = np.stack([self.preprocess.convert(image) for image in images])
         if self.augment:
             boxes, flips = self.drawn_crops(randoms, images.shape[1:3])
             return resized_crops(

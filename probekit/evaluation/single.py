@@ -313,6 +313,7 @@ class Evaluation:
     def provenance(self) -> dict[str, Any]:
         """For the record, besides what the attributes say."""
         card, sets = self.prepared.checkpoint.card, self.sets
+        converted = self.prepared.preprocess.conversion(sets.any.channels)
         return {
             "checkpoint": {
                 "source": str(self.prepared.checkpoint.source),
@@ -326,6 +327,7 @@ class Evaluation:
                 "fingerprints": sets.fingerprints,
                 "counts": asdict(sets.counts),
                 "licence": sets.any.licence,
+                "notes": sets.notes | ({"channels": [converted]} if converted else {}),
             },
             "settings": asdict(self.prepared.settings),
             "forwards": self.forwards,

@@ -19,7 +19,7 @@ VARIABLES = (
     ),
 )  # fmt: skip
 NEEDS = ("features:train", "features:test")
-REQUIRES = ("splits", "classes")
+REQUIRES = ("train", "test", "classes")
 OPTIONS = {"ks": list(KS), "temperature": TEMPERATURE}
 
 

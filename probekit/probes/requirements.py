@@ -56,7 +56,13 @@ def _splits(prepared: PreparedModel, splits: Splits) -> str | None:
     missing = [split for split in SPLITS if not splits.has(split)]
     if not missing:
         return None
-    return f"the image set has no {' and no '.join(missing)} split; give a dict of image sets with all three"
+    return (
+        f"the image set has no {' and no '.join(missing)} split; this probe fits, selects and reports: give all three"
+    )
+
+
+def _train(prepared: PreparedModel, splits: Splits) -> str | None:
+    return None if splits.has("train") else "the image set has no train split to fit on"
 
 
 def _test(prepared: PreparedModel, splits: Splits) -> str | None:
@@ -64,12 +70,11 @@ def _test(prepared: PreparedModel, splits: Splits) -> str | None:
 
 
 def _classes(prepared: PreparedModel, splits: Splits) -> str | None:
-    source = splits.source
-    if isinstance(source, Mapping) and len({tuple(images.classes) for images in source.values()}) > 1:
-        return "its splits name different classes; all must list the same ones in the same order"
     labels = splits.any.labels
     if labels is None:
         return "the images have no class labels"
+    if isinstance(splits.source, Mapping) and len({splits[split].classes for split in SPLITS if splits.has(split)}) > 1:
+        return "its splits name different classes; all must list the same ones in the same order"
     if len(np.unique(labels)) < 2:
         only = splits.any.classes[int(labels[0])]
         return f"the image set has one class only ({only!r}); a classifier needs two or more"
@@ -110,6 +115,7 @@ REQUIREMENTS: dict[str, Callable[[PreparedModel, Splits], str | None]] = {
     "common_grid": _common_grid,
     "mask": _mask,
     "splits": _splits,
+    "train": _train,
     "test": _test,
     "classes": _classes,
     "latents": _latents,

@@ -70,7 +70,7 @@ def suits(run: Run) -> bool:
 
 def fits(settings: Settings, stream: TrainingStream) -> bool:
     """Whether a stream's images can all lie on the device."""
-    if not stream.packed:
+    if not stream.packed or stream.image_set.channels != stream.preprocess.channels:
         return False
     first = stream.image_set[0].shape
     target = stream.preprocess.height, stream.preprocess.width
