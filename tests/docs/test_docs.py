@@ -1,0 +1,85 @@
+"""The documentation: every block runs, every probe has a page, every plot a place in the gallery, the site builds."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from probekit import plot, probes
+
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs" / "pages"
+WRITTEN = ("index", "level", "encoder", "images", "probe", "train", "scale")
+"""Pages that are written by hand; the others are generated."""
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (PAGES / f"{page}.md").read_text(), flags=re.M | re.S)
+
+
+@pytest.mark.filterwarnings("ignore")  # examples may warn: that is what they show
+@pytest.mark.parametrize("page", [page for page in WRITTEN if blocks(page)])
+def test_every_block_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROBEKIT_CACHE", str(tmp_path / "cache"))
+    names: dict[str, object] = {"__name__": f"docs_{page}"}
+    for block in blocks(page):
+        exec(compile(block, f"{page}.md", "exec"), names)
+
+
+def test_pages_have_blocks() -> None:
+    assert sum(len(blocks(page)) for page in WRITTEN) >= 6
+
+
+@pytest.mark.parametrize("name", probes.names())
+def test_every_probe_has_a_page(name: str, generate) -> None:
+    text = generate.probe_page(name)
+    probe = probes.find(name)
+    assert probe.summary in text
+    for variable in probe.variables:
+        assert f"`{variable.name}`" in text
+        assert variable.protocol in text
+    assert "cost: " in text
+
+
+def test_every_plot_is_in_the_gallery(generate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "drawn", lambda *given: False)
+    text = generate.gallery_page()
+    assert all(f"## {name}\n" in text for name in plot.CHARTS)
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "-q",
+        "-f",
+        "docs/mkdocs.yml",
+        "-d",
+        str(tmp_path / "site"),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "probes" / "level_ladder" / "index.html").is_file()
