@@ -57,8 +57,8 @@ class _Run:
         if (first and left >= EVERY) or now - self.said >= EVERY:
             self.said = now
             speed = self.done / max(now - self.started, 1e-9)
-            far = f"{self.done:,} of {self.total:,} {self.unit}, {speed:,.0f} {self.unit}/s"
-            say(f"{self.title}: {far}, about {duration(left)} left")
+            fast = f", {speed:,.0f} {self.unit}/s" if speed >= 1 else ""
+            say(f"{self.title}: {self.done:,} of {self.total:,} {self.unit}{fast}, about {duration(left)} left")
 
 
 _run: list[_Run] = []

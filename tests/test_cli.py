@@ -79,3 +79,21 @@ def test_a_missing_attribute_names_the_other_project(monkeypatch: pytest.MonkeyP
         _ = probekit.evalute
     with pytest.raises(AttributeError, match=r"no attribute '__wrapped__'$"):
         _ = probekit.__wrapped__
+
+
+def test_options_of_checkpoints_go_behind_their_names() -> None:
+    from probekit.cli.options import Loading
+
+    loading = Loading(mean="0.5,0.5,0.5", num_heads=4)
+    assert loading.sources(["a.pth", "b.pth?num-heads=8", "r.nc"]) == [
+        "a.pth?mean=0.5,0.5,0.5&num_heads=4", "b.pth?num-heads=8&mean=0.5,0.5,0.5", "r.nc",
+    ]  # fmt: skip
+    assert Loading().sources(["a.pth", "b.pth?epochs=3"]) == ["a.pth", "b.pth?epochs=3"]
+
+
+@pytest.mark.parametrize("command", ["inspect", "evaluate", "compare", "features", "report"])
+def test_every_command_that_takes_checkpoints_takes_what_their_files_do_not_say(command: str) -> None:
+    shown = RUN.invoke(app, [command, "--help"], env={"COLUMNS": "400"}).output
+    names = ("mean", "std", "mask-ratio", "patch-size", "epochs", "name", "num-heads", "key")
+    more = () if command == "report" else ("image-size", "interpolation", "crop-fraction")
+    assert [name for name in (*names, *more) if f"--{name} " not in shown] == []

@@ -29,20 +29,17 @@ def data_show(
 def inspect(
     checkpoint: given.Checkpoint,
     as_json: Annotated[bool, typer.Option("--json", help="The same facts, as JSON.")] = False,
-    num_heads: Annotated[int | None, typer.Option(help="Of the encoder, where the file does not tell.")] = None,
-    decoder_num_heads: Annotated[int | None, typer.Option(help="Of the decoder, where the file does not tell.")] = None,
-    layer_norm_eps: Annotated[float | None, typer.Option(help="Of every layer norm, where the guess is wrong.")] = None,
+    image_size: Annotated[str | None, typer.Option(help="Pixels of its images: a side, or HEIGHT,WIDTH.")] = None,
+    interpolation: Annotated[str | None, typer.Option(help="How its images were resized.")] = None,
+    crop_fraction: Annotated[float | None, typer.Option(help="Share of the shorter side that its crop keeps.")] = None,
+    *,
+    loading: given.Loading,
 ) -> None:
     """What a checkpoint is: format, architecture, targets, masks, every missing and left-over key, warnings."""
     from probekit.models import inspection, load
 
-    loaded = load(
-        checkpoint,
-        device="cpu",
-        num_heads=num_heads,
-        decoder_num_heads=decoder_num_heads,
-        layer_norm_eps=layer_norm_eps,
-    )
+    more = {"image_size": image_size, "interpolation": interpolation, "crop_fraction": crop_fraction}
+    loaded = load(loading.sources([checkpoint], **more)[0], device="cpu")
     facts = inspection.report(loaded)
     if as_json:
         print(json.dumps(facts, indent=2))

@@ -21,6 +21,7 @@ def evaluate(
     coord: given.Coord = None,
     dry_run: given.DryRun = False,
     *,
+    loading: given.Loading,
     inputs: given.Inputs,
     run: given.Run,
 ) -> None:
@@ -29,8 +30,8 @@ def evaluate(
     `--data own` takes those of the suite's image sets that fit what the checkpoint was trained on.
     """
     _measure(
-        [checkpoint], output, suite, data, counts, options, coord, seed=seed, dry_run=dry_run, **asdict(run),
-        **inputs.settings(),
+        loading.sources([checkpoint]), output, suite, data, counts, options, coord, seed=seed, dry_run=dry_run,
+        **asdict(run), **inputs.settings(),
     )  # fmt: skip
 
 
@@ -49,6 +50,7 @@ def compare(
     executor: given.Executor = None,
     keep_going: given.KeepGoing = None,
     *,
+    loading: given.Loading,
     inputs: given.Inputs,
     run: given.Run,
 ) -> None:
@@ -59,7 +61,8 @@ def compare(
     """
     chosen = [name.strip() for name in names.split(",")] if names else None
     _measure(
-        checkpoints, output, suite, data, counts, options, coord, seed=seed, dry_run=dry_run, mixed=mixed, names=chosen,
+        loading.sources(checkpoints), output, suite, data, counts, options, coord, seed=seed, dry_run=dry_run,
+        mixed=mixed, names=chosen,
         executor=executor, keep_going=keep_going, **asdict(run), **inputs.settings(),
     )  # fmt: skip
 
@@ -135,6 +138,7 @@ def features(
     count: Annotated[int | None, typer.Option(help="How many images; none for all.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     *,
+    loading: given.Loading,
     inputs: given.Inputs,
     run: given.Run,
 ) -> None:
@@ -146,7 +150,7 @@ def features(
         raise ProbeError(f"--output {output}: expected a name that ends in .nc or .zarr.")
     given.check_writable(output.rstrip("/"), folder=output.rstrip("/").endswith(".zarr"))
     ds = evaluation.features(
-        checkpoint,
+        loading.sources([checkpoint])[0],
         data,
         split,
         count=count,
@@ -187,13 +191,16 @@ def report(
         str | None, typer.Option(help="Group and colour by a coordinate of the checkpoints, your own included.")
     ] = None,
     seed: given.Seed = 0,
+    executor: given.Executor = None,
+    keep_going: given.KeepGoing = None,
     *,
+    loading: given.Loading,
     run: given.Run,
 ) -> None:
     """Evaluate checkpoints, or read a results file, and write one self-contained page."""
     from probekit.report import command
 
     command.run(
-        sources or [], data=data or [], suite=suite, output=output, results=results, figures=export,
-        names=figure or [], by=by, seed=seed, **asdict(run),
+        loading.sources(sources or []), data=data or [], suite=suite, output=output, results=results, figures=export,
+        names=figure or [], by=by, seed=seed, executor=executor, keep_going=keep_going, **asdict(run),
     )  # fmt: skip

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
 
-CHECKPOINT_HELP = "A file, a directory, a hub id, timm:NAME or shipped:NAME."
+CHECKPOINT_HELP = (
+    "A file, a directory, a hub id, timm:NAME or shipped:NAME; options behind it: PATH?num_heads=4&epochs=800."
+)
 
 Checkpoint = Annotated[str, typer.Argument(help=CHECKPOINT_HELP)]
 Checkpoints = Annotated[list[str], typer.Argument(help="Checkpoints; a results file (.nc) is taken as measured.")]
@@ -67,6 +69,42 @@ class Run:
     precision: Annotated[str | None, typer.Option(help="float32 (default), bfloat16 or float16.")] = None
     workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 0
     cache: Annotated[bool, typer.Option(help="Keep and use measurements and results.")] = True
+
+
+@dataclass
+class Loading:
+    """What a checkpoint's file does not say, for all checkpoints of the command; one's own goes behind its name."""
+
+    mean: Annotated[str | None, typer.Option(help="Of pixels in [0, 1] by channel: 0.5,0.5,0.5.")] = None
+    std: Annotated[str | None, typer.Option(help="Of pixels in [0, 1] by channel: 0.5,0.5,0.5.")] = None
+    mask_ratio: Annotated[str | None, typer.Option(help="Of its training, or low,high.")] = None
+    patch_size: Annotated[str | None, typer.Option(help="The unit hidden in its training, in pixels.")] = None
+    epochs: Annotated[float | None, typer.Option(help="Of its training.")] = None
+    name: Annotated[str | None, typer.Option(help="For labels.")] = None
+    key: Annotated[str | None, typer.Option(help="Which network of a file with several: an entry or prefix.")] = None
+    num_heads: Annotated[int | None, typer.Option(help="Of the encoder.")] = None
+    decoder_num_heads: Annotated[int | None, typer.Option(help="Of the decoder.")] = None
+    layer_norm_eps: Annotated[float | None, typer.Option(help="Of every layer norm.")] = None
+    normalised_targets: Annotated[bool | None, typer.Option(help="Whether it predicts normalised pixels.")] = None
+
+    def sources(self, texts: list[str], **more: object) -> list[str]:
+        """The checkpoints with these options behind their names, as `probekit.load` reads them; their own win.
+
+        >>> Loading(num_heads=4).sources(["a.pth", "b.pth?num_heads=8", "r.nc"])
+        ['a.pth?num_heads=4', 'b.pth?num_heads=8', 'r.nc']
+        """
+        options = {key: value for key, value in (asdict(self) | more).items() if value is not None}
+        return [_with_options(text, options) for text in texts]
+
+
+def _with_options(text: str, options: dict[str, object]) -> str:
+    """A checkpoint's name with options behind it, those left out that it has; results files have none."""
+    path, mark, query = text.partition("?")
+    if path.endswith((".nc", ".zarr")) or (os.path.lexists(text) and mark):
+        return text
+    own = {part.partition("=")[0].replace("-", "_") for part in query.split("&")}
+    more = [f"{key}={value}" for key, value in options.items() if key not in own]
+    return "?".join([path, "&".join(filter(None, [query, *more]))]) if query or more else text
 
 
 @dataclass

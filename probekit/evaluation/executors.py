@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl
 
 from probekit import cache
 from probekit.errors import ProbeError
+from probekit.terminal import end_with_parent
 
 Result = TypeVar("Result")
 
@@ -215,9 +216,7 @@ def _settle(slot: int, count: int) -> None:
     """Set up a process that helps: its cores and GPU, no progress, no Ctrl-C of its own, an end with its parent."""
     os.environ["PROBEKIT_PROGRESS"] = "0"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with_parent()
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -226,11 +225,6 @@ def _settle(slot: int, count: int) -> None:
     threadpool_limits(share)
     if torch.cuda.device_count() > 1:
         torch.cuda.set_device(slot % torch.cuda.device_count())
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------

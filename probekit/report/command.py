@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import sys
-import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from probekit import report, schema
-from probekit.errors import ProbekitError, ResultsError, StorageError
+from probekit.errors import ResultsError, StorageError
 from probekit.results.reading import opened
-from probekit.terminal import end_with_parent
 
 FILES = (".nc", ".cdf", ".h5", ".hdf5")
 """Endings of a results file; anything else names a checkpoint."""
@@ -84,8 +79,8 @@ def measure(sources: Sequence[str], data: Sequence[str], suite: str, settings: d
     probes: str | list[str] = [name.strip() for name in suite.split(",") if name.strip()] if "," in suite else suite
     where: str | list[str] = list(data) or "own"
     count = min(cores(), MOST_PROCESSES, len(chosen))
-    if not sources and settings.get("cache", True) and count > 1:
-        into_cache(chosen, count, probes, where, settings)
+    if not sources and count > 1 and not settings.get("executor"):
+        settings = settings | {"executor": f"local:{count}"}
     from probekit import evaluation
 
     return evaluation.compare(chosen, probes, where, **settings)
@@ -94,54 +89,10 @@ def measure(sources: Sequence[str], data: Sequence[str], suite: str, settings: d
 MOST_PROCESSES = 4
 """Each takes about a gigabyte of memory."""
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Read by the numerical libraries when they are loaded."""
-
 
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def into_cache(chosen: Sequence[str], count: int, *call: Any) -> None:
-    """Measure the checkpoints that ship on `count` processes, this one among them; the results lie in the cache then.
-
-    The models that ship are so small that one thread is faster than two, which wait for each other at every step. The
-    others take checkpoints from the front of the list and this process from the back. What fails, or a process that
-    dies, costs time only: whoever reads the cache afterwards measures what is missing, and meets the error itself.
-    """
-    from probekit import progress
-
-    for name in THREADS:
-        os.environ.setdefault(name, str(cores() // count))
-    pool = ProcessPoolExecutor(count - 1, multiprocessing.get_context("spawn"), initializer=silence)
-    try:
-        waiting = [pool.submit(evaluate_one, source, *call) for source in chosen]
-        for place, (source, elsewhere) in enumerate(zip(reversed(chosen), reversed(waiting), strict=True)):
-            if elsewhere.cancel():
-                if progress.shown():
-                    left = sum(not future.done() for future in waiting[: len(chosen) - place])
-                    print(f"{source}; {left} of {len(chosen)} to go after it", file=sys.stderr)
-                evaluate_one(source, *call)
-        wait(waiting)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def evaluate_one(source: str, probes: str | list[str], data: str | list[str], settings: dict[str, Any]) -> None:
-    """Measure one checkpoint for the cache; warnings and errors come when the cache is read."""
-    from probekit import evaluation
-
-    with warnings.catch_warnings(), suppress(ProbekitError):
-        warnings.simplefilter("ignore")
-        evaluation.evaluate(source, probes, data, **settings)
-
-
-def silence() -> None:
-    """A process that helps draws no progress, leaves Ctrl-C to the one it helps, and ends with it."""
-    os.environ["PROBEKIT_PROGRESS"] = "0"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
 
 
 def bundle() -> str:
