@@ -1,23 +1,27 @@
-"""Train everything that ships, and write it here: the quadtree grid, and with `--cifar` the same grid on CIFAR-10.
+"""Train everything that ships, and write it here: grids on quadtree, shapes and CIFAR-10.
 
-    python checkpoints/retrain.py runs                                  # quadtree
-    python checkpoints/retrain.py runs --cifar imagefolder:DIR          # both; or torchvision:CIFAR10:DIR
-    python checkpoints/retrain.py runs --ship                           # only write what is finished into checkpoints/
+    python checkpoints/retrain.py runs                                          # quadtree and shapes
+    python checkpoints/retrain.py runs --cifar torchvision:CIFAR10:DIR          # and CIFAR-10, or imagefolder:DIR
+    python checkpoints/retrain.py runs --together 40                            # on a GPU: minutes
+    python checkpoints/retrain.py runs --ship                                   # only write what is finished
 
-The same command goes on after an interruption, and given several times at once shares the work among its processes (one
-thread each). The first seed's cells come first, so that what is finished is a usable grid at any time.
+The same command goes on after an interruption, and given several times at once shares the work among its processes. The
+first seeds' cells come first, so that what is finished is a usable grid at any time. Only `SHIPPED` seeds are written
+here; with `--all DIR` every seed and every snapshot is written to DIR, in the same form.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import probekit
-from probekit import models
+from probekit import masking, models
 from probekit.models.loading import describe
 from probekit.training import Cell, train_grid
 from probekit.training.loop import create_model
@@ -25,30 +29,63 @@ from probekit.training.settings import resolve
 
 HERE = Path(__file__).parent
 RATIOS = (0.75, 0.9, 0.5, 0.25, 0.1)
-PATCHES = (4, 8, 16)
-SEEDS = (0, 1)
-IMAGES = {"quadtree": 500_000, "cifar10": 250_000}
+UNITS = (4, 8, 16)
+SHIPPED = {"quadtree": (0, 1), "shapes": (0, 1), "cifar10": (0, 1)}
 CIFAR = "CIFAR-10 training images, train split: 4,050 of the first 4,500 of each class; the last 500 are held out"
 
 
-def grid() -> list[Cell]:
-    """Five ratios at the smallest mask unit, and three mask units at ratio 0.75, for each seed."""
-    shapes = [(ratio, PATCHES[0]) for ratio in RATIOS] + [(0.75, patch) for patch in PATCHES[1:]]
-    return [Cell(ratio, patch, seed) for seed in SEEDS for ratio, patch in shapes]
+@dataclass(frozen=True)
+class Plan:
+    """A grid on one image set."""
+
+    seeds: tuple[int, ...]
+    factorial: bool
+    """Every ratio with every unit; else every ratio at the smallest unit, and every unit at ratio 0.75."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of `train`, beside the preset's."""
+
+    def cells(self) -> list[Cell]:
+        """The cells, whole grids of the first seeds first; of cells that hide equally many units, only one."""
+        pairs = [(ratio, unit) for unit in UNITS for ratio in RATIOS if self.factorial or ratio == 0.75 or unit == 4]
+        seen: dict[tuple[int, float], tuple[float, int]] = {}
+        for ratio, unit in sorted(pairs, key=lambda pair: abs(pair[0] - real_ratio(*pair))):
+            seen.setdefault((unit, real_ratio(ratio, unit)), (ratio, unit))
+        kept = [pair for pair in pairs if pair in seen.values()]
+        return [Cell(ratio, unit, seed) for seed in self.seeds for ratio, unit in kept]
 
 
-def ship(run: Path, name: str, data: str | None) -> None:
-    """A finished run as a float16 checkpoint; `data` stands in the card for where the images lay."""
+def real_ratio(ratio: float, unit: int) -> float:
+    """The share of 32 x 32 pixels that is really hidden."""
+    return masking.real_ratio((32 // unit) ** 2, ratio)
+
+
+PLANS = {
+    "quadtree": Plan((0, 1, 2, 3, 4), factorial=True, options={"images": 500_000}),
+    "shapes": Plan((0,), factorial=False, options={"images": 500_000}),
+    "cifar10": Plan(
+        (0, 1),
+        factorial=False,
+        options={
+            "images": 2_000_000, "width": 128, "depth": 6, "decoder_width": 96, "decoder_depth": 2,
+            "batch_size": 256, "base_lr": 2e-3,
+        },
+    ),
+}  # fmt: skip
+
+
+def ship(run: Path, target: Path, data: str | None) -> None:
+    """A finished run or a snapshot as a float16 checkpoint; `data` stands in the card for where the images lay."""
     checkpoint = probekit.load(run, device="cpu")
     story = (run / "README.md").read_text().split("## Training")[1]
-    checkpoint.card.name = name
-    loss = json.loads((run / "finished.json").read_text())["loss"]
-    story += f"\nFinal loss (mean of the last steps): {loss:.4f}.\n"
+    checkpoint.card.name = target.name
+    if (run / "finished.json").is_file():
+        loss = json.loads((run / "finished.json").read_text())["loss"]
+        story += f"\nFinal loss (mean of the last steps): {loss:.4f}.\n"
     if data is not None:
         checkpoint.card.licence = "apache-2.0"
         story = story.replace(f"imagefolder ({story.split('imagefolder (')[-1].split(')')[0]})", data)
         checkpoint.card.data = data
-    checkpoint.save(HERE / name, dtype=torch.float16, card_text="## Training" + story)
+    checkpoint.save(target, dtype=torch.float16, card_text="## Training" + story)
 
 
 def ship_untrained(seed: int) -> None:
@@ -66,22 +103,38 @@ def ship_untrained(seed: int) -> None:
     )
 
 
+def write(runs: Path, everything: Path | None) -> None:
+    """Write what is finished: the shipped seeds here, and all of it into another folder if there is one."""
+    for name, plan in PLANS.items():
+        data = CIFAR if name == "cifar10" else None
+        for cell in plan.cells():
+            run, known_as = runs / name / cell.name, f"{name}-{cell.name}"
+            if not (run / "finished.json").is_file():
+                continue
+            if cell.seed in SHIPPED[name]:
+                ship(run, HERE / known_as, data)
+            for snapshot in [run, *sorted((run / "snapshots").glob("*"))] if everything else []:
+                share = "" if snapshot == run else f"@{snapshot.name}"
+                ship(snapshot, everything / f"{known_as}{share}", data)
+    for seed in sorted({seed for seeds in SHIPPED.values() for seed in seeds}):
+        ship_untrained(seed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="folder of the runs")
     parser.add_argument("--cifar", help="spec of CIFAR-10, e.g. torchvision:CIFAR10:DIR")
+    parser.add_argument("--together", type=int, default=1, help="cells that are trained at the same time")
     parser.add_argument("--ship", action="store_true", help="train nothing")
+    parser.add_argument("--all", type=Path, metavar="DIR", help="write all seeds and snapshots to DIR, too")
     args = parser.parse_args()
-    specs = {"quadtree": "quadtree"} | ({"cifar10": args.cifar} if args.cifar else {})
-    for set_name, spec in () if args.ship else specs.items():
-        train_grid(spec, grid(), output=args.runs / set_name, images=IMAGES[set_name], threads=1)
-    for set_name in IMAGES:
-        for cell in grid():
-            run = args.runs / set_name / cell.name
-            if (run / "model.safetensors").is_file():
-                ship(run, f"{set_name}-{cell.name}", CIFAR if set_name == "cifar10" else None)
-    for seed in SEEDS:
-        ship_untrained(seed)
+    specs = {"quadtree": "quadtree", "shapes": "shapes"} | ({"cifar10": args.cifar} if args.cifar else {})
+    precision = "tf32" if torch.cuda.is_available() else "float32"
+    for name, spec in () if args.ship else specs.items():
+        plan = PLANS[name]
+        given = {"precision": precision, "threads": 1, "workers": 8, "log_every": 250, "together": args.together}
+        train_grid(spec, plan.cells(), output=args.runs / name, **given, **plan.options)
+    write(args.runs, args.all)
 
 
 if __name__ == "__main__":

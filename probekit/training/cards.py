@@ -9,7 +9,7 @@ import torch
 from probekit import models
 from probekit.data import ImageSet
 from probekit.models.loading import describe
-from probekit.training.settings import Settings
+from probekit.training.settings import Settings, hidden_patches
 
 
 def card_of(
@@ -46,12 +46,14 @@ def story(settings: Settings, image_set: ImageSet, seen: int, device: torch.devi
     counted = "every hidden patch" if settings.boundary else "hidden patches that touch no visible one"
     crops = "random resized crops and flips" if settings.augment else "no augmentation"
     name = f"{image_set.name} ({image_set.description})" if image_set.description else image_set.name
+    real = hidden_patches(settings) / (settings.grid[0] * settings.grid[1])
     rate, decay, betas = settings.learning_rate, settings.weight_decay, settings.betas
     return f"""## Training
 
 Trained by `probekit train` on {name}: {seen:,} of {settings.steps * settings.batch_size:,} images, batches of
 {settings.batch_size}, {crops}. Masks: {settings.strategy}, units of {settings.patch_size} pixels,
-{settings.mask_ratio:.0%} hidden. Loss: squared error of {targets} over {counted}. AdamW, betas {betas[0]:g} and
+{real:.1%} really hidden at a mask ratio of {settings.mask_ratio:g}. Loss: squared error of {targets} over {counted}.
+AdamW, betas {betas[0]:g} and
 {betas[1]:g}, weight decay {decay:g}, highest learning rate {rate:.3g} after {settings.warmup:.0%} of the steps, then
 half a cosine; {settings.precision}, on a {device_name(device)}.
 """

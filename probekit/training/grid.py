@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 from probekit import data as image_sets
@@ -87,8 +85,9 @@ def train_grid(
         output: the folder of the runs; a cell lives in `output/<cell.name>`.
         preset, images, device, threads, workers, save_every, log_every, tracker, settings: as for `train`, the same for
             every cell.
-        together: cells that are trained at the same time on one GPU, each on a stream of its own; worth it for models
-            that are too small to fill the device. What a cell computes does not depend on the others.
+        together: cells that are trained at the same time; on one GPU those with equally many hidden patches share their
+            kernels, which models that are too small to fill the device gain most from. There the last bits of a cell's
+            weights depend on how many are stacked.
 
     Returns:
         Cell name -> directory of the finished runs, in the order of the grid.
@@ -139,20 +138,21 @@ class Jobs:
         conduct: Conduct,
     ) -> None:
         self.image_set, self.accelerator, self.output = image_set, accelerator, output
-        self.planned, self.conduct = planned, conduct
+        self.floor = graphs.Floor()
+        self.planned, self.conduct = planned, replace(conduct, floor=self.floor)
 
     def run(self, names: list[str], together: int) -> list[str]:
         """Train these cells, so many at a time; returns those that another process is working on."""
         waiting, busy, interrupts = names[::-1], [], []
-        active: list[tuple[str, Iterator[None], Any]] = []
+        active: list[tuple[str, Iterator[None]]] = []
         try:
             while waiting or active:
                 while waiting and len(active) < together and not interrupts:
                     active.append(self.start(waiting.pop()))
                 for job in list(active):
-                    name, steps, stream = job
+                    name, steps = job
                     try:
-                        with torch.cuda.stream(stream) if stream is not None else nullcontext():
+                        with self.floor.on_stream(self.planned[name], self.accelerator.device):
                             next(steps)
                         continue
                     except StopIteration:
@@ -165,13 +165,11 @@ class Jobs:
                 if interrupts and not active:
                     raise interrupts[0]
         finally:
-            for _, steps, _ in active:
+            for _, steps in active:
                 steps.close()  # type: ignore[attr-defined]
         return busy
 
-    def start(self, name: str) -> tuple[str, Iterator[None], Any]:
-        """A cell, its steps to come, and its stream."""
+    def start(self, name: str) -> tuple[str, Iterator[None]]:
+        """A cell and its steps to come."""
         directory = RunDirectory(self.output / name)
-        steps = training(self.image_set, self.accelerator, self.planned[name], directory, self.conduct)
-        device = self.accelerator.device
-        return name, steps, torch.cuda.Stream(device) if device.type == "cuda" else None
+        return name, training(self.image_set, self.accelerator, self.planned[name], directory, self.conduct)

@@ -25,7 +25,7 @@ from probekit.models import MaskedAutoencoder
 from probekit.training import graphs, objective
 from probekit.training.cards import save_checkpoint
 from probekit.training.directory import RunDirectory
-from probekit.training.settings import PRODUCT_TOKENS, Settings, draw_masks, interior, on_device
+from probekit.training.settings import PRODUCT_TOKENS, Settings, draw_masks, hidden_patches, interior, on_device
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -39,6 +39,7 @@ class Run:
         accelerator: of accelerate; says which process this is.
         directory: where the run lives.
         workers: processes that decode images.
+        floor: where runs meet that a GPU trains at the same time; None = alone.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class Run:
         directory: RunDirectory,
         *,
         workers: int = 0,
+        floor: graphs.Floor | None = None,
     ) -> None:
+        self.floor = floor or graphs.Floor()
         self.settings = settings = on_device(settings, accelerator.device)
         self.accelerator, self.directory, self.device = accelerator, directory, accelerator.device
         self.image_set = image_set
@@ -72,8 +75,7 @@ class Run:
             world=accelerator.num_processes,
             workers=workers,
         )
-        self.hidden_patches = int(draw_masks(settings, 1, step=0)[0].sum())
-        """Hidden patches of every image."""
+        self.hidden_patches, self.stacked = hidden_patches(settings), 1
         self.step = 0
         self.pending: list[tuple[int, Tensor]] = []
         """First step and losses, (steps,), of steps whose losses were not looked at yet."""
@@ -167,8 +169,10 @@ class Run:
         snapshots = settings.snapshot_steps()
         started = saved = logged = time.monotonic()
         before, logged_step, told = self.seconds, self.step, self.step
-        for _ in self.stretches(log_every, set(snapshots)):
+        if graphs.suits(self):
+            self.floor.join(self)
             yield
+        for _ in self.stretches(log_every):
             self.seconds = before + time.monotonic() - started
             last = self.step == settings.steps
             if last or self.step % log_every == 0:
@@ -182,27 +186,27 @@ class Run:
             told = self.step
             if self.step in snapshots:
                 self.write(f"snapshots/{snapshots[self.step]:g}")
-            if last or not (self.accelerator.num_processes == 1 or self.step % log_every == 0):
-                continue
-            stopping = self.agree(stop())
-            if stopping or self.agree(time.monotonic() - saved >= save_every):
-                self.save_state()
-                saved = time.monotonic()
-            if stopping:
-                return False
+            if not last and (self.accelerator.num_processes == 1 or self.step % log_every == 0):
+                stopping = self.agree(stop())
+                if stopping or self.agree(time.monotonic() - saved >= save_every):
+                    self.save_state()
+                    saved = time.monotonic()
+                if stopping:
+                    return False
+            yield
         return True
 
-    def stretches(self, log_every: int, snapshots: set[int]) -> Iterator[None]:
+    def stretches(self, log_every: int) -> Iterator[None]:
         """Take the steps that are left: as graphs, many between two visits, where that is possible; else one by one."""
-        steps = self.settings.steps
         if graphs.suits(self):
-            ends = graphs.stretches(self.step, steps, log_every, snapshots)
-            with graphs.GraphedSteps(self, ends) as graphed:
-                for _ in ends:
-                    graphed.advance()
+            try:
+                while self.step < self.settings.steps:
+                    self.floor.advance(self, log_every)
                     yield
+            finally:
+                self.floor.leave(self)
             return
-        with contextlib.closing(self.stream.iterate(self.step, steps)) as batches:
+        with contextlib.closing(self.stream.iterate(self.step, self.settings.steps)) as batches:
             for images in batches:
                 self.train_step(images.to(self.device, non_blocking=True))
                 yield
@@ -278,8 +282,8 @@ class Run:
                 self.step,
                 {
                     "step": self.step,
-                    "model": self.model.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
+                    "model": cloned(self.model.state_dict()),
+                    "optimizer": cloned(self.optimizer.state_dict()),
                     "scaler": self.scaler.state_dict(),
                     "loss": (self.sum, self.count),
                     "seconds": self.seconds,
@@ -335,11 +339,19 @@ def create_model(settings: Settings) -> MaskedAutoencoder:
 def multiply_explicitly(model: MaskedAutoencoder, settings: Settings) -> None:
     """Have layers of few tokens form softmax(q k) v as two products (timm's own path), by the rule in `settings`."""
     patches = settings.grid[0] * settings.grid[1]
-    hidden = int(draw_masks(settings, 1, step=0)[0].sum())
-    for part, tokens in ((model.encoder, patches - hidden), (model.decoder, patches)):
+    for part, tokens in ((model.encoder, patches - hidden_patches(settings)), (model.decoder, patches)):
         if tokens + model.num_prefix_tokens <= PRODUCT_TOKENS:
             for block in part.blocks:
                 block.attn.fused_attn = False
+
+
+def cloned(state: Any) -> Any:
+    """A copy of a state in which no tensor is a view: saving a view would save all that it is a part of."""
+    if isinstance(state, Tensor):
+        return state.detach().clone()
+    if isinstance(state, dict):
+        return {key: cloned(value) for key, value in state.items()}
+    return [cloned(value) for value in state] if isinstance(state, list) else state
 
 
 @contextlib.contextmanager

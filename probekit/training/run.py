@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,7 @@ def train(
         using_threads(threads),
         interruptible() as stop,
         progress.bar(f"{directory.path.name}: training", total) as bar,
-        on_stream(accelerator.device),
+        graphs.Floor().on_stream(chosen, accelerator.device),
     ):
         for _ in training(image_set, accelerator, chosen, directory, replace(conduct, stop=stop, advance=bar)):
             pass
@@ -109,6 +109,8 @@ class Conduct:
     """Whether to leave, after saving a state."""
     advance: Callable[..., None] = lambda n=1, note="": None
     """Told how many images were trained on, and a note."""
+    floor: graphs.Floor | None = None
+    """Where runs meet that are trained at the same time."""
 
 
 def training(
@@ -121,7 +123,7 @@ def training(
         if directory.finished is not None:
             conduct.advance(total)
         else:
-            run = Run(settings, image_set, accelerator, directory, workers=conduct.workers)
+            run = Run(settings, image_set, accelerator, directory, workers=conduct.workers, floor=conduct.floor)
             warn([*notes, *run.restore()], directory.path)
             conduct.advance(run.step * settings.batch_size)
             yield from complete(run, conduct)
@@ -234,14 +236,10 @@ def complete(run: Run, conduct: Conduct) -> Iterator[None]:
             "loss": log[-1]["loss"],
             "seconds": round(run.seconds, 1),
             "device": device_name(accelerator.device),
+            "stacked": run.stacked,
             "versions": schema.versions(("torch", "timm", "accelerate", "numpy")),
         }
         directory.finish(facts)
-
-
-def on_stream(device: torch.device) -> AbstractContextManager[Any]:
-    """On a GPU, a stream of one's own: graphs cannot be captured on the default one."""
-    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, get_type_hints
 
 import torch
@@ -261,6 +262,12 @@ def mask_generator(seed: int, step: int) -> torch.Generator:
 def masked_by(settings: Settings) -> dict[str, Any]:
     """The settings that `probekit.masking` draws by."""
     return {name: getattr(settings, name) for name in ("mask_ratio", "patch_size", "vit_patch_size", "strategy")}
+
+
+@lru_cache(maxsize=1024)
+def hidden_patches(settings: Settings) -> int:
+    """How many patches of every image are hidden."""
+    return int(draw_masks(settings, 1, step=0)[0].sum())
 
 
 def interior(hidden: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

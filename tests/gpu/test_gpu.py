@@ -122,12 +122,12 @@ def test_graphs_take_the_steps_of_a_run(
         assert losses(tmp_path / "graph") == pytest.approx(losses(tmp_path / "cpu"), rel=1e-3)
 
 
-def test_interrupted_runs_and_cells_side_by_side_end_with_the_same_bits(
+def test_interrupted_cells_side_by_side_end_with_the_bits_of_uninterrupted_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {key: value for key, value in SIZES.items()}
     grid = cells([0.5, 0.75], [4], [0, 1])
-    alone = train_grid(some_images(), grid, output=tmp_path / "alone", **given)
+    alone = train_grid(some_images(), grid, output=tmp_path / "alone", **SIZES)
+    whole = train_grid(some_images(), grid, output=tmp_path / "whole", together=4, **SIZES)
     look, asked = Run.look_at_losses, []
 
     def interrupting(run: Run) -> None:
@@ -138,11 +138,13 @@ def test_interrupted_runs_and_cells_side_by_side_end_with_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(Run, "look_at_losses", interrupting)
         with pytest.raises(KeyboardInterrupt, match="Stopped after step"):
-            train_grid(some_images(), grid, output=tmp_path / "together", together=3, **given)
-    assert any((tmp_path / "together").glob("*/state/step-*.pt"))
-    together = train_grid(some_images(), grid, output=tmp_path / "together", together=3, **given)
-    for name, path in alone.items():
-        assert weights(path) == weights(together[name]), name
+            train_grid(some_images(), grid, output=tmp_path / "parts", together=4, **SIZES)
+    assert len(list((tmp_path / "parts").glob("*/state/step-*.pt"))) == 4
+    parts = train_grid(some_images(), grid, output=tmp_path / "parts", together=4, **SIZES)
+    for name, path in whole.items():
+        assert json.loads((path / "finished.json").read_text())["stacked"] == 2
+        assert weights(path) == weights(parts[name]), name
+        assert losses(path) == pytest.approx(losses(alone[name]), rel=1e-3)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
