@@ -6,7 +6,9 @@ views, one over each shifted set. A probe then reads arrays; only integrated gra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +30,8 @@ from probekit.collect.store import LAYOUT, Store
 from probekit.collect.untrained import untrained
 from probekit.data import SPLITS, ImageSet
 from probekit.data.ladder_views import LadderViews
-from probekit.errors import ProbeError, did_you_mean
+from probekit.errors import ProbeError, StorageError, did_you_mean
+from probekit.files import written_whole
 
 
 class Need(NamedTuple):
@@ -500,6 +503,28 @@ class Measurements:
         if name not in self._tables:
             self._tables[name] = np.asarray(stored[:])
         return self._tables[name][:, layer]
+
+    def kept(self, facts: Mapping[str, Any], compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Arrays that a probe computes from measurements, kept beside these for other checkpoints' probes to use.
+
+        Args:
+            facts: what determines them besides the model, the images and their numbers, the layers and the seed.
+            compute: gives the arrays where they are not there.
+        """
+        images = {split: (self.sets[split].fingerprint, self.size(split)) for split in SPLITS if self.sets.has(split)}
+        name = cache.key(
+            **facts, images=images, frame=self.prepared.facts, layers=self.layers, seed=self.seed, layout=LAYOUT
+        )
+        file = self.root / f"{name}.npz"
+        try:
+            with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
+                return dict(stored)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            pass
+        found = dict(compute())
+        with suppress(StorageError), written_whole(file, kept="") as part, open(part, "wb") as handle:
+            np.savez(handle, allow_pickle=False, **found)
+        return found
 
     # --- the untrained twin -----------------------------------------------------------------------------------------
 

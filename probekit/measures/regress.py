@@ -6,7 +6,8 @@ numbers are reported on test images.
 
 The nonlinear regressor is kernel ridge with a Gaussian kernel, restricted to functions spanned by landmarks (Nyström):
 exact when every training image is a landmark, and linear in the number of images otherwise. Its width is the median
-distance between landmarks times a factor chosen with the penalty.
+distance between landmarks times a factor chosen with the penalty. Distances are between standardised features, or
+between whitened ones: those are the same for every invertible linear map of the features.
 
 R² of a vector is variance-weighted, 1 - Σ residual² / Σ deviation² over all its dims, so that dims of next to no
 variance do not decide it. A constant target has no R²: NaN, never 0 or 1.
@@ -25,14 +26,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
 from scipy.spatial.distance import pdist
 
-from probekit.errors import ProbeError
+from probekit.errors import ProbeError, did_you_mean
 from probekit.measures.linear import Floats, Rows, Standardiser, checked, chunks
+from probekit.measures.whitening import fit_whitening
 
 PENALTIES = tuple(float(p) for p in np.logspace(-7, 2, 13))
 LANDMARKS = 512
 SCALES = (0.5, 1.0, 2.0)
+INPUTS = ("standardised", "whitened")
+"""What a kernel's distances can be between."""
 FLOOR = 1e-10
 """Kernel eigenvalues below this share of the largest are left out: they are rounding."""
+SAME = 1e-6
+"""Distance, relative to the largest, up to which two images have the same features but for rounding."""
 CONSTANT = 1e-12
 """Variance, relative to the mean square, below which a target is constant."""
 
@@ -142,13 +148,19 @@ def ridge(
 
 @dataclass(frozen=True)
 class Kernel:
-    """Gaussian kernel against landmarks (m, d), on standardised features."""
+    """Gaussian kernel against landmarks (m, k), on standardised features, or on those times `matrix` (d, k)."""
 
     landmarks: Floats
     width: float
+    matrix: Floats | None = None
 
     def __call__(self, rows: NDArray[np.floating]) -> Floats:
         """exp(-distance² / (2 width²)), (n, m), of standardised rows (n, d)."""
+        rows = rows if self.matrix is None else rows @ self.matrix
+        return self.of(rows)
+
+    def of(self, rows: NDArray[np.floating]) -> Floats:
+        """The kernel of rows (n, k) in the landmarks' own coordinates."""
         squared = (rows**2).sum(axis=1)[:, None] + (self.landmarks**2).sum(axis=1) - 2 * rows @ self.landmarks.T
         return np.asarray(np.exp(np.maximum(squared, 0) / (-2 * self.width**2)))
 
@@ -158,7 +170,7 @@ class KernelRidge:
     """A fitted kernel ridge regression: for each width its kernel and weights (m, targets), zero for targets that chose
     another.
 
-    `penalty` and `width` hold what was chosen for each target.
+    `penalty`, `width` and `inputs` hold what was chosen for each target.
     """
 
     standardise: Standardiser
@@ -167,6 +179,7 @@ class KernelRidge:
     offset: Floats
     penalty: Floats
     width: Floats
+    inputs: tuple[str, ...]
 
     def predict(self, features: Rows) -> Floats:
         """(n, targets)."""
@@ -192,9 +205,28 @@ def pick_landmarks(features: Rows, count: int, seed: int, order: ArrayLike | Non
     )
 
 
+def kernels_on(
+    kind: str, marks: Floats, scales: Sequence[float], train: Rows, standardise: Standardiser
+) -> list[Kernel]:
+    """Kernels of every width on one kind of inputs; `marks` are standardised landmarks (m, d)."""
+    if kind not in INPUTS:
+        raise ProbeError(f"inputs={kind!r} are unknown. {did_you_mean(kind, INPUTS)}")
+    matrix = None
+    if kind == "whitened":
+        whitening = fit_whitening(np.concatenate([rows for _, rows in standardise.chunks(train)]))
+        matrix, marks = whitening.matrix, marks @ whitening.matrix
+    distances = pdist(marks)
+    # Where features take few values, most distances can be zero, or rounding.
+    apart = distances[distances > SAME * distances.max(initial=0.0)]
+    if not apart.size:
+        raise ProbeError("Features are constant: all images have the same ones, so nothing can be read from them.")
+    middle = float(np.median(apart))
+    return [Kernel(marks, middle * scale, matrix) for scale in scales]
+
+
 def kernel_path(kernel: Kernel, features: Rows, standardise: Standardiser, targets: Floats) -> tuple[Path, Floats]:
     """Ridge path in the kernel's own features `kernel @ whitener`, and the whitener (m, rank)."""
-    values, vectors = linalg.eigh(kernel(kernel.landmarks))
+    values, vectors = linalg.eigh(kernel.of(kernel.landmarks))
     kept = values > FLOOR * values[-1]
     whitener = vectors[:, kept] / np.sqrt(values[kept])
     n, rank = len(targets), whitener.shape[1]
@@ -218,15 +250,18 @@ def kernel_ridge(
     landmarks: int = LANDMARKS,
     scales: Sequence[float] = SCALES,
     penalties: Sequence[float] = PENALTIES,
+    inputs: Sequence[str] = INPUTS[:1],
     order: ArrayLike | None = None,
     seed: int = 0,
 ) -> KernelRidge:
-    """Kernel ridge regression with a Gaussian kernel; width and penalty chosen on validation images for each target.
+    """Kernel ridge regression with a Gaussian kernel; inputs, width and penalty chosen on validation images for each
+    target.
 
     Args:
         train, val, targets, val_targets, penalties: as in `ridge`.
         landmarks: images that span the functions; as many as there are training images make it exact.
         scales: widths to try, times the median distance between landmarks.
+        inputs: what distances to try, of `INPUTS`. "whitened" needs two training images per dimension.
         order: (n,), what training images are sorted by before landmarks are drawn; None = as they come.
         seed: of the draw of landmarks.
     """
@@ -235,14 +270,9 @@ def kernel_ridge(
     checked_penalties(penalties)
     standardise = Standardiser.of(train)
     marks = standardise(pick_landmarks(train, landmarks, seed, order))
-    middle = float(np.median(pdist(marks))) if len(marks) > 1 else 0.0
-    if middle == 0:
-        raise ProbeError(
-            "Features are constant: most images have the same ones, so there is no distance to set a width by."
-        )
-    kernels = [Kernel(marks, middle * scale) for scale in scales]
+    kernels = [kernel for kind in inputs for kernel in kernels_on(kind, marks, scales, train, standardise)]
     paths = [kernel_path(kernel, train, standardise, wanted) for kernel in kernels]
-    errors = np.zeros((len(scales), len(penalties), wanted.shape[1]))
+    errors = np.zeros((len(kernels), len(penalties), wanted.shape[1]))
     for start, rows in standardise.chunks(val, "validation features"):
         for i, (kernel, (path, whitener)) in enumerate(zip(kernels, paths, strict=True)):
             errors[i] += path.errors(kernel(rows) @ whitener, val_wanted[start : start + len(rows)], penalties)
@@ -254,7 +284,8 @@ def kernel_ridge(
         weights.append(whitener @ own)
         offset = offset - path.centre @ own
     width = np.asarray([kernel.width for kernel in kernels])[which]
-    return KernelRidge(standardise, tuple(kernels), tuple(weights), offset, penalty, width)
+    chosen = tuple(inputs[place // len(scales)] for place in which.tolist())
+    return KernelRidge(standardise, tuple(kernels), tuple(weights), offset, penalty, width, chosen)
 
 
 def deviations(targets: Floats, predicted: Floats) -> tuple[Floats, Floats]:

@@ -1,0 +1,229 @@
+"""How much of each level's own noise is read from the features, and what training added: how much, and how high."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from probekit.collect import Measurements
+from probekit.collect.recorders import chosen_nodes
+from probekit.errors import ProbeError
+from probekit.measures import regress
+from probekit.measures.recovery_profile import RecoveryProfile, recovery_profile
+from probekit.measures.resample import ratio
+from probekit.measures.whitening import IMAGES_PER_DIMENSION, RULE
+from probekit.probes.intervals import OVER_IMAGES
+from probekit.schema import Variable
+
+TWINS = 2
+"""Initialisations of the untrained twin that are averaged."""
+
+SCALE = 1.5
+"""Width of the kernel, times the median distance between landmarks."""
+
+READOUTS = ("local", "global")
+
+_PROTOCOL = (
+    "R² of the noise that belongs to a latent alone (not of the latent, which carries all higher levels), mean over "
+    "the chosen nodes of a level (on the diagonal, evenly spread). Kernel ridge regression (RBF, Nyström landmarks: "
+    f"option landmarks; width {SCALE} x their median distance) fitted on train; for each target the penalty and the "
+    f"inputs, standardised or {RULE}, chosen on val; for each level the readout, tokens under the latent's support "
+    "averaged (local) or all patch tokens averaged (global), chosen on val; reported on test"
+)
+_TWIN = f"; the same architecture with weights drawn anew, mean of {TWINS} initialisations"
+_REFERENCE = (
+    "probekit; Kong et al. 2023, Theorem 2 (invariant under invertible maps as far as the regressor is flexible); "
+    "kernel ridge: Williams and Seeger 2001"
+)
+_PAIRED = f"{OVER_IMAGES}; the twins see the same images in every draw"
+
+VARIABLES = (
+    Variable(
+        "level_recovery", ("layer", "level"), "Recovery of a level's own noise", "1", "higher", _PROTOCOL, _REFERENCE,
+        interval=OVER_IMAGES,
+    ),
+    Variable(
+        "level_recovery_untrained", ("layer", "level"), "Recovery of a level's own noise, untrained", "1", "none",
+        _PROTOCOL + _TWIN, _REFERENCE, interval=OVER_IMAGES,
+    ),
+    Variable(
+        "recovery_gain", ("layer", "level"), "Gain of recovery by training", "1", "higher",
+        _PROTOCOL + "; minus the untrained twin's" + _TWIN, _REFERENCE, interval=_PAIRED,
+    ),
+    Variable(
+        "gain_amount", ("layer",), "Amount gained over all levels", "1", "higher",
+        _PROTOCOL + "; gain = this minus the untrained twin's" + _TWIN + "; amount = sum of the gains over the levels "
+        "that gained; the levels are held fixed in the interval, which can reach below 0", _REFERENCE, interval=_PAIRED,
+    ),
+    Variable(
+        "gain_height", ("layer",), "Mean height of what was gained", "levels", "none",
+        _PROTOCOL + "; gain = this minus the untrained twin's" + _TWIN + "; height = sum of level x gain / amount over "
+        "the levels that gained; NaN where the interval of the amount reaches 0", _REFERENCE, interval=_PAIRED,
+    ),
+)  # fmt: skip
+NEEDS = ("features:train", "features:val", "features:test", "local:train", "local:val", "local:test")
+REQUIRES = ("latents", "splits")
+OPTIONS = {"landmarks": 512, "untrained": True}
+
+VERSION = 1
+"""Of the residuals that are kept: grows whenever they would differ."""
+
+
+def run(measurements: Measurements, *, landmarks: int, untrained: bool) -> dict[str, xr.DataArray]:
+    truth = {split: own_noise(measurements, split) for split in ("train", "val", "test")}
+    found = residuals(measurements, truth, landmarks)
+    twins = twin_residuals(measurements, truth, landmarks) if untrained else None
+    images = measurements.size("test")
+    profile = recovery_profile(
+        found.test, truth["test"].deviation, truth["test"].levels, untrained=twins,
+        groups=measurements.groups(images), order=measurements.order(images), seed=measurements.seed,
+    )  # fmt: skip
+    out = labelled(measurements, profile)
+    out["level_recovery"].attrs["readout"] = found.readout.tolist()
+    out["level_recovery"].attrs["whitened"] = found.whitened.tolist()
+    return out
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The own noise of the chosen nodes of all levels, for the images of one split.
+
+    Attributes:
+        levels: (nodes,), the level of each.
+        values: for each node float64 (images, dims).
+    """
+
+    levels: np.ndarray
+    values: list[np.ndarray]
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Squared deviation of each image from the mean: (nodes, images)."""
+        return np.stack([regress.r2_terms(one, np.broadcast_to(one.mean(axis=0), one.shape))[1] for one in self.values])
+
+
+def own_noise(measurements: Measurements, split: str) -> Noise:
+    """The noise of the chosen nodes, levels 1..H in order: the nodes whose tokens the pass has recorded."""
+    known = measurements.images(split).noise
+    assert known is not None  # required
+    rows = measurements.size(split)
+    nodes = [(level, node) for level in sorted(known) if level > 0 for node in chosen_nodes(known[level].shape[1])]
+    values = [np.asarray(known[level][:rows, node], dtype=np.float64) for level, node in nodes]
+    return Noise(np.array([level for level, _ in nodes]), values)
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What the chosen readout of every layer and level leaves unexplained.
+
+    Attributes:
+        test: (layers, nodes, images), squared errors.
+        readout: (layers, levels), which of `READOUTS` was chosen on val.
+        whitened: (layers,), share of the targets whose chosen inputs were whitened.
+    """
+
+    test: np.ndarray
+    readout: np.ndarray
+    whitened: np.ndarray
+
+
+def residuals(source: Measurements, truth: dict[str, Noise], landmarks: int) -> Residuals:
+    """Fit every layer and readout; choose a readout for every level."""
+    levels = truth["test"].levels
+    deviation = truth["val"].deviation
+    kept, readout, whitened = [], [], []
+    for layer in source.layers:
+        val, test, white = zip(*(readings(source, truth, layer, name, landmarks) for name in READOUTS), strict=True)
+        score = 1 - ratio(np.stack(val), deviation)  # (readouts, nodes)
+        best = [int(score[:, levels == level].mean(axis=1).argmax()) for level in np.unique(levels)]
+        kept.append(np.stack([test[best[level - 1]][node] for node, level in enumerate(levels)]))
+        readout.append([READOUTS[one] for one in best])
+        whitened.append(np.mean(white))
+    return Residuals(np.stack(kept), np.array(readout), np.array(whitened))
+
+
+def readings(
+    source: Measurements, truth: dict[str, Noise], layer: int, readout: str, landmarks: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Squared errors of every node on val and on test, (nodes, images) each, and the share of whitened targets."""
+    nodes = range(len(truth["test"].levels))
+    pooled = {split: source.pooled(split, layer, "mean") for split in truth}
+    if readout == "global":
+        return fitted(source, pooled, truth, list(nodes), landmarks)
+    found = []
+    for node in nodes:
+        features = {split: source.local(split, layer)[:, node] for split in truth}
+        found.append(fitted(source, features, truth, [node], landmarks))
+    val, test, white = zip(*found, strict=True)
+    return np.concatenate(val), np.concatenate(test), float(np.mean(white))
+
+
+def fitted(
+    source: Measurements, features: dict[str, np.ndarray], truth: dict[str, Noise], nodes: list[int], landmarks: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """One regression of several nodes' noise on the same features; see `readings`."""
+    wanted = {split: np.concatenate([truth[split].values[node] for node in nodes], axis=1) for split in truth}
+    images, dims = features["train"].shape
+    inputs = regress.INPUTS if images >= IMAGES_PER_DIMENSION * dims else regress.INPUTS[:1]
+    try:
+        fit = regress.kernel_ridge(
+            features["train"], wanted["train"], features["val"], wanted["val"], landmarks=min(landmarks, images),
+            scales=(SCALE,), inputs=inputs, order=source.order(images, "train"), seed=source.seed,
+        )  # fmt: skip
+    except ProbeError:  # constant features, of which nothing can be read: the best guess is the mean
+        predicted = {
+            split: np.broadcast_to(wanted["train"].mean(axis=0), wanted[split].shape) for split in ("val", "test")
+        }
+        white = 0.0
+    else:
+        predicted = {split: fit.predict(features[split]) for split in ("val", "test")}
+        white = float(np.mean([kind == "whitened" for kind in fit.inputs]))
+    edges = np.cumsum([truth["test"].values[node].shape[1] for node in nodes])[:-1]
+    errors = {
+        split: np.stack([(part**2).sum(axis=1) for part in np.split(predicted[split] - wanted[split], edges, axis=1)])
+        for split in predicted
+    }
+    return errors["val"], errors["test"], white
+
+
+def twin_residuals(measurements: Measurements, truth: dict[str, Noise], landmarks: int) -> np.ndarray | None:
+    """Residuals of the untrained twins, (twins, layers, nodes, images); None, with the reason, where there are none."""
+    if reason := measurements.model.no_twin:
+        for variable in VARIABLES[1:]:
+            measurements.lacking[variable.name] = f"there is no untrained twin to compare with: {reason}"
+        return None
+    found = []
+    for initialisation in range(TWINS):
+        twin = measurements.untrained(initialisation)
+        facts = {"of": "level_recovery", "version": VERSION, "landmarks": landmarks, "splits": NEEDS}
+
+        def compute(twin: Measurements = twin) -> dict[str, np.ndarray]:
+            twin.gather(NEEDS)
+            return {"residual": residuals(twin, truth, landmarks).test}
+
+        found.append(twin.kept(facts, compute)["residual"])
+    return np.stack(found)
+
+
+def labelled(measurements: Measurements, profile: RecoveryProfile) -> dict[str, xr.DataArray]:
+    """The arrays of the probe's variables, as far as the profile has them."""
+    estimates = (profile.recovery, profile.untrained, profile.gain, profile.amount, profile.height)
+    levels = list(range(1, profile.recovery.value.shape[1] + 1))
+    out: dict[str, xr.DataArray] = {}
+    for variable, estimate in zip(VARIABLES, estimates, strict=True):
+        if estimate is None:
+            continue
+        coords = {"layer": measurements.layers, "level": levels}
+        out |= variable.arrays(
+            estimate.value, estimate.interval, coords={dim: coords[dim] for dim in variable.dims},
+            per_image=estimate.per_image.astype(np.float32),
+        )  # fmt: skip
+    if profile.height is not None and np.isnan(profile.height.value).any():
+        layers = np.asarray(measurements.layers)[np.isnan(profile.height.value)].tolist()
+        measurements.lacking["gain_height"] = (
+            f"the interval of gain_amount reaches 0 at layer {', '.join(map(str, layers))}: what was gained has no "
+            "height where nothing was gained"
+        )
+    return out
