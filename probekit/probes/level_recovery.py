@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import xarray as xr
@@ -29,8 +29,9 @@ _PROTOCOL = (
     "R² of the noise that belongs to a latent alone (not of the latent, which carries all higher levels), mean over "
     "the chosen nodes of a level (on the diagonal, evenly spread). Kernel ridge regression (RBF, Nyström landmarks: "
     f"option landmarks; width {SCALE} x their median distance) fitted on train; for each target the penalty and the "
-    f"inputs, standardised or {RULE}, chosen on val; for each level the readout, tokens under the latent's support "
-    "averaged (local) or all patch tokens averaged (global), chosen on val; reported on test"
+    f"inputs (standardised; or whitened: {RULE}; see the option inputs) chosen on val; for each level the readout "
+    "(local: tokens under the latent's support averaged; global: all patch tokens averaged) chosen on val; reported on "
+    "test"
 )
 _TWIN = f"; the same architecture with weights drawn anew, mean of {TWINS} initialisations"
 _REFERENCE = (
@@ -65,16 +66,20 @@ VARIABLES = (
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test", "local:train", "local:val", "local:test")
 REQUIRES = ("latents", "splits")
-OPTIONS = {"landmarks": 512, "untrained": True}
+OPTIONS = {"landmarks": 512, "untrained": True, "inputs": "either"}
+CHOICES = {"inputs": ("either", *regress.INPUTS)}
+"""`whitened` gives the same number for every invertible linear map of the features. `either` reads more where an
+encoder keeps what matters in few directions; it differs between maps by what standardised inputs add (seen: .03)."""
 
 VERSION = 1
 """Of the residuals that are kept: grows whenever they would differ."""
 
 
-def run(measurements: Measurements, *, landmarks: int, untrained: bool) -> dict[str, xr.DataArray]:
+def run(measurements: Measurements, *, landmarks: int, untrained: bool, inputs: str) -> dict[str, xr.DataArray]:
     truth = {split: own_noise(measurements, split) for split in ("train", "val", "test")}
-    found = residuals(measurements, truth, landmarks)
-    twins = twin_residuals(measurements, truth, landmarks) if untrained else None
+    regressor = Regressor(landmarks, regress.INPUTS if inputs == "either" else (inputs,))
+    found = residuals(measurements, truth, regressor)
+    twins = twin_residuals(measurements, truth, regressor) if untrained else None
     images = measurements.size("test")
     profile = recovery_profile(
         found.test, truth["test"].deviation, truth["test"].levels, untrained=twins,
@@ -84,6 +89,24 @@ def run(measurements: Measurements, *, landmarks: int, untrained: bool) -> dict[
     out["level_recovery"].attrs["readout"] = found.readout.tolist()
     out["level_recovery"].attrs["whitened"] = found.whitened.tolist()
     return out
+
+
+@dataclass(frozen=True)
+class Regressor:
+    """How noise is read from features.
+
+    Attributes:
+        landmarks: images that span the kernel's functions.
+        inputs: what kinds of inputs are tried, of `regress.INPUTS`.
+    """
+
+    landmarks: int
+    inputs: tuple[str, ...]
+
+    def of(self, images: int, dims: int) -> tuple[str, ...]:
+        """The kinds of inputs that this many training images allow; standardised ones always do."""
+        enough = images >= IMAGES_PER_DIMENSION * dims
+        return tuple(kind for kind in self.inputs if kind == "standardised" or enough) or regress.INPUTS[:1]
 
 
 @dataclass(frozen=True)
@@ -129,13 +152,13 @@ class Residuals:
     whitened: np.ndarray
 
 
-def residuals(source: Measurements, truth: dict[str, Noise], landmarks: int) -> Residuals:
+def residuals(source: Measurements, truth: dict[str, Noise], regressor: Regressor) -> Residuals:
     """Fit every layer and readout; choose a readout for every level."""
     levels = truth["test"].levels
     deviation = truth["val"].deviation
     kept, readout, whitened = [], [], []
     for layer in source.layers:
-        val, test, white = zip(*(readings(source, truth, layer, name, landmarks) for name in READOUTS), strict=True)
+        val, test, white = zip(*(readings(source, truth, layer, name, regressor) for name in READOUTS), strict=True)
         score = 1 - ratio(np.stack(val), deviation)  # (readouts, nodes)
         best = [int(score[:, levels == level].mean(axis=1).argmax()) for level in np.unique(levels)]
         kept.append(np.stack([test[best[level - 1]][node] for node, level in enumerate(levels)]))
@@ -145,32 +168,36 @@ def residuals(source: Measurements, truth: dict[str, Noise], landmarks: int) -> 
 
 
 def readings(
-    source: Measurements, truth: dict[str, Noise], layer: int, readout: str, landmarks: int
+    source: Measurements, truth: dict[str, Noise], layer: int, readout: str, regressor: Regressor
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Squared errors of every node on val and on test, (nodes, images) each, and the share of whitened targets."""
     nodes = range(len(truth["test"].levels))
     pooled = {split: source.pooled(split, layer, "mean") for split in truth}
     if readout == "global":
-        return fitted(source, pooled, truth, list(nodes), landmarks)
+        return fitted(source, pooled, truth, list(nodes), regressor)
     found = []
     for node in nodes:
         features = {split: source.local(split, layer)[:, node] for split in truth}
-        found.append(fitted(source, features, truth, [node], landmarks))
+        found.append(fitted(source, features, truth, [node], regressor))
     val, test, white = zip(*found, strict=True)
     return np.concatenate(val), np.concatenate(test), float(np.mean(white))
 
 
 def fitted(
-    source: Measurements, features: dict[str, np.ndarray], truth: dict[str, Noise], nodes: list[int], landmarks: int
+    source: Measurements,
+    features: dict[str, np.ndarray],
+    truth: dict[str, Noise],
+    nodes: list[int],
+    regressor: Regressor,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """One regression of several nodes' noise on the same features; see `readings`."""
     wanted = {split: np.concatenate([truth[split].values[node] for node in nodes], axis=1) for split in truth}
     images, dims = features["train"].shape
-    inputs = regress.INPUTS if images >= IMAGES_PER_DIMENSION * dims else regress.INPUTS[:1]
+    known = features["train"], wanted["train"], features["val"], wanted["val"]
     try:
         fit = regress.kernel_ridge(
-            features["train"], wanted["train"], features["val"], wanted["val"], landmarks=min(landmarks, images),
-            scales=(SCALE,), inputs=inputs, order=source.order(images, "train"), seed=source.seed,
+            *known, landmarks=min(regressor.landmarks, images), scales=(SCALE,), inputs=regressor.of(images, dims),
+            order=source.order(images, "train"), seed=source.seed,
         )  # fmt: skip
     except ProbeError:  # constant features, of which nothing can be read: the best guess is the mean
         predicted = {
@@ -188,7 +215,7 @@ def fitted(
     return errors["val"], errors["test"], white
 
 
-def twin_residuals(measurements: Measurements, truth: dict[str, Noise], landmarks: int) -> np.ndarray | None:
+def twin_residuals(measurements: Measurements, truth: dict[str, Noise], regressor: Regressor) -> np.ndarray | None:
     """Residuals of the untrained twins, (twins, layers, nodes, images); None, with the reason, where there are none."""
     if reason := measurements.model.no_twin:
         for variable in VARIABLES[1:]:
@@ -197,11 +224,11 @@ def twin_residuals(measurements: Measurements, truth: dict[str, Noise], landmark
     found = []
     for initialisation in range(TWINS):
         twin = measurements.untrained(initialisation)
-        facts = {"of": "level_recovery", "version": VERSION, "landmarks": landmarks, "splits": NEEDS}
+        facts = {"of": "level_recovery", "version": VERSION, "regressor": asdict(regressor)}
 
         def compute(twin: Measurements = twin) -> dict[str, np.ndarray]:
             twin.gather(NEEDS)
-            return {"residual": residuals(twin, truth, landmarks).test}
+            return {"residual": residuals(twin, truth, regressor).test}
 
         found.append(twin.kept(facts, compute)["residual"])
     return np.stack(found)
