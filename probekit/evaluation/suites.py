@@ -43,6 +43,7 @@ QUADTREE, SHAPES, PHOTOS = "quadtree", "shapes", "photos"
 ATTENTION = ("attention_distance", "attention_entropy", "attention_nmi")
 CLASSES = ("linear_probe", "knn")
 LATENTS = ("latent_recovery", "level_spectrum")
+LEVELS = ("level_recovery", *LATENTS)
 SHIFTED = ("robustness", "shape_bias")
 EVERYTHING = (
     *CLASSES,
@@ -58,17 +59,27 @@ EVERYTHING = (
     "expected_levels",
     "colour_accuracy",
 )
+"""The probes of the suite `all`, version 1."""
 
 BRIEF = Counts(
     train=600, val=150, test=300, images=128, pairs=150, objects=40, views=4, shifted=120, gradients=12, pictures=8
 )
-"""The counts of the suite `paper`: a checkpoint takes about 2,000 forwards, so that a grid of 40 small ones takes
-minutes on two cores. The other suites take the defaults of `Counts`."""
+"""The counts of the suite `paper`, version 1: a checkpoint takes about 2,000 forwards, so that a grid of 40 small ones
+takes minutes on two cores. Suites without counts of their own take the defaults of `Counts`."""
 
 FEWER = replace(BRIEF, train=300, val=100, test=150)
 """As `BRIEF`, for the few photographs there are."""
 
-SUITES: dict[str, Suite] = {
+LONGER = replace(BRIEF, objects=100, gradients=64, ladder=300)
+"""The counts of the suite `paper`, version 2: 40 objects and 12 gradients were too few for intervals that hold."""
+
+READ = replace(LONGER, train=2000, val=400, test=1000)
+"""As `LONGER`, with images enough to read the noise of every level: the recovery profile of 600 images is .1 lower."""
+
+PRECISE = Counts(train=3000, val=500, test=1500)
+"""The counts of the suite `latents`, version 2."""
+
+FIRST: dict[str, Suite] = {
     "high_level": Suite(
         1,
         "what is known of classes, shapes and the latents of a generating process",
@@ -99,10 +110,51 @@ SUITES: dict[str, Suite] = {
         tuple(Plan(data, EVERYTHING) for data in (QUADTREE, SHAPES, PHOTOS)),
     ),
 }
-"""Name -> suite."""
+"""Version 1 of every suite."""
+
+SUITES: dict[str, Suite] = {
+    **FIRST,
+    "high_level": Suite(
+        2,
+        "what is known of classes, shapes and the latents of a generating process; what levels features keep apart",
+        (
+            Plan(QUADTREE, (*CLASSES, *LEVELS)),
+            Plan(SHAPES, (*CLASSES, *SHIFTED, "object_focus", "level_ladder")),
+            Plan(PHOTOS, ("level_ladder",)),
+        ),
+    ),
+    "latents": Suite(
+        2, "the level of representation on a known generating process", (Plan(QUADTREE, LEVELS, PRECISE),)
+    ),
+    "paper": Suite(
+        2,
+        "the experiments of the paper, on the image sets that ship",
+        (
+            Plan(QUADTREE, (*CLASSES, *LEVELS, "reconstruction", *ATTENTION), READ),
+            Plan(SHAPES, (*CLASSES, *SHIFTED, "object_focus", "label_free", "embedding", "level_ladder"), LONGER),
+            Plan(
+                PHOTOS,
+                ("reconstruction", *ATTENTION, "attention_maps", "low_level", "level_ladder"),
+                replace(LONGER, train=300, val=100, test=150),
+            ),
+        ),
+    ),
+    "all": Suite(
+        2,
+        "every probe on every image set that ships",
+        tuple(
+            Plan(data, (*EVERYTHING, "level_recovery", "level_ladder", "mask_response"))
+            for data in (QUADTREE, SHAPES, PHOTOS)
+        ),
+    ),
+}
+"""Name -> suite, the newest version."""
+
+EARLIER: dict[str, Suite] = {f"{name}@{suite.version}": suite for name, suite in FIRST.items()}
+"""`name@version` -> suite: every version stays callable."""
 
 HOME = {
-    **dict.fromkeys((*LATENTS, "expected_levels"), QUADTREE),
+    **dict.fromkeys((*LEVELS, "expected_levels"), QUADTREE),
     **dict.fromkeys((*ATTENTION, "attention_maps", "reconstruction", "low_level", "colour_accuracy"), PHOTOS),
 }
 """The image set on which a probe runs when it is asked for by name without data; `shapes` for the others."""
@@ -111,6 +163,26 @@ HOME = {
 def as_list(suite: Any) -> Any:
     """An iterable of probe names as a list; a name, or what is neither, as it is."""
     return suite if isinstance(suite, str) or not isinstance(suite, Iterable) else list(suite)
+
+
+def published(suite: Any) -> Suite | None:
+    """The suite of a name (`paper`: the newest version) or of a name and version (`paper@1`); None if it is none.
+
+    Raises:
+        ProbeError: a version that the suite does not have.
+    """
+    if not isinstance(suite, str):
+        return None
+    if suite in SUITES or suite in EARLIER:
+        return SUITES.get(suite) or EARLIER[suite]
+    name, at, version = suite.partition("@")
+    if not at or name not in SUITES:
+        return None
+    if version == str(SUITES[name].version):
+        return SUITES[name]
+    known = [key for key in EARLIER if key.startswith(f"{name}@")]
+    known += [f"{name}@{SUITES[name].version}"] if f"{name}@{SUITES[name].version}" not in known else []
+    raise ProbeError(f"The suite {name!r} has no version {version!r}. Known: {', '.join(known)}.")
 
 
 def beside(names: Sequence[str]) -> tuple[str, ...]:
@@ -157,7 +229,7 @@ def listed(suite: str | Sequence[str]) -> tuple[str, ...]:
     for name in chosen:
         if name in probes.names():
             continue
-        if name in list(SUITES):
+        if published(name):
             raise ProbeError(f"{name!r} is a suite, and goes alone; a list is of probes: {', '.join(probes.names())}.")
         known = [*SUITES, *probes.names()] if isinstance(suite, str) else probes.names()
         what = "suite or probe" if isinstance(suite, str) else "probe"
@@ -166,8 +238,8 @@ def listed(suite: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _named(suite: str | Sequence[str]) -> list[Plan]:
-    if isinstance(suite, str) and suite in SUITES:
-        return list(SUITES[suite].plans)
+    if found := published(suite):
+        return list(found.plans)
     grouped: dict[str, list[str]] = {}
     for name in listed(suite):
         grouped.setdefault(HOME.get(name, SHAPES), []).append(name)
@@ -175,9 +247,9 @@ def _named(suite: str | Sequence[str]) -> list[Plan]:
 
 
 def _on(suite: str | Sequence[str], data: Sequence[Any]) -> list[Plan]:
-    if not (isinstance(suite, str) and suite in SUITES):
+    chosen = published(suite)
+    if chosen is None:
         return [Plan(one, listed(suite), explicit=True) for one in data]
-    chosen = SUITES[suite]
     out = []
     for one in data:
         home = str(one).partition("?")[0] if isinstance(one, str) else one.name if isinstance(one, ImageSet) else None
@@ -188,8 +260,8 @@ def _on(suite: str | Sequence[str], data: Sequence[Any]) -> list[Plan]:
 
 def describe(suite: str | Sequence[str]) -> dict[str, Any]:
     """For provenance: the suite's name and version, or the probes asked for."""
-    if isinstance(suite, str) and suite in SUITES:
-        return {"suite": suite, "suite_version": SUITES[suite].version}
+    if found := published(suite):
+        return {"suite": str(suite).partition("@")[0], "suite_version": found.version}
     return {"suite": list(listed(suite))}
 
 

@@ -11,7 +11,7 @@ from probekit.data import SHIPPED
 from probekit.errors import ProbeError
 from probekit.evaluation import SUITES, suites
 
-FROZEN = {"high_level": 1, "low_level": 1, "attention": 1, "latents": 1, "label_free": 1, "paper": 1, "all": 1}
+FROZEN = {"high_level": 2, "low_level": 1, "attention": 1, "latents": 2, "label_free": 1, "paper": 2, "all": 2}
 
 
 def test_every_suite_is_made_of_probes_that_exist_on_sets_that_ship() -> None:
@@ -19,6 +19,19 @@ def test_every_suite_is_made_of_probes_that_exist_on_sets_that_ship() -> None:
     for suite in SUITES.values():
         assert set(suite.probes) <= set(probes.names())
         assert {plan.data for plan in suite.plans} <= set(SHIPPED)
+
+
+def test_every_version_of_a_suite_stays_callable_and_is_recorded() -> None:
+    for name, suite in SUITES.items():
+        for version in range(1, suite.version + 1):
+            found = suites.published(f"{name}@{version}")
+            assert found is not None
+            assert suites.describe(f"{name}@{version}") == {"suite": name, "suite_version": version}
+            assert suites.plans(f"{name}@{version}") == list(found.plans)
+    assert "level_recovery" not in suites.published("paper@1").probes
+    assert "level_recovery" in suites.published("paper").probes
+    with pytest.raises(ProbeError, match=r"no version '7'. Known: paper@1, paper@2"):
+        suites.plans("paper@7")
 
 
 def written(suite: suites.Suite) -> list[str]:
