@@ -97,7 +97,7 @@ class Planned(NamedTuple):
 
 def measurable(need: str) -> bool:
     """Whether `gather` takes it; of what is only counted, the probe itself makes the forwards."""
-    return need != "gradients" and not need.startswith("untrained:")
+    return need != "gradients" and not need.startswith("untrained")
 
 
 class Measurements:
@@ -315,14 +315,19 @@ class Measurements:
         """What `gather` would do, without doing it.
 
         Args:
-            needs: as in `gather`; besides, `untrained:NEED` is a need of the untrained twin, and `gradients` are
-                integrated gradients.
+            needs: as in `gather`; besides, `untrained:NEED` is a need of the untrained twin (`untrained-1:NEED` of the
+                one of initialisation 1), and `gradients` are integrated gradients.
         """
         wanted = list(dict.fromkeys(needs))
-        twin = [name.removeprefix("untrained:") for name in wanted if name.startswith("untrained:")]
+        twins: dict[int, list[str]] = {}
+        for name in wanted:
+            if name.startswith("untrained"):
+                which, _, need = name.removeprefix("untrained").partition(":")
+                twins.setdefault(int(which.removeprefix("-") or 0), []).append(need)
         found = [one for stage in self.stages(filter(measurable, wanted)) for one in self._planned(stage)]
-        if twin and not self.model.no_twin:
-            found += [one._replace(title=f"untrained: {one.title}") for one in self.untrained().planned(twin)]
+        for initialisation, twin in {} if self.model.no_twin else twins.items():
+            more = self.untrained(initialisation).planned(twin)
+            found += [one._replace(title=f"untrained: {one.title}") for one in more]
         if "gradients" in wanted:
             rows = self.rows("gradients")
             found.append(Planned("gradients", rows, GRADIENT_STEPS, rows * GRADIENT_STEPS))

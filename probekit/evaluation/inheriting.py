@@ -70,7 +70,7 @@ def inherited(datasets: Sequence[xr.Dataset], given: set[str]) -> Inherited:
     out = Inherited()
     for ds in datasets:
         told = schema.provenance(ds)
-        found = Inherited(suite=told.get("suite"), own=told.get("data") == "own")
+        found = Inherited(suite=suites.recorded(told), own=told.get("data") == "own")
         for record in _records(told):
             spec, counts, settings = record["data"]["spec"], record["data"]["counts"], record["settings"]
             known = {name: counts[name] for name in Counts.__dataclass_fields__ if name in counts}

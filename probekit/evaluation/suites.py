@@ -265,6 +265,14 @@ def describe(suite: str | Sequence[str]) -> dict[str, Any]:
     return {"suite": list(listed(suite))}
 
 
+def recorded(told: Mapping[str, Any]) -> Any:
+    """The suite of a provenance, as `plans` takes it: of its own version, if there is a newer one; None if unknown."""
+    suite = told.get("suite")
+    if not isinstance(suite, str) or suite not in SUITES or told.get("suite_version") in (None, SUITES[suite].version):
+        return suite
+    return f"{suite}@{told['suite_version']}"
+
+
 def own(training_data: str | None) -> Mapping[str, str] | None:
     """Which shipped sets fit a checkpoint by what it was trained on: plan data -> spec to use; None = no opinion.
 

@@ -67,6 +67,7 @@ VARIABLES = (
 NEEDS = ("features:train", "features:val", "features:test", "local:train", "local:val", "local:test")
 REQUIRES = ("latents", "splits")
 OPTIONS = {"landmarks": 512, "untrained": True, "inputs": "either"}
+AFTER = {"untrained": tuple(f"{twin}:{need}" for twin in ("untrained", "untrained-1") for need in NEEDS)}
 CHOICES = {"inputs": ("either", *regress.INPUTS)}
 """`whitened` gives the same number for every invertible linear map of the features. `either` reads more where an
 encoder keeps what matters in few directions; it differs between maps by what standardised inputs add (seen: .03)."""

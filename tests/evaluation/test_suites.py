@@ -28,6 +28,9 @@ def test_every_version_of_a_suite_stays_callable_and_is_recorded() -> None:
             assert found is not None
             assert suites.describe(f"{name}@{version}") == {"suite": name, "suite_version": version}
             assert suites.plans(f"{name}@{version}") == list(found.plans)
+    assert suites.recorded({"suite": "paper", "suite_version": 1}) == "paper@1"
+    assert suites.recorded({"suite": "paper", "suite_version": SUITES["paper"].version}) == "paper"
+    assert suites.recorded({"suite": ["knn"]}) == ["knn"]
     assert "level_recovery" not in suites.published("paper@1").probes
     assert "level_recovery" in suites.published("paper").probes
     with pytest.raises(ProbeError, match=r"no version '7'. Known: paper@1, paper@2"):
