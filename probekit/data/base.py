@@ -180,6 +180,10 @@ class ImageSet(abc.ABC):
     def read(self, index: int) -> np.ndarray:
         """Image `index`, decoded: uint8 (height, width, channels). A DataError names an image that cannot be read."""
 
+    def picture(self, index: int) -> Any:
+        """As `read`, or a Pillow picture of the same pixels where that saves copying a large image."""
+        return self.read(index)
+
     def pixels(self, indices: np.ndarray) -> np.ndarray:
         """Several images of one size at once: uint8 (len(indices), height, width, channels)."""
         images = [self.read(int(index)) for index in indices]

@@ -28,6 +28,9 @@ MAX_PIXELS = 2**27
 """Largest picture that is decoded, in pixels of 8 bits (134 million); pixels of 16 bits count twice, of 32 bits four
 times."""
 
+ORIENTATION = 0x0112
+"""EXIF tag of how the camera was held; 1 = upright."""
+
 BROKEN = (
     OSError,
     UnidentifiedImageError,
@@ -94,7 +97,8 @@ def open_rgb(file: str | Path | IO[bytes], name: str = "", *, exif: bool = True,
                 scale = draft / min(image.size)
                 image.draft(None, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
             image.load()
-            return rgb(ImageOps.exif_transpose(image) if exif else image, name)
+            turned = exif and image.getexif().get(ORIENTATION, 1) != 1
+            return rgb(ImageOps.exif_transpose(image) if turned else image, name)
     except DataError:
         raise
     except UnidentifiedImageError as error:

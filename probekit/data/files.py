@@ -60,6 +60,12 @@ class FileSet(ImageSet):
         if border:
             self.facts["border"] = border
 
+    def picture(self, index: int) -> Any:
+        if self.bands or self.border:
+            return self.read(index)
+        path = self.root / self.paths[index]
+        return open_rgb(path, str(path), exif=self.exif, draft=self.draft)
+
     def read(self, index: int) -> np.ndarray:
         path = self.root / self.paths[index]
         if self.bands:

@@ -62,6 +62,9 @@ class Subset(ImageSet):
     def read(self, index: int) -> np.ndarray:
         return self.images.read(int(self.positions[index]))
 
+    def picture(self, index: int) -> Any:
+        return self.images.picture(int(self.positions[index]))
+
     def pixels(self, indices: np.ndarray) -> np.ndarray:
         return self.images.pixels(self.positions[indices])
 

@@ -28,7 +28,7 @@ class Readable(Protocol):
     labels: np.ndarray | None
 
     def __len__(self) -> int: ...
-    def read(self, index: int) -> np.ndarray: ...
+    def picture(self, index: int) -> Any: ...
     def pixels(self, indices: np.ndarray) -> np.ndarray: ...
     def image_name(self, index: int) -> str: ...
 
@@ -102,9 +102,9 @@ class Decode:
         shape = len(indices), self.preprocess.height, self.preprocess.width, self.preprocess.channels
         out = np.empty(shape, dtype=np.uint8)
         if self.image_set.in_memory:
-            images: Iterable[np.ndarray] = self.image_set.pixels(indices)
+            images: Iterable[Any] = self.image_set.pixels(indices)
         else:
-            images = (self.image_set.read(int(index)) for index in indices)
+            images = (self.image_set.picture(int(index)) for index in indices)
         for row, (index, image) in enumerate(zip(indices, images, strict=True)):
             try:
                 out[row] = self.preprocess(image)

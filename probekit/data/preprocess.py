@@ -143,6 +143,8 @@ class Preprocess:
 
     def __call__(self, image: Image.Image | np.ndarray) -> np.ndarray:
         """8-bit image of any size, (height, width, channels) -> uint8 (height, width, channels of the model)."""
+        if isinstance(image, Image.Image) and image.mode == "RGB" and self.channels == 3:
+            return self._from_picture(image)
         pixels = self.convert(np.asarray(image))
         if pixels.shape[:2] == (self.height, self.width):
             return pixels
@@ -150,6 +152,15 @@ class Preprocess:
         if (height, width) != pixels.shape[:2]:
             pixels = resized(pixels, (height, width), self.interpolation)
         return pixels[top : top + self.height, left : left + self.width]
+
+    def _from_picture(self, image: Image.Image) -> np.ndarray:
+        """The same bytes, without copying a large picture into an array first."""
+        if image.size == (self.width, self.height):
+            return np.asarray(image)
+        height, width, top, left = self.geometry(image.height, image.width)
+        if (width, height) != image.size:
+            image = image.resize((width, height), FILTERS[self.interpolation])
+        return np.asarray(image.crop((left, top, left + self.width, top + self.height)))
 
     def convert(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (height, width, channels) with the channels that the model takes (see `conversion`)."""
