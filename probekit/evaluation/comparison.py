@@ -1,0 +1,249 @@
+"""Many checkpoints: opened one at a time, measured here or elsewhere, lined up in one dataset."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import xarray as xr
+
+from probekit import progress, schema
+from probekit.collect import PassSettings
+from probekit.errors import ProbeError, ProbekitError
+from probekit.evaluation import costs, executors, opening, suites
+from probekit.evaluation.executors import Executor, Lost
+from probekit.evaluation.opening import Outline
+from probekit.evaluation.tasks import ImageSets, Measuring, Outcome, Outlining, Task
+from probekit.results import lining_up
+
+
+@dataclass
+class Comparison:
+    """One call: what is asked, and what is known so far, by the position of a checkpoint among those measured."""
+
+    plans: Sequence[suites.Plan]
+    own: bool
+    options: Mapping[str, Mapping[str, Any]]
+    settings: PassSettings
+    device: str
+    sampling: str
+    keep_going: bool
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    stopped: Exception | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sets = ImageSets(self.options, self.sampling)
+
+    # --- measuring --------------------------------------------------------------------------------------------------
+
+    def measure(
+        self,
+        live: Sequence[Any],
+        datasets: Sequence[xr.Dataset],
+        engine: Executor | None,
+        names: Sequence[str] | None,
+        coords: Mapping[str, Sequence[Any]],
+        kind: type[Measuring],
+    ) -> None:
+        """Outline all checkpoints, then measure each on all its image sets; errors are kept in `stopped`, `failed`."""
+        if live and not self.own:
+            self.check_names()
+        sources = dict(enumerate(live))
+        if engine is None and len(live) == 1:  # it is measured next: it stays open
+            sources[0] = self.kept_open(live[0])
+        outlines = self.outlines(sources, engine)
+        order = sorted(outlines)
+        labels = [outlines[place].name if names is None else str(names[place]) for place in order]
+        settings = opening.agreed([outlines[place] for place in order], self.settings)
+        tasks: dict[int, Task] = {
+            place: kind(
+                sources[place], label, self.fitting(outlines[place]), settings, self.options, self.device,
+                self.sampling, self.sets,
+            )
+            for place, label in zip(order, opening.distinct(labels, datasets), strict=True)
+        }  # fmt: skip
+        for place, outcome in self.ended(tasks, engine, "checkpoints"):
+            own_coords = {name: ("checkpoint", [values[place]]) for name, values in coords.items()}
+            if kind is Measuring:
+                outcome.found = [part.assign_coords(own_coords) for part in outcome.found or ()]
+            self.outcomes[place] = outcome
+
+    def kept_open(self, source: Any) -> Any:
+        """A checkpoint opened on its device; the source itself if that fails, to fail again where it is handled."""
+        with suppress(ProbekitError):
+            return opening.open_checkpoint(source, self.device)
+        return source
+
+    def outlines(self, sources: Mapping[int, Any], engine: Executor | None) -> dict[int, Outline]:
+        """Outlines of the checkpoints that can be opened."""
+        tasks: dict[int, Task] = {
+            place: Outlining(source, _label(source), self.settings.preparation) for place, source in sources.items()
+        }
+        return {
+            place: outcome.found
+            for place, outcome in self.ended(tasks, engine, "checkpoints opened")
+            if outcome.found is not None
+        }
+
+    def fitting(self, outline: Outline) -> Sequence[suites.Plan]:
+        """Of the plans, those that fit what the checkpoint was trained on; all of them if that is unknown."""
+        wanted = suites.own(outline.trained_on) if self.own else None
+        fitting = [plan for plan in self.plans if wanted is None or plan.data in wanted]
+        if wanted is None or not fitting:
+            return self.plans
+        return [replace(plan, data=wanted[plan.data]) for plan in fitting]
+
+    def ended(self, tasks: Mapping[int, Task], engine: Executor | None, what: str) -> Iterator[tuple[int, Outcome]]:
+        """Run tasks, here or there: (place, outcome) as they end. The first error stops, unless `keep_going`."""
+        if self.stopped is not None:
+            return
+        places = list(tasks)
+        if engine is None:
+            running: Iterator[tuple[int, Outcome | Lost]] = (
+                (number, tasks[place].attempted()) for number, place in enumerate(places)
+            )
+        else:
+            calls: list[Callable[[int], Outcome]] = [tasks[place] for place in places]
+            running = executors.results(engine, calls)
+        with progress.bar(what, len(places), "checkpoints") if engine is not None else nullcontext() as advance:
+            for number, outcome in running:
+                if isinstance(outcome, Lost):
+                    outcome = Outcome(error=ProbekitError(outcome.reason))
+                label = tasks[places[number]].label
+                for category, text in outcome.warnings:
+                    warnings.warn(text, category, stacklevel=4)
+                yield places[number], outcome
+                if advance is not None:
+                    advance(1, label)
+                if outcome.error is not None:
+                    if not self.keep_going:
+                        self.stopped = outcome.error
+                        return
+                    self.failed[tasks[places[number]].title] = str(outcome.error)
+
+    def check_names(self) -> None:
+        """A `ProbeError` if two image sets have one name: results are labelled by it."""
+        specs: dict[str, str] = {}
+        for plan in self.plans if len(self.plans) > 1 else ():
+            name, spec = self.sets.of(plan).name, self.sets.of(plan).any.spec
+            if specs.get(name) == spec and isinstance(plan.data, str):
+                raise ProbeError(f"The image set {spec} is given twice.")
+            if name in specs:
+                raise ProbeError(
+                    f"Two of the image sets are called {name!r} ({specs[name]} and {spec}); results are labelled so. "
+                    "Measure them one by one, or give one of them as a dict of its splits, each opened with "
+                    "probekit.data.load and its .name set."
+                )
+            specs[name] = spec
+
+    def costs(self) -> xr.Dataset:
+        """The table of what would be measured; the error of a checkpoint that cannot be opened."""
+        if self.stopped is not None:
+            raise self.stopped
+        if self.failed:
+            raise ProbekitError(_failed(self.failed, len(self.outcomes) + len(self.failed)))
+        return costs.table([row for place in sorted(self.outcomes) for row in self.outcomes[place].found])
+
+    # --- the whole --------------------------------------------------------------------------------------------------
+
+    def finish(self, found: Sequence[xr.Dataset | None], mixed: bool, suite: Mapping[str, Any]) -> xr.Dataset:
+        """The whole dataset, checked; or the error of what could not run, with the dataset in its `results`.
+
+        Args:
+            found: for each checkpoint in order its dataset, if it was measured before.
+            mixed: as in `compare`.
+            suite: for the record.
+        """
+        failures = [one for outcome in self.outcomes.values() for one in outcome.failures]
+        if self.stopped is not None:
+            with suppress(ProbekitError):  # parts that do not line up must not hide what went wrong
+                _give_results(self.stopped, self.assembled(found, mixed, suite))
+            raise self.stopped
+        if self.failed:
+            error = ProbekitError(_failed(self.failed, len(found)))
+            with suppress(ProbekitError):
+                _give_results(error, self.assembled(found, mixed, suite))
+            raise error
+        ds = self.assembled(found, mixed, suite)
+        assert ds is not None
+        if failures:
+            raise _without(failures, ds)
+        if not schema.result_names(ds):
+            raise ProbeError(f"None of the probes could run: {ds.attrs['not_applicable']}.")
+        return schema.validate(ds)
+
+    def assembled(self, found: Sequence[xr.Dataset | None], mixed: bool, suite: Mapping[str, Any]) -> xr.Dataset | None:
+        """The dataset of all that was measured, in the order of the checkpoints, with its record; None of nothing."""
+        parts: list[xr.Dataset] = []
+        reasons: dict[str, dict[str, str]] = {}
+        records: list[dict[str, Any]] = []
+        places = iter(range(len(found)))
+        for there in found:
+            if there is not None:
+                parts += lining_up.tiles(there)
+                for name, known in schema.not_applicable(there).items():
+                    reasons.setdefault(name, {}).update(known)
+                records.append({"from_results": schema.provenance(there)})
+                continue
+            outcome = self.outcomes.get(next(places))
+            if outcome is not None and outcome.found:
+                parts += outcome.found
+                reasons.setdefault(str(outcome.found[0].checkpoint.values[0]), {}).update(outcome.reasons)
+                records += outcome.records
+        if not parts:
+            return None
+        ds = lining_up.lined_up(parts, mixed=mixed)
+        facts = dict(suite) | ({"failed": self.failed} if self.failed else {})
+        ds.attrs = {
+            "schema_version": schema.SCHEMA_VERSION,
+            "not_applicable": json.dumps({name: why for name, why in reasons.items() if why}),
+            "provenance": schema.stamp(**facts, records=records),
+        }
+        return described(ds)
+
+
+def _label(source: Any) -> str:
+    """What to call a source before it is opened."""
+    return getattr(source, "name", None) or (source if isinstance(source, str) else type(source).__name__)
+
+
+def _give_results(error: Exception, ds: xr.Dataset | None) -> None:
+    if isinstance(error, ProbekitError):
+        error.results = ds
+
+
+def _failed(failed: Mapping[str, str], count: int) -> str:
+    each = "".join(f"\n  {label}: {reason}" for label, reason in failed.items())
+    return (
+        f"{len(failed)} of {count} checkpoints could not be measured; the others were, and are in this error's "
+        f"`results`. Measurements are in the cache, if one is used: the same call goes on from there.{each}"
+    )
+
+
+def _without(failures: Sequence[ProbeError], ds: xr.Dataset) -> ProbeError:
+    """The error of probes that were asked for and cannot run, with the dataset of the others."""
+    kept = ", ".join(schema.result_names(ds))
+    more = f" ({len(failures) - 1} more probes failed.)" if len(failures) > 1 else ""
+    there = (
+        f" What was computed ({kept}) is in this error's `results`, and in the cache if one is used." if kept else ""
+    )
+    error = ProbeError(f"{failures[0]}{more}{there}")
+    error.results = ds
+    return error
+
+
+def described(ds: xr.Dataset) -> xr.Dataset:
+    """Say along each dimension what a step means, and hold texts as objects: zarr (v3) has a standard for those, not
+    for texts of fixed length."""
+    texts = {name: array.astype(object) for name, array in ds.variables.items() if array.dtype.kind == "U"}
+    ds = ds.assign_coords({name: array for name, array in texts.items() if name in ds.coords})
+    ds = ds.assign({name: array for name, array in texts.items() if name not in ds.coords})
+    for dim in ds.dims:
+        if dim in ds.coords and dim in schema.DIMS and "long_name" not in ds[dim].attrs:
+            ds[dim].attrs["long_name"] = schema.DIMS[str(dim)]
+    return ds
