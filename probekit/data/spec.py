@@ -2,7 +2,8 @@
 
 A source is a function `open_split(argument, split, *, spec, count, seed, **options) -> ImageSet`; this table says
 where it lives, so that a source's libraries are imported only when it is asked for. Sources of stored images are
-functions `open_split(argument, request, **options)` instead. Besides texts, `load` takes what is in memory: an
+functions `open_split(argument, request, **options)` instead. Other packages bring sources along as entry points of the
+group `probekit.data`. Besides texts, `load` takes what is in memory: an
 `ImageSet`, arrays, a torch `Dataset`, or a dict of splits.
 """
 
@@ -17,6 +18,7 @@ from typing import Any, cast, get_args, get_type_hints
 
 import numpy as np
 
+from probekit import plugins
 from probekit.data.base import ImageSet, check_count, check_split
 from probekit.data.request import Request
 from probekit.errors import DataError, did_you_mean
@@ -43,6 +45,9 @@ SOURCES = {
     "stereo_motorcycle": "probekit.data.stereo",
 }
 """Source name -> module with its `open_split`."""
+
+GROUP = "probekit.data"
+"""Entry-point group of sources that other packages bring along: name -> module with an `open_split`."""
 
 SHIPPED = ("quadtree", "photos", "shapes")
 """Image sets that need no file and no download."""
@@ -114,16 +119,18 @@ def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int 
     if not isinstance(spec, str | Path):
         return _in_memory({"all": spec}, split, {"count": count, "seed": seed, **options})
     name, argument, written = parse(str(spec))
-    if name not in SOURCES:
+    theirs = plugins.others(GROUP, SOURCES)
+    if name not in SOURCES and name not in theirs:
         raise DataError(_unknown(str(spec), name))
     chosen = {"count": count, "seed": seed, **written, **options}
     if count is not None:
         chosen["count"] = count
-    if name not in NO_PLACE:
+    if name in SOURCES and name not in NO_PLACE:
         argument = str(Path(argument).expanduser()) if argument else ""
         if not argument:
             raise DataError(f"{spec!r} does not say where the data is: write {name}:{_PLACES.get(name, 'DIR')}.")
-    opener: Callable[..., ImageSet] = import_module(SOURCES[name]).open_split
+    source = plugins.loaded(theirs[name], "image source", DataError) if name in theirs else import_module(SOURCES[name])
+    opener: Callable[..., ImageSet] = source.open_split
     if "request" in inspect.signature(opener).parameters:
         return opener(argument, **_requested(chosen, opener, f"{str(spec)!r}: {name}", str(spec), split))
     exact = bool(chosen.pop("exact", True))
@@ -187,7 +194,7 @@ def checked(options: dict[str, Any], source: str, *takers: Callable[..., Any]) -
     for taker in takers:
         annotated = get_type_hints(taker)
         parameters = inspect.signature(taker).parameters.values()
-        hints |= {one.name: annotated[one.name] for one in parameters if one.kind is one.KEYWORD_ONLY}
+        hints |= {one.name: annotated.get(one.name, Any) for one in parameters if one.kind is one.KEYWORD_ONLY}
     known = [key for key in hints if key not in ("spec", "split")]
     out = {}
     for key, value in options.items():

@@ -24,12 +24,12 @@ entry point of the group `probekit.probes` in its package's pyproject.toml, wher
 from __future__ import annotations
 
 import pkgutil
-import warnings
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
+from probekit import plugins
 from probekit.collect import Measurements
 from probekit.errors import ProbeError, did_you_mean
 from probekit.probes.definition import ATTRIBUTES, Probe, described
@@ -55,19 +55,8 @@ def _shipped() -> dict[str, Probe]:
 
 @cache
 def _installed() -> dict[str, EntryPoint]:
-    """Entry points of other packages by probe name; of one name the first, and a warning for the others."""
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=GROUP):
-        if point.name in found or point.name in _shipped():
-            warnings.warn(
-                f"The entry point {point.value!r} names its probe {point.name!r}, as another one does: it is left out. "
-                "Rename it in its package.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        else:
-            found[point.name] = point
-    return found
+    """Entry points of other packages by probe name."""
+    return plugins.others(GROUP, _shipped())
 
 
 def register(module: Any, name: str | None = None) -> Probe:
@@ -130,14 +119,7 @@ def find(name: str) -> Probe:
 
 def _loaded(name: str) -> Probe:
     """A probe of another package, imported and registered."""
-    point = _installed()[name]
-    try:
-        module = point.load()
-    except Exception as error:
-        raise ProbeError(
-            f"The probe {name} ({point.value}) cannot be imported: {type(error).__name__}: {error}. It comes from "
-            f"{point.dist.name if point.dist else 'another package'}: repair or uninstall that."
-        ) from error
+    module = plugins.loaded(_installed()[name], "probe", ProbeError)
     return register(module, name)
 
 

@@ -7,12 +7,14 @@ A format is a module here with
     read(found) -> Reading   the same tensors under timm's names (encoder) and ours (decoder), and what it knows
     besides.
 A format renames; it never builds, guesses or drops in silence: building, checking and guessing are done once, for all.
-Modules whose name begins with an underscore are shared by several formats.
+Modules whose name begins with an underscore are shared by several formats. A format of another package is a module of
+the same kind, named by an entry point of the group `probekit.formats`.
 """
 
 from __future__ import annotations
 
 import pkgutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,9 +25,13 @@ from typing import Any
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from probekit import plugins
 from probekit.errors import CheckpointError
 from probekit.models.files import Found
 from probekit.models.formats import _preprocessor
+
+GROUP = "probekit.formats"
+"""Entry-point group of formats that other packages bring along."""
 
 
 @dataclass
@@ -65,9 +71,25 @@ class Reading:
 
 @cache
 def formats() -> tuple[ModuleType, ...]:
-    """Every format, in the order in which they are asked."""
+    """Every format, those of other packages too, in the order in which they are asked."""
     names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
-    return tuple(sorted((import_module(f"{__name__}.{name}") for name in names), key=lambda module: module.RANK))
+    found = [import_module(f"{__name__}.{name}") for name in names]
+    for point in plugins.others(GROUP, names).values():
+        try:
+            module = plugins.loaded(point, "checkpoint format", CheckpointError)
+        except CheckpointError as error:  # checkpoints of other formats can still be read
+            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+            continue
+        lacking = [name for name in ("NAME", "RANK", "matches", "read") if not hasattr(module, name)]
+        if lacking:
+            warnings.warn(
+                f"The checkpoint format {point.name} ({point.value}) lacks {', '.join(lacking)}: it is left out.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        else:
+            found.append(module)
+    return tuple(sorted(found, key=lambda module: int(module.RANK)))
 
 
 def read(found: Found) -> Reading:
