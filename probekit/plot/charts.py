@@ -20,7 +20,7 @@ from probekit.errors import ResultsError, did_you_mean
 from probekit.plot import last_layer, pictures, theme
 from probekit.plot.curves import layer_figure
 from probekit.plot.differences import difference_figure
-from probekit.plot.figure import SCHEMA_URL, Figure
+from probekit.plot.figure import SCHEMA_URL, Figure, Json
 from probekit.plot.headline import find
 from probekit.plot.mask_curves import response_figure
 from probekit.plot.pictures import Strip
@@ -145,11 +145,9 @@ def chart(figure: Figure | None) -> Chart:
         raise ResultsError("There is nothing to draw: no finite number was measured for this figure.")
     parts = [panel.chart_spec() for panel in figure.panels]
     head = {"text": figure.title, "subtitle": [figure.caption]}
-    spec = {"$schema": SCHEMA_URL, "config": theme.config(), "title": head}
+    spec: Json = {"$schema": SCHEMA_URL, "config": theme.config(), "title": head}
     spec |= {"concat": parts, "columns": figure.columns or math.ceil(math.sqrt(len(parts)))}
-    spec["resolve"] = {
-        "scale": {"color": "independent", "shape": "independent"}
-    }  # panels may be coloured by other facts
+    spec["resolve"] = {"scale": {"color": "independent", "shape": "independent"}}  # panels differ in what colours mean
     return alt.Chart.from_dict(theme.concrete(spec))
 
 
@@ -207,9 +205,13 @@ def _strips(strips: list[Strip], what: str, data: str | None) -> Chart:
     }
     y = {"field": "checkpoint", "type": "nominal", "sort": [row.label for row in strip.rows], "title": None}
     mark = {"type": "image", "width": width * factor, "height": height * factor, "aspect": True}
-    encoding = {"x": x, "y": y, "url": {"field": "picture", "type": "nominal"}}
+    encoding: Json = {"x": x, "y": y, "url": {"field": "picture", "type": "nominal"}}
     encoding["tooltip"] = {"field": "words", "type": "nominal"}
-    spec = {"$schema": SCHEMA_URL, "config": theme.config(), "title": {"text": strip.title, "subtitle": [strip.note]}}
+    spec: Json = {
+        "$schema": SCHEMA_URL,
+        "config": theme.config(),
+        "title": {"text": strip.title, "subtitle": [strip.note]},
+    }
     spec |= {"data": {"values": rows}, "mark": mark, "encoding": encoding}
     spec |= {"width": {"step": width * factor + 12}, "height": {"step": height * factor + 6}}
     return alt.Chart.from_dict(theme.concrete(spec))

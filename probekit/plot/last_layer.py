@@ -13,6 +13,7 @@ from probekit.plot.curves import WHO, choice_panels, colouring
 from probekit.plot.figure import (
     HAS_INTERVAL,
     Figure,
+    Json,
     Panel,
     channel,
     columns,
@@ -82,7 +83,7 @@ def heat_rows(labels: list[str], levels: list[int], values: np.ndarray) -> list[
 def level_heat(rows: list[Row], order: list[str], title: str, words: str, *, top: float) -> Panel:
     """A heat map of settings by level on a common 0..top scale."""
     quiet = {"domain": False, "ticks": False}
-    place = {
+    place: Json = {
         "x": channel("level:O", title="Level", axis={"labelAngle": 0, **quiet}),
         "y": channel("setting:N", title=None, sort=order, axis=quiet),
     }
@@ -242,7 +243,7 @@ def embeddings(results: Results, *, points: int = 300, dots: int = 2400) -> list
 
 def scatter_xy(xy: np.ndarray, labels: np.ndarray, name: str, points: int) -> Panel:
     alive = np.flatnonzero(np.isfinite(xy).all(-1))[:points]
-    rows = [
+    rows: list[Row] = [
         {"x": rounded(xy[i, 0], 4), "y": rounded(xy[i, 1], 4), "class": plain(labels[i]), "checkpoint": name}
         for i in alive
     ]

@@ -71,7 +71,7 @@ def reconstructions(results: Results) -> list[Strip]:
         given.insert(
             0, strip_picture(masked, f"The same {len(images)} images with {hidden.mean():.0%} of pixels hidden")
         )
-        shown = [given[1] if name.endswith("full") else given[0] for name, _ in kinds]
+        shown: list[Picture | None] = [given[1] if name.endswith("full") else given[0] for name, _ in kinds]
         rows = [StripRow("Input", shown, given=True)]
         for checkpoint in results.checkpoints:
             pictures = [reconstruction(results, name, data, checkpoint, images.shape) for name, _ in kinds]
@@ -149,8 +149,8 @@ def trim(images: np.ndarray) -> np.ndarray | None:
     if images.dtype.kind == "u":  # whole numbers have no NaN: they are padded with zeros at the lower and right edge
         solid = values.any(-1) if values.ndim == 4 else values > 0
         rows, columns = np.flatnonzero(solid.any((0, 2))), np.flatnonzero(solid.any((0, 1)))
-        return values[:, : rows[-1] + 1, : columns[-1] + 1] if len(rows) else None
-    return values[:, solid.any((0, 2))][:, :, solid.any((0, 1))]
+        return np.asarray(values[:, : rows[-1] + 1, : columns[-1] + 1]) if len(rows) else None
+    return np.asarray(values[:, solid.any((0, 2))][:, :, solid.any((0, 1))])
 
 
 def inputs(results: Results, data: str) -> np.ndarray | None:
@@ -166,7 +166,7 @@ def hidden_pixels(results: Results, data: str, images: np.ndarray) -> np.ndarray
     if "example_hidden" not in results.ds:
         return np.zeros(images.shape[:3], dtype=bool)
     values = picked(results, "example_hidden", data)[: len(images), : images.shape[1], : images.shape[2]]
-    return np.nan_to_num(values.astype(float)) > 0.5
+    return np.asarray(np.nan_to_num(values.astype(float)) > 0.5)
 
 
 def reconstruction(

@@ -50,7 +50,7 @@ def profile_panel(rows: list[Row]) -> Panel:
     order = sorted(words, key=lambda index: (masking[index], index))
     levels = sorted(values)
     found = directions([[values[level][index] for index in order] for level in levels])
-    cells = []
+    cells: list[Row] = []
     for level, direction in zip(levels, found, strict=True):
         best = direction.extreme if direction.shape != "dips" else int(direction.means.argmax())
         alone = direction.tested and all(direction.differ(best, i) for i in range(len(order)) if i != best)

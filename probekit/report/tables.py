@@ -110,7 +110,7 @@ def summary_table(results: Results, *, most: int = 5) -> list[Table]:
             (values, bounds) if values.ndim == 1 else (values[:, 0], None if bounds is None else bounds[:, 0])
             for values, bounds in columns
         ]
-        rows = []
+        rows: list[list[str | Cell]] = []
         for c in results.checkpoints:
             cells = [cell(values[c.index], None if bounds is None else bounds[c.index]) for values, bounds in flat]
             if any(entry.value != "–" for entry in cells):
@@ -148,7 +148,9 @@ def not_applicable_table(results: Results) -> Table | None:
             )
     if not groups:
         return None
-    rows = [[probe, reason, ", ".join(names)] for (probe, reason), names in sorted(groups.items())]
+    rows: list[list[str | Cell]] = [
+        [probe, reason, ", ".join(names)] for (probe, reason), names in sorted(groups.items())
+    ]
     return Table("not-applicable", "Not applicable", ["Probe", "Reason", "Checkpoints"], rows)
 
 
