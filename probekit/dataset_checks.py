@@ -20,7 +20,9 @@ CHECKPOINT_COORDS = ("mask_ratio", "patch_size", "vit_patch_size", "seed", "imag
 """Coordinates along `checkpoint` that every dataset carries: numbers, NaN where unknown. `patch_size` is the mask unit
 in pixels, `vit_patch_size` the ViT's patch in pixels, `images_seen` counts training images with repetition."""
 
-NUMBERED = ("layer", "head", "k", "level", "frequency", "layer_other", "layer_kept")
+NUMBERED = (
+    "layer", "head", "k", "level", "frequency", "layer_other", "layer_kept", "eval_mask_ratio", "eval_patch_size",
+)  # fmt: skip
 """Dimensions whose labels are numbers."""
 
 SHARED = ("example_image", "example_hidden", "label", "group")
@@ -198,6 +200,8 @@ def _variable_problems(ds: xr.Dataset, name: str) -> list[str]:
     array, twin, images = ds[name], f"{name}_ci", f"{name}_image"
     found = [f"{name}: no dimension {dim!r}" for dim in ("checkpoint", "data") if dim not in array.dims]
     found += numeric_problems(name, array)
+    empty = [str(dim) for dim, size in array.sizes.items() if not size and dim not in ("checkpoint", "data")]
+    found += [f"{name}: nothing is left along {dim!r}; drop the variable: drop_vars({name!r})" for dim in empty]
     for key in ("long_name", "units", "protocol", "reference"):
         found += text_problems(name, key, array.attrs[key])
     found += version_problems(name, array.attrs["version"])

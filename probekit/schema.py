@@ -51,7 +51,7 @@ DIMS: dict[str, str] = {
     "readout": "global (pooled features) or local (tokens under the latent's support)",
     "regressor": "linear or nonlinear",
     "target": "latent (carries all higher levels) or noise (the level's own)",
-    "scaling": "raw, or standardised (every feature at unit variance)",
+    "scaling": "raw, standardised (every feature at unit variance), or whitened (features by their covariance)",
     "shift": "a distribution shift of the test images",
     "bound": "lower and upper end of the 95 % interval",
     "example": "an image kept for pictures",
@@ -64,6 +64,12 @@ DIMS: dict[str, str] = {
     "metric": "how similarity is measured: cka, mutual_knn, procrustes, rsa",
     "layer_kept": "the layer whose embedding is kept",
     "axis": "axis of a plane",
+    "rung": "what two views of an image share, from pixel over appearance, layout, image and class to superclass",
+    "class": "a class of the image set, by name",
+    "eval_mask_ratio": "share of the image that is hidden at evaluation",
+    "eval_patch_size": "mask unit at evaluation, in pixels",
+    "other": "the other model, by name",
+    "metric": "a measure of similarity",
 }
 """The dimensions in use and what a step along each means. A probe may add its own."""
 

@@ -58,13 +58,17 @@ def _names(parts: Sequence[xr.Dataset]) -> list[Hashable]:
 
 
 def _with_all(part: xr.Dataset, names: Sequence[Hashable], first: dict[Hashable, xr.Dataset], dim: str) -> xr.Dataset:
-    """`part` with every one of these variables; those that it lacks are filled with nothing."""
+    """`part` with every one of these variables; those that it lacks are filled with nothing.
+
+    A number that is a fact (a coordinate) becomes a float, which can be NaN: no whole number stands for "unknown".
+    """
     for name in names:
         if name not in part.variables:
-            template = first[name].variables[name]
+            template, coordinate = first[name].variables[name], name in first[name].coords
+            dtype = np.dtype(float) if coordinate and template.dtype.kind in "iub" else template.dtype
             shape = [part.sizes[dim] if d == dim else template.sizes[d] for d in template.dims]
-            empty = xr.Variable(template.dims, np.full(shape, fill_of(template.dtype), dtype=template.dtype))
-            part = part.assign_coords({name: empty}) if name in first[name].coords else part.assign({name: empty})
+            empty = xr.Variable(template.dims, np.full(shape, fill_of(dtype), dtype=dtype))
+            part = (part.assign_coords if coordinate else part.assign)({name: empty})
     return part
 
 

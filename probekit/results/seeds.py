@@ -115,7 +115,7 @@ def _labelled(
     mean, half = numbers["mean"], numbers["half"]
     spread = {"long_name": f"Standard deviation between seeds: {title}", "units": units}
     test = {"long_name": f"p that settings spread alike (Bartlett): {title}", "units": "1"}
-    other = tuple(range(1, mean.ndim))
+    most = numbers["freedom"].max(axis=tuple(range(1, mean.ndim)), initial=0)
     ds = xr.Dataset(
         {
             name: (dims, mean, {**values.attrs, "long_name": f"{title}, mean over seeds"}),
@@ -124,7 +124,7 @@ def _labelled(
             f"{name}_seeds": (dims, numbers["runs"], {"long_name": "Training runs with a number"}),
             f"{name}_degrees_of_freedom": (dims, numbers["freedom"], {"long_name": "Degrees of freedom"}),
             "seeds": ("setting", [len(setting.runs) for setting in found], {"long_name": "Training runs"}),
-            "degrees_of_freedom": ("setting", numbers["freedom"].max(axis=other), {"long_name": "Degrees of freedom"}),
+            "degrees_of_freedom": ("setting", most, {"long_name": "Degrees of freedom"}),
             "equal_variances_p": (dims[1:], equal, test),
         },
         coords={dim: values[dim] for dim in values.dims[1:] if dim in values.coords} | {"bound": ["lower", "upper"]},

@@ -124,3 +124,15 @@ def test_results_of_one_checkpoint_by_two_protocols_equal_neither() -> None:
     assert json.loads(both.accuracy.attrs["options"]) == {"mixed": ['"1"', '"2"']}
     with pytest.raises(ResultsError, match="options"):
         lining_up.lined_up([both, tile("b", options="2").drop_vars("relative_depth")])
+
+
+def test_a_fact_that_one_dataset_lacks_is_unknown_there() -> None:
+    mine = tile("a").assign_coords(
+        batch=("checkpoint", [256]), recipe=("checkpoint", ["x"]), flag=("checkpoint", [True]),
+        when=("checkpoint", np.array(["2026-01-01"], dtype="datetime64[ns]")),
+    )  # fmt: skip
+    ds = lining_up.lined_up([mine, tile("b")])
+    np.testing.assert_array_equal(ds.batch, [256, np.nan])
+    np.testing.assert_array_equal(ds.flag, [1, np.nan])
+    assert ds.recipe.values.tolist() == ["x", ""]
+    assert np.isnat(ds.when.values).tolist() == [False, True]
