@@ -96,14 +96,14 @@ def marks_problems(owner: str, value: Any) -> list[str]:
     return []
 
 
-def numeric_problems(owner: str, array: xr.DataArray) -> list[str]:
+def numeric_problems(owner: str, array: xr.Variable) -> list[str]:
     """Whether an array holds numbers."""
     if array.dtype.kind in "fiub":
         return []
     return [f"{owner}: its values are {array.dtype} (kind {array.dtype.kind!r}), expected numbers"]
 
 
-def dims_problems(owner: str, array: xr.DataArray, expected: Sequence[Hashable]) -> list[str]:
+def dims_problems(owner: str, array: xr.Variable, expected: Sequence[Hashable]) -> list[str]:
     """Whether an array has exactly these dims, in any order."""
     if set(array.dims) == set(expected):
         return []
@@ -137,7 +137,7 @@ def label_problems(ds: xr.Dataset, dim: Hashable, kind: str) -> list[str]:
     return []
 
 
-def range_problems(name: str, array: xr.DataArray, low: float, high: float) -> list[str]:
+def range_problems(name: str, array: xr.Variable, low: float, high: float) -> list[str]:
     """Whether known numbers of a coordinate lie within [low, high]."""
     values = np.asarray(array.values, dtype=np.float64)
     odd = values[~np.isnan(values) & ~((values >= low) & (values <= high))]
@@ -153,7 +153,12 @@ def plain(label: Any) -> str:
 
 def result_names(ds: xr.Dataset) -> list[str]:
     """Names of the variables that are results: neither intervals, nor per-image values, nor pictures."""
-    return [str(name) for name, array in ds.data_vars.items() if all(key in array.attrs for key in ATTRIBUTES)]
+    coords = set(ds.coords)
+    return [
+        str(name)
+        for name, array in ds.variables.items()  # `ds[name]` would look for the coordinates of each, which takes long
+        if name not in coords and all(key in array.attrs for key in ATTRIBUTES)
+    ]
 
 
 def problems(ds: xr.Dataset) -> list[str]:
@@ -172,8 +177,10 @@ def problems(ds: xr.Dataset) -> list[str]:
         found.append("no result variable (one with the attributes " + ", ".join(ATTRIBUTES) + ")")
     for name in names:
         found += _variable_problems(ds, name)
-    for key in ds.data_vars:
-        found += _other_problems(ds, str(key), names)
+    coords = set(ds.coords)
+    for key in ds.variables:
+        if key not in coords:
+            found += _other_problems(ds, key, names)
     return found
 
 
@@ -189,15 +196,15 @@ RANGES = {"mask_ratio": (0.0, 1.0), "patch_size": (1.0, 1e6), "vit_patch_size": 
 def _coordinate_problems(ds: xr.Dataset, name: str) -> list[str]:
     if name not in ds.coords:
         return [f"no coordinate {name!r}"]
-    if ds[name].dims != ("checkpoint",):
-        return [f"the coordinate {name} has dims {ds[name].dims}, expected ('checkpoint',)"]
-    found = numeric_problems(f"the coordinate {name}", ds[name])
-    return found or range_problems(name, ds[name], *RANGES.get(name, (-np.inf, np.inf)))
+    if ds.variables[name].dims != ("checkpoint",):
+        return [f"the coordinate {name} has dims {ds.variables[name].dims}, expected ('checkpoint',)"]
+    found = numeric_problems(f"the coordinate {name}", ds.variables[name])
+    return found or range_problems(name, ds.variables[name], *RANGES.get(name, (-np.inf, np.inf)))
 
 
 def _variable_problems(ds: xr.Dataset, name: str) -> list[str]:
     """What is wrong with a result, its interval and its values by image."""
-    array, twin, images = ds[name], f"{name}_ci", f"{name}_image"
+    array, twin, images = ds.variables[name], f"{name}_ci", f"{name}_image"
     found = [f"{name}: no dimension {dim!r}" for dim in ("checkpoint", "data") if dim not in array.dims]
     found += numeric_problems(name, array)
     empty = [str(dim) for dim, size in array.sizes.items() if not size and dim not in ("checkpoint", "data")]
@@ -209,28 +216,28 @@ def _variable_problems(ds: xr.Dataset, name: str) -> list[str]:
         found.append(f"{name}: better is {shortened(array.attrs['better'])}, expected one of {', '.join(BETTER)}")
     if "mixed_protocols" in array.attrs:
         found += marks_problems(name, array.attrs["mixed_protocols"])
-    if twin in ds:
-        found += numeric_problems(twin, ds[twin])
-        found += dims_problems(twin, ds[twin], (*array.dims, "bound"))
+    if twin in ds.variables:
+        found += numeric_problems(twin, ds.variables[twin])
+        found += dims_problems(twin, ds.variables[twin], (*array.dims, "bound"))
         if ds.sizes.get("bound", 2) != 2:
             found.append(f"{twin}: {ds.sizes['bound']} bounds, expected 2 (lower and upper)")
-        found += text_problems(twin, "resamples", ds[twin].attrs.get("resamples", ""))
+        found += text_problems(twin, "resamples", ds.variables[twin].attrs.get("resamples", ""))
     elif "no_interval" not in array.attrs:
         found.append(f"{name}: neither {twin} nor the attribute no_interval; keep both: ds[[{name!r}, {twin!r}]]")
     else:
         found += text_problems(name, "no_interval", array.attrs["no_interval"])
-    if images in ds:
-        found += numeric_problems(images, ds[images])
-        found += dims_problems(images, ds[images], (*array.dims, "image"))
+    if images in ds.variables:
+        found += numeric_problems(images, ds.variables[images])
+        found += dims_problems(images, ds.variables[images], (*array.dims, "image"))
     return found
 
 
-def _other_problems(ds: xr.Dataset, name: str, results: Sequence[str]) -> list[str]:
+def _other_problems(ds: xr.Dataset, key: Hashable, results: Sequence[str]) -> list[str]:
     """What is wrong with a variable that is no result: pictures, labels, and results that lost their attributes."""
-    array = ds[name]
+    name, array = str(key), ds.variables[key]
     if name in results:
         return []
-    if f"{name}_ci" in ds or f"{name}_image" in ds:
+    if f"{name}_ci" in ds.variables or f"{name}_image" in ds.variables:
         lost = ", ".join(key for key in ATTRIBUTES if key not in array.attrs)
         return [
             f"{name} has lost its attributes ({lost}); xarray's arithmetic drops them: restore them with "

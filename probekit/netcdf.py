@@ -212,7 +212,7 @@ def _variable(file: Any, name: str, stored: Any) -> xr.Variable:
     described = _plain_attributes(stored)
     if described.pop("dtype", "") == "bool":
         values = values.astype(bool)
-    return xr.Variable(dims, values, described)
+    return xr.Variable(dims, np.asarray(values), described, fastpath=True)
 
 
 def _plain_attributes(stored: Any) -> dict[str, Any]:

@@ -68,8 +68,6 @@ DIMS: dict[str, str] = {
     "class": "a class of the image set, by name",
     "eval_mask_ratio": "share of the image that is hidden at evaluation",
     "eval_patch_size": "mask unit at evaluation, in pixels",
-    "other": "the other model, by name",
-    "metric": "a measure of similarity",
 }
 """The dimensions in use and what a step along each means. A probe may add its own."""
 

@@ -306,14 +306,15 @@ class Results:
     def per_image(self, name: str, data: str) -> np.ndarray | None:
         """Per-image contributions (checkpoint, image) after the default choice; None where the file has none."""
         twin = f"{name}_image"
-        if twin not in self.ds or "image" not in self.ds[twin].dims:
+        if twin not in self.ds.variables or "image" not in self.ds.variables[twin].dims:
             return None
-        array = self.ds[twin].isel(data=self.data.index(data))
+        array = self.ds.variables[twin].isel(data=self.data.index(data))
         choice = self.choose(name)
         for dim, label in choice.labels.items():
             if dim in array.dims:
                 array = array.isel({dim: self.labels(dim).index(label)})
-        array = array.mean([dim for dim in choice.averaged if dim in array.dims])
+        averaged = [dim for dim in choice.averaged if dim in array.dims]
+        array = array.mean(averaged) if averaged else array
         rest = [dim for dim in array.dims if dim not in ("checkpoint", "image", "layer")]
         if rest:
             return None

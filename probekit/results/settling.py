@@ -42,7 +42,7 @@ def settled(ds: xr.Dataset) -> xr.Dataset:
     if any(len(index.names) > 1 for index in ds.indexes.values()):
         return ds  # `schema.problems` says what to do
     ds = _loaded(ds)
-    ds = ds.set_coords([name for name in schema.COORDS if name in ds.data_vars])
+    ds = ds.set_coords([name for name in schema.COORDS if name in ds.variables and name not in ds.coords])
     for dim in ("checkpoint", "data"):
         if dim in ds.coords and dim not in ds.dims and ds[dim].ndim == 0:
             ds = _with_dim(ds, dim)
@@ -55,14 +55,16 @@ def _ordered(ds: xr.Dataset) -> xr.Dataset:
     """Dims in the order of the schema: checkpoint and data first, what an interval or an image adds last."""
     wanted: dict[Hashable, tuple[Hashable, ...]] = {}
     for name in schema.result_names(ds):
-        dims = sorted(ds[name].dims, key=lambda dim: OWN.index(str(dim)) if dim in OWN else len(OWN))
+        dims = sorted(ds.variables[name].dims, key=lambda dim: OWN.index(str(dim)) if dim in OWN else len(OWN))
         wanted |= {name: tuple(dims), f"{name}_ci": (*dims, "bound"), f"{name}_image": (*dims, "image")}
     wanted |= {name: (*needed, *optional) for name, (needed, optional) in schema.BESIDE.items()}
+    moved = {}
     for key, order in wanted.items():
-        present = [dim for dim in order if key in ds and dim in ds[key].dims]
-        if present and ds[key].dims != tuple(present) and len(present) == ds[key].ndim:
-            ds = ds.assign({key: ds[key].transpose(*present)})
-    return ds
+        dims = ds.variables[key].dims if key in ds.variables else ()
+        present = tuple(dim for dim in order if dim in dims)
+        if dims and dims != present and len(present) == len(dims):
+            moved[key] = ds.variables[key].transpose(*present)
+    return ds.assign(moved) if moved else ds
 
 
 def _loaded(ds: xr.Dataset) -> xr.Dataset:
@@ -104,19 +106,20 @@ def _facts(ds: xr.Dataset) -> xr.Dataset:
     for fact in schema.CHECKPOINT_COORDS:
         if fact not in ds.variables:
             ds = ds.assign_coords({fact: ("checkpoint", np.full(count, np.nan), schema.COORDS[fact])})
-        elif ds[fact].ndim == 0:
+        elif ds.variables[fact].ndim == 0:
             ds = ds.assign_coords({fact: ("checkpoint", np.full(count, ds[fact].values), ds[fact].attrs)})
-    for name, array in ds.coords.items():
+    for name in ds.coords:
+        array = ds.variables[name]
         if name in ds.dims or "data" not in array.dims or "checkpoint" not in array.dims:
             continue
-        ds = ds.assign_coords({name: _first_along(array.variable, "data")})
+        ds = ds.assign_coords({name: _first_along(array, "data")})
     return ds
 
 
 def _shared(ds: xr.Dataset) -> xr.Dataset:
     """Facts of image sets without the dim `checkpoint`, which `where` and `concat` repeat them along."""
     for name in schema.SHARED:
-        if name in ds.data_vars and "checkpoint" in ds[name].dims:
+        if name in ds.variables and "checkpoint" in ds.variables[name].dims:
             ds = ds.assign({name: _first_along(ds[name].variable, "checkpoint")})
     return ds
 
@@ -136,7 +139,7 @@ def _first_along(array: xr.Variable, dim: Hashable) -> xr.Variable:
 def _of_their_kind(ds: xr.Dataset) -> xr.Dataset:
     """Whole numbers, bytes and booleans again, where `where` and `concat` made floats of them."""
     for name, kind in KINDS.items():
-        if name not in ds.data_vars or ds[name].dtype.kind == kind.kind or ds[name].dtype.kind not in "fOib":
+        if name not in ds.variables or ds.variables[name].dtype.kind in (kind.kind, *"USMmc"):
             continue
         values = ds[name].values
         missing = ~ds[name].notnull().values
