@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from timm.layers.mlp import Mlp, SwiGLU, SwiGLUPacked
 from timm.layers.norm import RmsNorm
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from probekit.errors import CheckpointError
-from probekit.models.decoder import Decoder
+from probekit.models.decoder import Decoder, set_heads
 
 MLPS: dict[str, Any] = {"mlp": Mlp, "swiglu_packed": SwiGLUPacked, "swiglu": SwiGLU}
 MLP_NAMES = {"Mlp": "mlp", "GluMlp": "swiglu_packed", "SwiGLU": "swiglu"}
@@ -28,7 +28,11 @@ ACTIVATIONS = {
 
 
 class DecoderArchitecture(NamedTuple):
-    """The decoder's part of an `Architecture`; its grid and patches are the encoder's."""
+    """The decoder's part of an `Architecture`; its grid and patches are the encoder's.
+
+    `head_dim` is None where it is width / num_heads. `prefix` is how many of the encoder's prefix tokens the decoder
+    takes; None = all.
+    """
 
     width: int
     depth: int
@@ -36,6 +40,9 @@ class DecoderArchitecture(NamedTuple):
     mlp_hidden: int
     layer_norm_eps: float = 1e-6
     qkv_bias: bool = True
+    head_dim: int | None = None
+    final_norm: bool = True
+    prefix: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class Architecture:
 
     `image_size` is (height, width) in pixels of the position table's grid. `block` names the class of timm's blocks;
     only `Block` can be built from this record. `antialias` says how positions are resampled for other image sizes.
+    `head_dim` is None where it is width / num_heads. `patch_pre_norm` is a norm of a patch's pixels before their
+    projection, `patch_norm` one after it.
     """
 
     image_size: tuple[int, int]
@@ -68,6 +77,9 @@ class Architecture:
     final_norm: bool = True
     fc_norm: bool = False
     global_pool: str = "token"
+    head_dim: int | None = None
+    patch_pre_norm: bool = False
+    patch_norm: bool = False
     block: str = "Block"
     antialias: bool = False
     decoder: DecoderArchitecture | None = None
@@ -109,7 +121,10 @@ class Architecture:
             final_norm=not (isinstance(encoder.norm, nn.Identity) and isinstance(encoder.fc_norm, nn.Identity)),
             fc_norm=not isinstance(encoder.fc_norm, nn.Identity),
             global_pool=str(encoder.global_pool),
-            block=type(block).__name__ if type(block) is not Block else "Block",
+            head_dim=_head_dim(attention, int(encoder.embed_dim)),
+            patch_pre_norm=isinstance(getattr(embed, "pre", None), nn.LayerNorm),
+            patch_norm=not isinstance(embed.norm, nn.Identity),
+            block=type(block).__name__,
             antialias=antialias,
             decoder=None if decoder is None else _decoder_of(decoder),
         )
@@ -117,7 +132,9 @@ class Architecture:
     def build(self, device: str = "meta") -> VisionTransformer:
         """The encoder, its weights not initialised (on `meta`: not even allocated)."""
         pool: Any = self.global_pool
-        return VisionTransformer(
+        norm = partial(NORMS[self.norm], eps=self.layer_norm_eps)
+        optional: dict[str, Any] = {"embed_norm_layer": norm} if self.patch_norm else {}
+        encoder = VisionTransformer(
             img_size=self.image_size,
             patch_size=self.vit_patch_size,
             in_chans=self.channels,
@@ -125,7 +142,7 @@ class Architecture:
             global_pool=pool,
             embed_dim=self.width,
             depth=self.depth,
-            num_heads=self.num_heads,
+            num_heads=self.num_heads if self.head_dim is None else 1,
             mlp_ratio=(self.mlp_hidden + 0.5) / self.width,  # timm rounds down: the half guards the quotient's rounding
             qkv_bias=self.qkv_bias,
             qk_norm=self.qk_norm,
@@ -137,12 +154,20 @@ class Architecture:
             pre_norm=self.pre_norm,
             final_norm=self.final_norm,
             fc_norm=self.fc_norm,
-            norm_layer=partial(NORMS[self.norm], eps=self.layer_norm_eps),
+            norm_layer=norm,
             act_layer=nn.GELU if self.activation == "gelu" else self.activation,
             mlp_layer=MLPS[self.mlp],
             weight_init="skip",
             device=device,
+            **optional,
         )
+        if self.head_dim is not None:
+            blocks: Any = encoder.blocks
+            set_heads(blocks, self.width, self.num_heads, self.head_dim, qkv_bias=self.qkv_bias, device=device)
+        if self.patch_pre_norm:
+            values = self.channels * self.vit_patch_size**2
+            encoder.patch_embed.add_module("pre", nn.LayerNorm(values, eps=self.layer_norm_eps, device=device))
+        return encoder
 
     def build_decoder(self, device: str = "meta") -> Decoder:
         """The decoder, its weights not initialised."""
@@ -160,7 +185,8 @@ class Architecture:
 
     def encoder_record(self) -> dict[str, Any]:
         """The encoder's fields as JSON takes them; `Architecture(**record)` builds the same encoder."""
-        left_out = {"decoder", "antialias", "block"} | ({"channels"} if self.channels == 3 else set())
+        later = {"channels": 3, "head_dim": None, "patch_pre_norm": False, "patch_norm": False}
+        left_out = {"decoder", "antialias", "block", *(n for n, usual in later.items() if getattr(self, n) == usual)}
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
@@ -175,9 +201,18 @@ def _decoder_of(decoder: Decoder) -> DecoderArchitecture:
         depth=decoder.depth,
         num_heads=decoder.num_heads,
         mlp_hidden=int(block.mlp.fc1.out_features),
-        layer_norm_eps=float(decoder.norm.eps),
+        layer_norm_eps=float(block.norm1.eps),
         qkv_bias=block.attn.qkv.bias is not None,
+        head_dim=_head_dim(block.attn, decoder.width),
+        final_norm=not isinstance(decoder.norm, nn.Identity),
+        prefix=decoder.num_prefix_tokens if decoder.dropped else None,
     )
+
+
+def _head_dim(attention: Any, width: int) -> int | None:
+    """Channels of a head where they are not width / heads."""
+    heads, channels = getattr(attention, "num_heads", 0), getattr(attention, "head_dim", 0)
+    return int(channels) if heads and channels and heads * channels != width else None
 
 
 # --- what modules tell ------------------------------------------------------------------------------------------------

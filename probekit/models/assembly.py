@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from probekit.errors import CheckpointError
-from probekit.models import architecture, inference
+from probekit.models import inference
 from probekit.models.architecture import FIELDS, Architecture
 from probekit.models.card import STATED, Verdict, checked
 from probekit.models.decoder import Decoder
@@ -54,8 +54,14 @@ def assemble(reading: Reading, asked: Mapping[str, Any], label: str) -> Assemble
     settled = {
         name: value
         for name, value in (reading.presumed | reading.stated | asked).items()
-        if value is not None and name in FIELDS | set(STATED)
+        if value is not None and name in FIELDS | set(STATED) and name != "positions"
     }
+    if reading.compute is not None:
+        size = settled.get("image_size") or reading.presumed["positions"]
+        reading.compute(reading, size, label)
+        settled["image_size"] = size
+        if "image_size" in asked:
+            reading.warnings = [text for text in reading.warnings if not text.startswith("The image size")]
     facts = {name: checked(name, value, label) for name, value in settled.items() if name in STATED}
     encoder, notes, warnings = _encoder(reading, settled, label)
     decoder = None
@@ -161,7 +167,7 @@ def _encoder(
     missing = [reading.spell(f"encoder.{name}") for name in needed if name not in tensors]
     if not inference.depth_of(tensors, settled.get("depth"), label):
         missing.append(reading.spell("encoder.blocks.0.norm1.weight"))
-    if not any(name.startswith(("norm.", "fc_norm.")) for name in tensors):
+    if settled.get("final_norm", True) and not any(name.startswith(("norm.", "fc_norm.")) for name in tensors):
         missing += [reading.spell(f"encoder.norm.{kind}") for kind in ("weight", "bias")]
     if missing:
         raise _missing(label, missing, "encoder", len(tensors))
@@ -180,7 +186,7 @@ def _decoder(
         names = [reading.spell(f"decoder.{name}") for name in ("embed.weight", "mask_token", "pred.weight")]
         raise _missing(label, names, "decoder", len(tensors))
     record = Architecture.of(encoder)
-    inferred, notes, warnings = inference.infer_decoder(tensors, settled, architecture.epsilon(encoder), label)
+    inferred, notes, warnings = inference.infer_decoder(tensors, settled, record, label)
     module = replace(record, decoder=inferred).build_decoder()
     _place(module, tensors, "decoder", label, reading.spell)
     return module, notes, warnings

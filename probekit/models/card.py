@@ -252,6 +252,11 @@ class Verdict:
     def warnings(self) -> tuple[str, ...]:
         return (*self._warnings, *scan(self._model))
 
+    @property
+    def known_warnings(self) -> tuple[str, ...]:
+        """The warnings that are known without reading every weight."""
+        return (*self._warnings, *blind(self._model))
+
     def without(self, beginning: str) -> Verdict:
         """The same verdict less the warnings that begin so: they have been answered."""
         kept = [text for text in self._warnings if not text.startswith(beginning)]
@@ -262,7 +267,7 @@ class Verdict:
 
     def warn(self) -> None:
         """Emit as Python warnings what can change numbers and is known without reading every weight."""
-        for text in (*self._warnings, *blind(self._model)):
+        for text in self.known_warnings:
             warnings.warn(text, CheckpointWarning, stacklevel=3)
 
     def record(self) -> dict[str, Any]:

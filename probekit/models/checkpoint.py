@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import html
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,9 +18,10 @@ from probekit.models.card import Card, Verdict
 from probekit.models.contract import TokenModel
 from probekit.models.mae import MaskedAutoencoder
 from probekit.models.pixels import PixelScale
+from probekit.models.reconstruction import Reconstruction, reconstruct
 
 
-@dataclass
+@dataclass(repr=False)
 class Checkpoint:
     """What `load` returns.
 
@@ -93,3 +96,63 @@ class Checkpoint:
                 "here. Save it with its own library, which `load` reads."
             )
         return writing.write(self.model, self.card, Path(directory), format=format, dtype=dtype, card_text=card_text)
+
+    def reconstruct(
+        self, image: Any, mask_ratio: float = 0.75, seed: int = 0, *, statistics: str = "image"
+    ) -> Reconstruction:
+        """Mask a plain image, and show what the model makes of the rest.
+
+        Args:
+            image: a path, a PIL image, or pixels: an array (height, width) or (height, width, channels), uint8 or
+                floats in [0, 1]; a torch tensor has channels first. It is resized and cropped as the card says.
+            mask_ratio: share of mask units to hide, in (0, 1). Units are those of training, where they are known.
+            seed: of the mask.
+            statistics: where the scale of patches comes from if targets are normalised: "image", "neighbours", or
+                "target", which leaks the answer.
+
+        Returns:
+            `Reconstruction`: pictures `image`, `masked`, `predicted` and `pasted`, the mask, and `strip()`.
+
+        Raises:
+            CheckpointError: there is no decoder.
+            DataError: the image cannot be read, or its values are no pixels.
+            MaskError: a ratio that hides everything or nothing.
+
+        Example:
+            >>> probekit.load("facebook/vit-mae-base").reconstruct("cat.jpg").save("cat.png")  # doctest: +SKIP
+        """
+        if not isinstance(self.model, MaskedAutoencoder) or self.model.decoder is None:
+            raise CheckpointError(
+                f"{self.name} has no decoder, so it cannot reconstruct. Load a file that holds one (for MAE: "
+                "*_full, or mae_visualize_*)."
+            )
+        return reconstruct(self.model, self.card, self.preprocess, image, mask_ratio, seed, statistics)
+
+    def __repr__(self) -> str:
+        """Architecture, masking and warnings, a line each. Weights are not read for it."""
+        return f"Checkpoint {self.name}\n" + "\n".join(f"  {line}" for line in self._lines())
+
+    def _repr_html_(self) -> str:
+        lines = "<br>".join(html.escape(line) for line in self._lines())
+        return f"<b>Checkpoint {html.escape(self.name)}</b><br>{lines}"
+
+    def _lines(self) -> tuple[str, str, str]:
+        card, model, built = self.card, self.model, self.card.architecture
+        height, width = card.image_size
+        decoder = built.get("decoder")
+        parts = [f"width {model.width}, depth {model.depth}", f"{model.num_heads} heads"]
+        parts.append(f"decoder {decoder['width']} x {decoder['depth']}" if decoder else "no decoder")
+        parts.append(f"{height} x {width} x {card.channels} pixels in patches of {card.vit_patch_size}")
+        targets = {True: "normalised", False: "plain", None: "unknown"}[card.normalised_targets]
+        unknown = "unknown"
+        ratio = unknown if card.mask_ratio is None else _span(card.mask_ratio)
+        unit = unknown if card.patch_size is None else f"{_span(card.patch_size)} pixels"
+        masking = f"masking: ratio {ratio}, unit {unit}" + (f", {targets} pixel targets" if decoder else "")
+        known = self.verdict.known_warnings
+        first = f": {known[0].partition(':')[0].partition('. ')[0]}" if known else ""
+        return ", ".join(parts), masking, f"warnings: {len(known) or 'none'}{first}"
+
+
+def _span(value: Any) -> str:
+    """A number, or (low, high)."""
+    return f"{value[0]} to {value[1]}" if isinstance(value, tuple) else f"{value}"

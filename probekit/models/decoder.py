@@ -9,11 +9,20 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from probekit.models import blocks
 from probekit.models.positions import resample
+
+
+def set_heads(
+    blocks: nn.ModuleList, width: int, heads: int, head_dim: int, *, qkv_bias: bool, device: torch.device | str | None
+) -> None:
+    """Give blocks attention whose heads together are not as wide as the tokens, which timm's classes do not offer."""
+    for block in cast("list[Block]", list(blocks)):
+        block.attn = Attention(width, heads, attn_head_dim=head_dim, qkv_bias=qkv_bias, device=device)
 
 
 class Decoder(nn.Module):
@@ -25,9 +34,12 @@ class Decoder(nn.Module):
         vit_patch_size: side of a patch in pixels; a patch has channels * side² values.
         channels: of the images.
         grid: (rows, columns) of the position table.
-        num_prefix_tokens: tokens in front of the patches ([CLS]).
+        num_prefix_tokens: tokens of the encoder in front of the patches ([CLS], registers).
+        prefix: how many of these the decoder takes, the first ones; all if None.
         mlp_hidden: width of the hidden layer of the MLPs; 4 * width if None.
         layer_norm_eps: of every layer norm.
+        head_dim: channels of a head; width / num_heads if None.
+        final_norm: whether a norm stands before the prediction.
         qkv_bias: whether queries, keys and values have a bias.
         device: where parameters are made; "meta" makes none.
     """
@@ -43,30 +55,41 @@ class Decoder(nn.Module):
         channels: int = 3,
         grid: tuple[int, int],
         num_prefix_tokens: int = 1,
+        prefix: int | None = None,
         mlp_hidden: int | None = None,
         layer_norm_eps: float = 1e-6,
         qkv_bias: bool = True,
+        head_dim: int | None = None,
+        final_norm: bool = True,
         antialias: bool = False,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
         self.width, self.depth, self.num_heads = width, depth, num_heads
-        self.grid, self.num_prefix_tokens, self.antialias = grid, num_prefix_tokens, antialias
+        taken = num_prefix_tokens if prefix is None else prefix
+        self.grid, self.num_prefix_tokens, self.antialias = grid, taken, antialias
+        self.dropped = num_prefix_tokens - taken
         self.embed = nn.Linear(encoder_width, width, device=device)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width, device=device))
-        table = torch.zeros(1, num_prefix_tokens + grid[0] * grid[1], width, device=device)
+        table = torch.zeros(1, taken + grid[0] * grid[1], width, device=device)
         self.pos_embed = nn.Parameter(table, requires_grad=False)
         norm: Any = partial(nn.LayerNorm, eps=layer_norm_eps)
         hidden = 4 * width if mlp_hidden is None else mlp_hidden
         ratio = (hidden + 0.5) / width  # timm rounds down: the half keeps rounding of the quotient from losing a unit
-        block = partial(Block, width, num_heads, mlp_ratio=ratio, qkv_bias=qkv_bias, norm_layer=norm, device=device)
+        heads = 1 if head_dim is not None else num_heads
+        block = partial(Block, width, heads, mlp_ratio=ratio, qkv_bias=qkv_bias, norm_layer=norm, device=device)
         self.blocks = nn.ModuleList(block() for _ in range(depth))
-        self.norm = norm(width, device=device)
+        if head_dim is not None:
+            set_heads(self.blocks, width, num_heads, head_dim, qkv_bias=qkv_bias, device=device)
+        self.norm = norm(width, device=device) if final_norm else nn.Identity()
         self.pred = nn.Linear(width, vit_patch_size**2 * channels, device=device)
 
     def _tokens(self, encoded: Tensor, visible: Tensor | None, grid: tuple[int, int]) -> Tensor:
         """Encoder tokens at their places, mask tokens elsewhere, plus positions: (batch, prefix + patches, width)."""
-        tokens, prefix, patches = self.embed(encoded), self.num_prefix_tokens, grid[0] * grid[1]
+        prefix, patches = self.num_prefix_tokens, grid[0] * grid[1]
+        if self.dropped:
+            encoded = torch.cat([encoded[:, :prefix], encoded[:, prefix + self.dropped :]], dim=1)
+        tokens = self.embed(encoded)
         if visible is not None:
             full = self.mask_token.to(tokens.dtype).expand(len(tokens), patches, -1)
             where = visible[..., None].expand(-1, -1, self.width)

@@ -108,7 +108,7 @@ def infer(tensors: Mapping[str, Tensor], known: Mapping[str, Any], label: str) -
     if told and width % told == 0 and known.get("num_heads", width // told) == width // told:
         heads, warnings = width // told, ()
     else:
-        heads, notes, warnings = _heads(width, depth, known.get("num_heads"), "encoder", label)
+        heads, notes, warnings = _heads(width, depth, known.get("num_heads"), "encoder", label, _inner(tensors))
     registers, class_token = side(tensors, "reg_token", 1), "cls_token" in tensors
     image_size, covers = _grid(tensors.get("pos_embed"), registers + class_token, patch, known.get("image_size"), label)
     mlp, hidden = _mlp(tensors, known.get("mlp"))
@@ -125,26 +125,36 @@ def infer(tensors: Mapping[str, Tensor], known: Mapping[str, Any], label: str) -
         positions="pos_embed" in tensors, positions_cover_prefix=covers, pre_norm="norm_pre.weight" in tensors,
         final_norm=fc_norm or any(name.startswith("norm.") for name in tensors), fc_norm=fc_norm,
         global_pool=known.get("global_pool") or _pool(tensors, class_token, fc_norm),
-        antialias=bool(known.get("antialias", False)),
+        head_dim=_head_dim(tensors, heads, width), patch_pre_norm="patch_embed.pre.weight" in tensors,
+        patch_norm="patch_embed.norm.weight" in tensors, antialias=bool(known.get("antialias", False)),
     )  # fmt: skip
     return Inferred(inferred, notes, warnings)
 
 
 def infer_decoder(
-    tensors: Mapping[str, Tensor], known: Mapping[str, Any], encoder_eps: float, label: str
+    tensors: Mapping[str, Tensor], known: Mapping[str, Any], encoder: Architecture, label: str
 ) -> tuple[DecoderArchitecture, tuple[str, ...], tuple[str, ...]]:
     """(decoder, notes, warnings) read off tensors with our names; `known` as in `infer`."""
     known = {name: value for name, value in known.items() if value is not None}
     width, depth = decoder_width(tensors), depth_of(tensors, known.get("decoder_depth"), label) or 1
-    heads, notes, warnings = _heads(width, depth, known.get("decoder_num_heads"), "decoder", label)
+    given = known.get("decoder_num_heads")
+    heads, notes, warnings = _heads(width, depth, given, "decoder", label, _inner(tensors))
+    whole = encoder.registers + encoder.class_token
+    prefix = side(tensors, "pos_embed", 1) - encoder.grid[0] * encoder.grid[1]
+    taken = prefix if 0 <= prefix < whole else None
+    if taken is not None:
+        notes = (*notes, f"The decoder takes {taken} of the encoder's {whole} prefix tokens, as its positions tell.")
     return (
         DecoderArchitecture(
             width=width,
             depth=depth,
             num_heads=heads,
             mlp_hidden=side(tensors, "blocks.0.mlp.fc1.weight", 0) or 4 * width,
-            layer_norm_eps=known.get("decoder_layer_norm_eps", encoder_eps),
+            layer_norm_eps=known.get("decoder_layer_norm_eps", encoder.layer_norm_eps),
             qkv_bias=known.get("qkv_bias", in_any_block(tensors, "attn.qkv.bias")),
+            head_dim=_head_dim(tensors, heads, width),
+            final_norm=known.get("decoder_final_norm", True),
+            prefix=taken,
         ),
         notes,
         warnings,
@@ -168,8 +178,19 @@ def projection(tensors: Mapping[str, Tensor], label: str) -> tuple[int, int, int
     return int(shape[0]), int(shape[1]), int(shape[2])
 
 
+def _inner(tensors: Mapping[str, Tensor]) -> int:
+    """Channels of all heads together, where the projections before and after the attention agree on them; else 0."""
+    rows = side(tensors, "blocks.0.attn.qkv.weight", 0)
+    return rows // 3 if rows and rows == 3 * side(tensors, "blocks.0.attn.proj.weight", 1) else 0
+
+
+def _head_dim(tensors: Mapping[str, Tensor], heads: int, width: int) -> int | None:
+    inner = _inner(tensors)
+    return inner // heads if inner and inner != width and inner % heads == 0 else None
+
+
 def _heads(
-    width: int, depth: int, known: int | None, part: str, label: str
+    width: int, depth: int, known: int | None, part: str, label: str, inner: int = 0
 ) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
     """(heads, notes, warnings): known, a known variant's, or guessed, which is a warning."""
     notes: tuple[str, ...] = ()
@@ -177,7 +198,7 @@ def _heads(
     if known is None:
         known, how, guessed = guess_heads(width, depth, 64 if part == "encoder" else 32, part)
         notes, warnings = ((), (how,)) if guessed else ((how,), ())
-    if known < 1 or width % known:
+    if known < 1 or (inner or width) % known:
         argument = "num_heads" if part == "encoder" else "decoder_num_heads"
         raise CheckpointError(
             f"{label}: {known} heads do not divide the {part}'s width of {width}. Give another {argument}=, one that "

@@ -214,7 +214,7 @@ class MaskedAutoencoder(TokenModel):
             "antialias": record.antialias,
             "global_pool": record.global_pool,
             "qkv_bias": record.qkv_bias,
-        }
+        } | ({} if decoder is None or decoder.final_norm else {"decoder_final_norm": False})
 
     # --- forward ----------------------------------------------------------------------------------------------------
 
@@ -386,6 +386,8 @@ class MaskedAutoencoder(TokenModel):
             unfolded = unfolded.gather(1, visible[..., None].expand(-1, -1, unfolded.shape[-1]))
         project = encoder.patch_embed.proj
         unfolded = unfolded.to(project.weight.dtype)
+        pre: Any = getattr(encoder.patch_embed, "pre", None)  # a norm of the pixels, in a few families
+        unfolded = unfolded if pre is None else pre(unfolded)
         x = encoder.patch_embed.norm(nn.functional.linear(unfolded, project.weight.flatten(1), project.bias))
         prefix = [token.expand(len(x), -1, -1) for token in (encoder.cls_token, encoder.reg_token) if token is not None]
         if encoder.pos_embed is not None:

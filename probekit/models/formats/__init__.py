@@ -52,6 +52,7 @@ class Reading:
         notes, warnings: for the verdict.
         networks: the name of the network that was taken, and of the others in the file.
         module: the encoder on `meta`, where the format knows it exactly.
+        compute: fills in tensors that the file leaves out because they follow from the image size.
         spell: from a canonical name ("encoder.norm.weight") to the file's own, for messages.
     """
 
@@ -66,6 +67,7 @@ class Reading:
     warnings: list[str] = field(default_factory=list)
     networks: tuple[str, ...] = ()
     module: VisionTransformer | None = None
+    compute: Callable[[Reading, tuple[int, int], str], None] | None = None
     spell: Callable[[str], str] = str
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from math import isqrt
 
 import torch
 from torch import Tensor
 
 from probekit.errors import CheckpointError
-from probekit.models.positions import sin_cos
+from probekit.models.positions import grid_of
 
 PROJECTION = "patch_embed.proj.weight"
 
 ENCODER = re.compile(
-    r"(cls_token|pos_embed|reg_token|patch_embed\..+|norm_pre\..+|blocks\.\d+\..+|norm\..+|fc_norm\..+|attn_pool\..+)$"
+    r"(cls_token|pos_embed|reg_token|register_tokens|patch_embed\..+|norm_pre\..+|blocks\.\d+\..+|norm\..+|fc_norm\..+|attn_pool\..+)$"
 )
 """Names of a timm encoder."""
 
@@ -79,8 +80,28 @@ def split(
         else:
             left_over.append(name)
     take_mask_token(tensors, decoder, left_over, (behind or "", "", at), next(iter(encoder.values()), None))
+    _place_registers(encoder)
+    if "norm.weight" in encoder and "fc_norm.weight" in encoder:  # U-MAE: the second one belongs to a probe
+        for name in [name for name in encoder if name.startswith("fc_norm.")]:
+            del encoder[name]
+            left_over.append(at + name)
     refuse_other_arithmetic(left_over, at, label)
     return encoder, decoder, left_over, lambda name: spell_mae(name, at, behind or at)
+
+
+def _place_registers(encoder: dict[str, Tensor]) -> None:
+    """Registers that stand after [CLS] without positions: [CLS]'s own position is added to it once and for all."""
+    table, token = encoder.get("pos_embed"), encoder.get("cls_token")
+    registers = encoder.pop("register_tokens", encoder.get("reg_token"))
+    if registers is None:
+        return
+    encoder["reg_token"] = registers
+    if table is None or token is None or table.ndim != 3 or registers.ndim != 3:
+        return
+    rows, whole = table.shape[1], 1 + registers.shape[1]
+    fits = [n for n in (1, 0, whole) if rows > n and (grid_of(table, rows - n) or isqrt(rows - n) ** 2 == rows - n)]
+    if fits and fits[0] == 1:
+        encoder["cls_token"], encoder["pos_embed"] = token + table[:, :1], table[:, 1:]
 
 
 def take_mask_token(
@@ -120,16 +141,11 @@ def refuse_other_arithmetic(
 
 
 def is_sin_cos(encoder: Mapping[str, Tensor]) -> bool:
-    """Whether the encoder's positions are MAE's sin-cos table on a square grid: what tells an MAE file from timm's
-    others."""
+    """Whether the encoder's positions are MAE's sin-cos table: what tells an MAE file from timm's others."""
     table = encoder.get("pos_embed")
-    if table is None or table.ndim != 3 or table.shape[-1] % 4:
+    if table is None or table.ndim != 3 or table.shape[1] < 2:
         return False
-    side = round((table.shape[1] - 1) ** 0.5)
-    if side < 1 or side * side + 1 != table.shape[1]:
-        return False
-    expected = sin_cos((side, side), table.shape[-1])
-    return torch.allclose(table.float(), expected, atol=1e-2 if table.dtype != torch.float32 else 1e-4)
+    return grid_of(table, table.shape[1] - 1) is not None
 
 
 def fuse_biases(encoder: dict[str, Tensor]) -> list[str]:

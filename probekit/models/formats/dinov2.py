@@ -13,8 +13,10 @@ RANK = 45
 
 
 def matches(found: Found) -> bool:
-    return _names.PROJECTION in found.tensors and (
-        "register_tokens" in found.tensors or "blocks.0.mlp.w12.weight" in found.tensors
+    return (
+        _names.PROJECTION in found.tensors
+        and _names.decoder_prefix(found.tensors) is None
+        and ("register_tokens" in found.tensors or "blocks.0.mlp.w12.weight" in found.tensors)
     )
 
 

@@ -14,6 +14,7 @@ from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
 from probekit.models.inference import side
 
+PROJECTION = _names.PROJECTION
 NAME = "facebookresearch/mae"
 RANK = 60
 CROP = 224 / 256

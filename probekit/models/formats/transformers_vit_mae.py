@@ -35,7 +35,7 @@ DEFAULTS: dict[str, Any] = {
 """What the library takes where a configuration is silent."""
 
 
-TYPES = ("vit_mae",)
+TYPES = ("vit_mae", "vit", "deit")
 """Model types of a configuration that are read here; a model of another type is an adapted encoder."""
 
 
@@ -158,7 +158,7 @@ def _check_shapes(label: str, config: dict[str, Any], reading: Reading) -> None:
 
 def _refuse_other_models(found: Found, config: dict[str, Any]) -> None:
     kind = config.get("model_type", "vit_mae")
-    if kind != "vit_mae":
+    if kind not in TYPES:
         raise CheckpointError(
             f"{found.label} is a transformers model of type {kind!r}; expected 'vit_mae'. A ViT of another training "
             "is read as a timm model: load('timm:NAME'), or convert its weights to timm's names."
@@ -205,6 +205,10 @@ def refuse(record: Architecture) -> None:
         f"{record.activation} activations": record.activation != "gelu",
         f"images of {height} x {width} pixels, which are not square": height != width,
         f"{record.global_pool!r} pooling": record.global_pool not in ("token", ""),
+        "heads of another width than width / heads": record.head_dim or (decoder is not None and decoder.head_dim),
+        "a norm in the patch embedding": record.patch_pre_norm or record.patch_norm,
+        "a decoder without a final norm": decoder is not None and not decoder.final_norm,
+        "a decoder that takes not all prefix tokens": decoder is not None and decoder.prefix is not None,
         "another layer-norm epsilon in the decoder than in the encoder": (
             decoder is not None and decoder.layer_norm_eps != record.layer_norm_eps
         ),
