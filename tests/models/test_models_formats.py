@@ -10,6 +10,7 @@ import argparse
 import copy
 import json
 import re
+from pathlib import Path
 
 import pytest
 import timm
@@ -663,3 +664,14 @@ def test_modules_of_other_projects_tell_their_heads(tiny, weights, images, hidde
     checkpoint = load(Foreign(tiny))
     assert_mae(checkpoint, weights, images, hidden)
     assert not any("guessed" in warning for warning in checkpoint.verdict.warnings)
+
+
+def test_the_readme_table_is_made_from_the_formats() -> None:
+    from probekit.models.formats import _table
+
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert _table.replaced(readme) == readme  # else: python -m probekit.models.formats._table README.md
+    for module in formats():
+        assert module.NAME in readme
+        assert module.READS
+        assert module.SAY

@@ -3,6 +3,8 @@
 A format is a module here with
     NAME     what the verdict calls it,
     RANK     formats are asked in this order, the most specific first,
+    READS    what is read, for the README's table,
+    SAY      what a caller must say because such files do not, for the same table,
     matches(found) -> bool   whether these are its names,
     read(found) -> Reading   the same tensors under timm's names (encoder) and ours (decoder), and what it knows
     besides.

@@ -10,6 +10,8 @@ from probekit.models.formats import Reading, _names, timm_file
 
 NAME = "facebookresearch/dinov2"
 RANK = 45
+READS = "encoder, with registers and SwiGLU"
+SAY = "`mean`, `std`"
 
 
 def matches(found: Found) -> bool:

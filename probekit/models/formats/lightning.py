@@ -15,6 +15,8 @@ from probekit.models.inference import side
 
 NAME = "lightning"
 RANK = 55
+READS = "Lightning `.ckpt` of lightly and solo-learn, with or without the decoder"
+SAY = "`mean`, `std`, `normalised_targets`; `num_heads` where not of a known variant"
 SOLO_LEARN_HEADS = {192: 12, 384: 12}
 """Encoder width -> heads where solo-learn's MAE differs from the published ViTs (which have 3 and 6)."""
 

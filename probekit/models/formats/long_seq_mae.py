@@ -9,6 +9,8 @@ from probekit.models.inference import side
 
 NAME = "long_seq_mae"
 RANK = 50
+READS = "as MAE, with its mask unit"
+SAY = "as MAE"
 
 
 def matches(found: Found) -> bool:

@@ -20,7 +20,7 @@ from probekit.models.inference import side
 NAME = "lucidrains/vit-pytorch"
 RANK = 30
 READS = "ViT, and MAE with its decoder"
-SAY = "`num_heads`, `decoder_num_heads` if heads are not 64 wide; `?channels` is told by shapes for 1 or 3 channels"
+SAY = "heads if not 64 channels each; `mean`, `std`"
 LAYER = {
     "0.norm": "norm1", "0.fn.norm": "norm1", "0.to_qkv": "attn.qkv", "0.fn.to_qkv": "attn.qkv",
     "0.fn.fn.to_qkv": "attn.qkv", "0.to_out.0": "attn.proj", "0.fn.to_out.0": "attn.proj",

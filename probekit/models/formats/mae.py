@@ -17,6 +17,8 @@ from probekit.models.inference import side
 PROJECTION = _names.PROJECTION
 NAME = "facebookresearch/mae"
 RANK = 60
+READS = "`.pth` of MAE and what has its names (U-MAE, SatMAE without groups, registers): encoder, full, fine-tuned"
+SAY = "`mean`, `std` unless it is a published file; heads of models of other sizes; `normalised_targets` without `args`"
 CROP = 224 / 256
 PUBLISHED = re.compile(r"mae_(pretrain|visualize|finetuned?)_vit_(base|large|huge)")
 """Names of the published files, which were trained with ImageNet's mean and deviation."""

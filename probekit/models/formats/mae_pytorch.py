@@ -16,7 +16,7 @@ from probekit.models.inference import side
 from probekit.models.positions import sinusoid
 
 NAME = "pengzhiliang/MAE-pytorch"
-RANK = 12
+RANK = 23
 READS = "encoder and decoder; positions are computed (a 1-D sinusoid)"
 SAY = "`image_size` if it is not 224 or in `args`"
 MARK = "encoder_to_decoder.weight"

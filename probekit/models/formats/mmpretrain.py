@@ -14,6 +14,8 @@ from probekit.models.inference import side
 
 NAME = "mmpretrain"
 RANK = 40
+READS = "`.pth` of mmpretrain and mmselfsup, with or without the decoder"
+SAY = "`mean`, `std` where `meta` has no configuration; decoder heads if not 32 channels each"
 
 LAYER = [
     (r"\.(?:ln|norm)([12])\.", r".norm\1."),

@@ -10,6 +10,8 @@ from probekit.models.formats import Reading, _names, dinov2, long_seq_mae, mae, 
 
 NAME = "prefixed"
 RANK = 90
+READS = "anything else with MAE's or timm's names"
+SAY = "as the format beneath"
 
 
 def matches(found: Found) -> bool:

@@ -23,6 +23,8 @@ from probekit.models.mae import MaskedAutoencoder
 
 NAME = "probekit"
 RANK = 10
+READS = '`state_dict()`, bare or in a training checkpoint; directories of `save(format="probekit")`; modules'
+SAY = "nothing"
 VERSION = 1
 STATE = "_extra_state"
 DESCRIBED = (
@@ -36,9 +38,14 @@ DESCRIBED = (
 
 
 def matches(found: Found) -> bool:
-    ours = "encoder.patch_embed.proj.weight" in found.tensors
+    ours = "encoder.patch_embed.proj.weight" in found.tensors and not _doubled(found)
     marked = any(mark in found.tensors for mark in (STATE, "decoder.embed.weight", "decoder.mask_token"))
     return (found.config or {}).get("format") == NAME or (ours and marked)
+
+
+def _doubled(found: Found) -> bool:
+    """Whether the patch embedding stands once more, under `encoder.vit.`: stable-pretraining's names."""
+    return "encoder.vit.patch_embed.proj.weight" in found.tensors
 
 
 def read(found: Found) -> Reading:

@@ -16,7 +16,7 @@ from probekit.models.formats._pixels import channels_last
 from probekit.models.inference import side
 
 NAME = "stable-pretraining"
-RANK = 8
+RANK = 22
 READS = "encoder and decoder"
 SAY = "`num_heads` and `decoder_num_heads` where they are not those of a known variant"
 DECODER = "decoder.transformer."

@@ -15,6 +15,8 @@ from probekit.models.timm_names import encoder_on_meta, facts, is_mae
 
 NAME = "timm directory"
 RANK = 15
+READS = "a directory with timm's `config.json`: any plain ViT (other classes are adapted as encoders)"
+SAY = "nothing"
 
 
 def matches(found: Found) -> bool:

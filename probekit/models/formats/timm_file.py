@@ -11,6 +11,8 @@ from probekit.models.formats import Reading, _names
 
 NAME = "timm"
 RANK = 70
+READS = "a bare file of a plain ViT, any number of channels (torchgeo): encoder"
+SAY = "`mean`, `std`; `num_heads` where not of a known variant"
 
 
 def matches(found: Found) -> bool:

@@ -16,6 +16,8 @@ from probekit.models.formats import Reading, _names
 
 NAME = "torchvision"
 RANK = 35
+READS = "ViTs; lightly's MAE from before it used timm"
+SAY = "`num_heads` where it is not that of a known variant; `mean`, `std`"
 PROJECTION = "conv_proj.weight"
 ENCODER = {
     "conv_proj": "patch_embed.proj", "class_token": "cls_token", "encoder.pos_embedding": "pos_embed",

@@ -10,7 +10,7 @@ from probekit.models.formats import Reading
 from probekit.models.formats import transformers_vit_mae as vit_mae
 
 NAME = "transformers ViT"
-RANK = 19
+RANK = 21
 READS = "encoder, from a directory or hub id"
 SAY = "nothing beside its `config.json`"
 TYPES = ("vit", "deit")

@@ -26,6 +26,8 @@ from probekit.models.mae import MaskedAutoencoder
 
 NAME = "transformers ViTMAE"
 RANK = 20
+READS = "directory, hub id, `.safetensors` or `.bin`, names of versions 4 and 5, encoder and decoder"
+SAY = "for a lone file: `num_heads`, `decoder_num_heads`, `layer_norm_eps`, `normalised_targets`"
 DEFAULTS: dict[str, Any] = {
     "num_attention_heads": 12,
     "decoder_num_attention_heads": 16,
@@ -41,8 +43,10 @@ TYPES = ("vit_mae", "vit", "deit")
 
 def matches(found: Found) -> bool:
     if "model_type" in (found.config or {}):
-        return True
-    return any(name.endswith(ANCHOR) for name in found.tensors)
+        return (found.config or {})["model_type"] not in ("vit", "deit")
+    return not any("distillation_token" in name for name in found.tensors) and any(
+        name.endswith(ANCHOR) for name in found.tensors
+    )
 
 
 def read(found: Found) -> Reading:
