@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from probekit import masking
 from probekit.latents.graph import Bits, LatentGraph
 from probekit.latents.nodes import GraphError
+from probekit.measures import resample
 
 CHUNK = 2_000_000
 """Array elements (masks x edges) in work at once."""
@@ -236,9 +237,7 @@ def _mean(per_mask: NDArray[np.float64], *, proportion: bool) -> tuple[NDArray[n
     n = np.where(valid.sum(0) > 0, valid.sum(0), np.nan)
     mean = np.where(valid, per_mask, 0.0).sum(0) / n
     if proportion:
-        centre = (mean + Z**2 / (2 * n)) / (1 + Z**2 / n)
-        half = Z / (1 + Z**2 / n) * np.sqrt(mean * (1 - mean) / n + Z**2 / (4 * n**2))
-        return mean, np.stack([np.minimum(centre - half, mean), np.maximum(centre + half, mean)], axis=-1)
+        return mean, resample.wilson(mean * n, n)
     squared = np.where(valid, per_mask - mean, 0.0) ** 2
     half = Z * np.sqrt(squared.sum(0) / np.maximum(n - 1, 1) / n)
     return mean, np.stack([mean - half, mean + half], axis=-1)

@@ -117,6 +117,23 @@ def coarse_probabilities(probabilities: NDArray[np.floating], members: Sequence[
     return np.stack([probabilities[:, list(fine)].mean(axis=1) for fine in members], axis=1)
 
 
+def balanced_contributions(correct: NDArray[np.floating], labels: Ints) -> NDArray[np.float32]:
+    """What each image adds to the balanced accuracy, the mean over classes of the share of their images that are right.
+
+    Args:
+        correct: (..., images), 1 where an image is right, else 0.
+        labels: (images,), classes; those without an image do not count.
+
+    Returns:
+        (..., images): the mean over images is the balanced accuracy; the differences are each image's influence.
+    """
+    _, of_image, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    own = np.eye(len(counts))[of_image] / counts[of_image, None]
+    recall = np.asarray(correct, dtype=np.float64) @ own  # (..., classes)
+    weight = len(labels) / (len(counts) * counts[of_image])
+    return np.asarray(recall.mean(axis=-1)[..., None] + (correct - recall[..., of_image]) * weight, dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class ShapeBias:
     """Shape decisions over shape and texture decisions.

@@ -170,10 +170,26 @@ def _of_agreeing_outcomes(hit: Floats, used: Floats, found: Floats, confidence: 
         hit, used: (k, units), outcomes counted and outcomes there are.
     """
     units = (used > 0).sum(axis=1)
-    reach = special.ndtri(0.5 + confidence / 2) ** 2 / np.maximum(units, 1)
     none, all_of_them = hit.sum(axis=1) == 0, hit.sum(axis=1) == used.sum(axis=1)
-    found = np.where((none & (units > 0))[:, None], np.stack([np.zeros_like(reach), reach / (1 + reach)], -1), found)
-    return np.where((all_of_them & (units > 0))[:, None], np.stack([1 / (1 + reach), np.ones_like(reach)], -1), found)
+    agree = (none | all_of_them) & (units > 0)
+    return np.where(agree[:, None], wilson(np.where(none, 0, units), units, confidence), found)
+
+
+def wilson(hits: ArrayLike, counts: ArrayLike, confidence: float = CONFIDENCE) -> Floats:
+    """Wilson's interval of a share, (..., 2); NaN where nothing was counted.
+
+    Args:
+        hits, counts: (...), outcomes that hit, and outcomes there are.
+        confidence: coverage.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
+    """
+    n, z = np.asarray(counts, dtype=np.float64), special.ndtri(0.5 + confidence / 2)
+    n = np.where(n > 0, n, np.nan)
+    share = np.asarray(hits, dtype=np.float64) / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return np.stack([np.minimum(centre - half, share), np.maximum(centre + half, share)], axis=-1)
 
 
 def mean_interval(

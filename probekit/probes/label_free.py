@@ -9,28 +9,34 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
+from probekit.errors import ProbeError
 from probekit.measures import label_free, resample
 from probekit.probes.intervals import cells, layer_pooling, mean_with_interval
 from probekit.schema import Variable
 
 _JACKKNIFE = "delete-a-group jackknife over test images (resampled duplicates would bias it)"
 _CELL = ("layer", "pooling")
+_AT_N = (
+    "the value grows with the number of images (and of views): it is the value at this number, its interval too, and "
+    "compares with others at the same number only"
+)
 
 VARIABLES = (
     Variable(
         "rankme", _CELL, "RankMe", "dimensions", "none",
-        "exp of the entropy of the normalised singular values of test features",
-        "Garrido et al. 2023", interval=_JACKKNIFE,
+        f"exp of the entropy of the normalised singular values of test features; {_AT_N}",
+        "Garrido et al. 2023", version=2, interval=_JACKKNIFE,
     ),
     Variable(
-        "alpha_req", _CELL, "alpha-ReQ", "1", "none", "decay exponent of the eigenvalues of the features' covariance",
-        "Agrawal et al. 2022", interval=_JACKKNIFE,
+        "alpha_req", _CELL, "alpha-ReQ", "1", "none",
+        f"decay exponent of the eigenvalues of the features' covariance; {_AT_N}", "Agrawal et al. 2022", version=2,
+        interval=_JACKKNIFE,
     ),
     Variable(
         "lidar", _CELL, "LiDAR", "dimensions", "none",
         "effective rank of the linear discriminant matrix of augmented views (random resized crop of area 0.2 to 1, "
-        "flip, drawn by "
-        "the image's pixels), an image being a class", "Thilak et al. 2024", version=2, interval=_JACKKNIFE,
+        f"flip, drawn by the image's pixels), an image being a class; {_AT_N}", "Thilak et al. 2024", version=3,
+        interval=_JACKKNIFE,
     ),
     Variable(
         "fourier_amplitude", ("layer", "frequency"), "Fourier log-amplitude", "log", "none",
@@ -55,17 +61,25 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
     for i, j, layer, pooling in cells(measurements):
         for name, (value, interval) in measured(measurements, layer, pooling).items():
             found[name][0][i, j], found[name][1][i, j] = value, interval
-    for name in ("rankme", "lidar"):
+    for name in found:
         if np.isnan(found[name][0]).all():
-            measurements.lacking[name] = "every layer gives all images the same features"
-    if np.isnan(found["alpha_req"][0]).all():
-        measurements.lacking["alpha_req"] = (
-            "no layer's features have the 15 non-zero eigenvalues of the covariance that the fit needs"
-        )
+            measurements.lacking.setdefault(name, "every layer gives all images the same features")
     out: dict[str, xr.DataArray] = {}
     for variable in VARIABLES[:3]:
         out |= variable.arrays(*found[variable.name], coords=layer_pooling(measurements))
-    return out | amplitudes(measurements) | similarity(measurements)
+        out[variable.name].attrs["long_name"] = f"{variable.long_name} at {images_of(measurements, variable.name)}"
+    try:
+        return out | amplitudes(measurements) | similarity(measurements)
+    except ProbeError as error:
+        measurements.lacking["cka"] = str(error)
+        return out | amplitudes(measurements)
+
+
+def images_of(measurements: Measurements, name: str) -> str:
+    """The number of images that a statistic is of, in words."""
+    if name != "lidar":
+        return f"{measurements.size('test')} images"
+    return f"{measurements.rows('objects')} images x {measurements.counts.views} views"
 
 
 def amplitudes(measurements: Measurements) -> dict[str, xr.DataArray]:
@@ -81,12 +95,25 @@ def amplitudes(measurements: Measurements) -> dict[str, xr.DataArray]:
 
 
 def measured(measurements: Measurements, layer: int, pooling: str) -> dict[str, tuple[float, Any]]:
-    """The measures of one layer and pooling with jackknife intervals; without those that are not defined."""
+    """The measures of one layer and pooling with jackknife intervals; without those that fail, whose reason is kept."""
     features, views = measurements.pooled("test", layer, pooling), measurements.views(layer, pooling)
     if not np.ptp(features, axis=0).any():
         return {}  # [CLS] at the embedding is the same for every image
-    blocks, seen = left_out(measurements, len(features)), left_out(measurements, len(views))
-    return label_free.jackknife_spectrum(features, blocks) | {"lidar": label_free.jackknife_lidar(views, seen)}
+    found: dict[str, tuple[float, Any]] = {}
+    where = f"layer {layer}, {pooling}"
+    try:
+        found |= label_free.jackknife_spectrum(features, left_out(measurements, len(features)))
+    except ProbeError as error:
+        measurements.lacking.update(dict.fromkeys(("rankme", "alpha_req"), f"{where}: {error}"))
+    if np.isnan(found.get("alpha_req", (0.0,))[0]):
+        measurements.lacking["alpha_req"] = (
+            f"{where}: the features have not the 15 non-zero eigenvalues of the covariance that the fit needs"
+        )
+    try:
+        found["lidar"] = label_free.jackknife_lidar(views, left_out(measurements, len(views)))
+    except ProbeError as error:
+        measurements.lacking["lidar"] = f"{where}: {error}"
+    return found
 
 
 def left_out(measurements: Measurements, images: int) -> resample.Blocks:

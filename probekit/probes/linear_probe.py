@@ -6,9 +6,10 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
+from probekit.measures import classify, resample
 from probekit.measures.classify import PRESETS
 from probekit.measures.linear import topk_correct
-from probekit.probes.intervals import OVER_OUTCOMES, cells, layer_pooling, mean_with_interval
+from probekit.probes.intervals import OVER_IMAGES, OVER_OUTCOMES, cells, layer_pooling, mean_with_interval
 from probekit.probes.linear_head import fitted
 from probekit.schema import Variable
 
@@ -32,6 +33,21 @@ VARIABLES = (
         _PROTOCOL + "; NaN where there are fewer than 6 classes", _REFERENCE, version=4,
         interval=OVER_OUTCOMES,
     ),
+    Variable(
+        "balanced_accuracy", ("layer", "pooling"), "Balanced linear accuracy", "1", "higher",
+        _PROTOCOL + "; mean over classes of the share of a class's test images that are right, so that every class "
+        "counts the same", _REFERENCE, interval=f"{OVER_IMAGES}, of each image's influence",
+    ),
+    Variable(
+        "class_recall", ("layer", "pooling", "class"), "Recall by class", "1", "higher",
+        _PROTOCOL + "; the share of a class's test images that are right", _REFERENCE,
+        interval="Wilson's, over the test images of the class; the fit is held fixed",
+    ),
+    Variable(
+        "majority_accuracy", (), "Accuracy of the most frequent class", "1", "none",
+        "the most frequent class of the train images, said of every test image: what an accuracy has to exceed",
+        "a baseline", interval=OVER_OUTCOMES,
+    ),
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test")
 REQUIRES = ("splits", "classes")
@@ -43,18 +59,44 @@ def run(measurements: Measurements, *, preset: str) -> dict[str, xr.DataArray]:
     labels = measurements.labels("test")
     classes = len(measurements.images("train").classes)
     top1 = np.full((len(measurements.layers), len(measurements.poolings), len(labels)), np.nan, dtype=np.float32)
-    top5 = np.full_like(top1, np.nan)
+    top5, predicted = np.full_like(top1, np.nan), np.zeros(top1.shape, dtype=np.int32)
     for i, j, layer, pooling in cells(measurements):
         probe = fitted(measurements, layer, pooling, preset)
         top1[i, j] = topk_correct(probe.logits, labels, 1)
+        predicted[i, j] = probe.logits.argmax(axis=1)
         if classes > 5:
             top5[i, j] = topk_correct(probe.logits, labels, 5)
     if classes <= 5:
         measurements.lacking["linear_accuracy_top5"] = (
             f"there are {classes} classes; five guesses among them are always right"
         )
-    out = {}
-    for variable, correct in zip(VARIABLES, (top1, top5), strict=True):
+    out: dict[str, xr.DataArray] = {}
+    balanced = classify.balanced_contributions(top1, labels)
+    for variable, correct in zip(VARIABLES[:3], (top1, top5, balanced), strict=True):
         values, interval = mean_with_interval(measurements, correct)
         out |= variable.arrays(values, interval, coords=layer_pooling(measurements), per_image=correct)
-    return out
+    return out | by_class(measurements, top1, labels) | {"linear_prediction": stored(measurements, predicted)}
+
+
+def by_class(measurements: Measurements, correct: np.ndarray, labels: np.ndarray) -> dict[str, xr.DataArray]:
+    """Recall of every class, and the accuracy of saying the most frequent one."""
+    names = list(measurements.images("train").classes)
+    own = labels == np.arange(len(names))[:, None]  # (classes, images)
+    counts, right = own.sum(axis=1), correct @ own.T.astype(np.float64)
+    recall = np.divide(right, counts, out=np.full(right.shape, np.nan), where=counts > 0)
+    coords = {**layer_pooling(measurements), "class": names}
+    out = VARIABLES[3].arrays(recall, resample.wilson(right, np.broadcast_to(counts, right.shape)), coords=coords)
+    usual = np.bincount(measurements.labels("train"), minlength=len(names)).argmax()
+    hit = (labels == usual).astype(np.float32)
+    return out | VARIABLES[4].arrays(*mean_with_interval(measurements, hit), per_image=hit)
+
+
+def stored(measurements: Measurements, predicted: np.ndarray) -> xr.DataArray:
+    """The predicted classes, small: with `label`, anything else can be computed from them."""
+    attrs = {
+        "long_name": "Class that the linear probe predicts",
+        "classes": list(measurements.images("train").classes),
+        "units": "1",
+    }
+    coords = layer_pooling(measurements)
+    return xr.DataArray(predicted, dims=("layer", "pooling", "image"), coords=coords, attrs=attrs)

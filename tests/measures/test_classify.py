@@ -319,3 +319,16 @@ def test_bad_input_is_named() -> None:
         linear.topk_correct(np.full((2, 3), np.nan), np.array([0, 1]))
     with pytest.raises(ProbeError, match="Did you mean 'mae-lars-90'"):
         classify.linear_probe(features, labels, features, labels, features, classes=CLASSES, preset="mae-lars")
+
+
+def test_balanced_contributions_are_scikit_learns_balanced_accuracy() -> None:
+    from sklearn.metrics import balanced_accuracy_score
+
+    from probekit.measures.classify import balanced_contributions
+
+    rng = np.random.default_rng(0)
+    labels = rng.choice([0, 0, 0, 0, 2, 5], size=200)
+    predicted = np.where(rng.random(200) < 0.6, labels, 0)
+    found = balanced_contributions((predicted == labels)[None].astype(float), labels)
+    assert found.shape == (1, 200)
+    assert found.mean() == pytest.approx(balanced_accuracy_score(labels, predicted), rel=1e-6)

@@ -197,3 +197,12 @@ def test_bad_input_is_named() -> None:
         resample.subsample_interval(lambda i: 0.0, 10, fraction=1.0)
     with pytest.raises(ProbeError, match="two or more to leave out"):
         resample.blocks(1)
+
+
+def test_wilson_is_scipys() -> None:
+    from scipy.stats import binomtest
+
+    for hits, count in ((0, 12), (5, 12), (12, 12), (1, 1)):
+        expected = binomtest(hits, count).proportion_ci(method="wilson")
+        np.testing.assert_allclose(resample.wilson(hits, count), [expected.low, expected.high], atol=1e-12)
+    assert np.isnan(resample.wilson(0, 0)).all()

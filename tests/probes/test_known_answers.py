@@ -76,6 +76,40 @@ def test_features_that_are_the_label_are_read_perfectly(sets, tmp_path) -> None:
     assert (probes.find("knn").run(m, ks=[5], temperature=0.07)["knn_accuracy"] == 1).all()
 
 
+def test_accuracies_are_recomputed_from_stored_predictions(sets, tmp_path) -> None:
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score
+
+    rng = np.random.default_rng(0)
+    m = Given(sets, lambda images: np.eye(3)[images.labels] + rng.normal(size=(len(images), 3)), tmp_path)
+    found = probes.find("linear_probe").run(m, preset="lbfgs-sweep")
+    labels, predicted = m.labels("test"), found["linear_prediction"].values[0, 0]
+    assert float(found["linear_accuracy"][0, 0]) == pytest.approx(accuracy_score(labels, predicted))
+    assert float(found["balanced_accuracy"][0, 0]) == pytest.approx(balanced_accuracy_score(labels, predicted))
+    np.testing.assert_allclose(found["class_recall"][0, 0], recall_score(labels, predicted, average=None))
+    low, high = np.moveaxis(found["class_recall_ci"].values[0, 0], -1, 0)
+    assert ((low <= found["class_recall"][0, 0]) & (found["class_recall"][0, 0] <= high)).all()
+    most = np.bincount(m.labels("train")).argmax()
+    assert float(found["majority_accuracy"]) == pytest.approx(np.mean(labels == most))
+
+
+def test_a_measure_that_fails_leaves_the_others(sets, tmp_path, monkeypatch) -> None:
+    from probekit.errors import ProbeError
+    from probekit.measures import label_free
+
+    def broken(*args):
+        raise ProbeError("two images are alike")
+
+    m = Given(sets, lambda images: flat(images, 2), tmp_path)
+    monkeypatch.setattr(m, "views", lambda layer, pooling: np.zeros((5, 2, 3)))
+    monkeypatch.setattr(label_free, "jackknife_lidar", broken)
+    monkeypatch.setattr("probekit.probes.label_free.amplitudes", lambda measurements: {})
+    found = probes.find("label_free").run(m)
+    assert np.isfinite(found["rankme"]).all()
+    assert np.isnan(found["lidar"]).all()
+    assert "two images are alike" in m.lacking["lidar"]
+    assert found["rankme"].attrs["long_name"] == "RankMe at 200 images"
+
+
 def test_features_that_never_vary_have_no_embedding_and_say_why(sets, tmp_path) -> None:
     m = Given(sets, lambda images: np.ones((len(images), 6)), tmp_path)
     found = probes.find("embedding").run(m, images=50, perplexity=30.0)
