@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probekit.data.augmentation import ATTEMPTS, _Augmented
+from probekit.data.augmentation import _Augmented
 from probekit.data.base import ImageSet
+from probekit.data.crops import ATTEMPTS
 from probekit.data.preprocess import Preprocess
 from probekit.data.randomness import generator, uniforms
 

@@ -22,7 +22,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from probekit.data import ImageSet, TrainingStream
-from probekit.data.augmentation import CropTable, crop_table, packed
+from probekit.data.augmentation import packed
+from probekit.data.crops import CropTable, crop_table
 from probekit.data.loading import ahead
 from probekit.models import MaskedAutoencoder
 from probekit.training import objective

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
-from probekit.data import Preprocess, TrainingStream, Views, augmentation, load
-from probekit.data.augmentation import ATTEMPTS, crop_boxes, crop_table, resize_weights, resized_crops
+from probekit.data import Preprocess, TrainingStream, Views, crops, load
+from probekit.data.crops import ATTEMPTS, crop_boxes, crop_table, resize_weights, resized_crops
 from probekit.errors import DataError
 
 SIZE = Preprocess(16, 16)
@@ -164,7 +164,7 @@ def test_looked_up_crops_are_the_computed_ones(monkeypatch: pytest.MonkeyPatch) 
     flips = rng.random(40) < 0.5
     table = crop_table((12, 10), (8, 16), "bicubic")
     looked_up = resized_crops(images, boxes, flips, 8, 16, "bicubic")
-    monkeypatch.setattr(augmentation, "crop_table", lambda *sizes: None)
+    monkeypatch.setattr(crops, "crop_table", lambda *sizes: None)
     assert table is not None
     assert torch.equal(looked_up, resized_crops(images, boxes, flips, 8, 16, "bicubic"))
     monkeypatch.undo()
