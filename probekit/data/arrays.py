@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from probekit import files
+from probekit.data import npz
 from probekit.data.base import ImageSet
 from probekit.data.memory import by_split, open_given
 from probekit.data.request import Request
@@ -58,16 +58,9 @@ def _stored_arrays(path: Path, spec: str) -> dict[str, np.ndarray]:
         raise DataError(f"{spec}: {path} is one array; images and labels are expected, in an .npz file or a folder.")
     try:
         if path.is_dir():
-            return {file.stem: _array(file) for file in sorted(path.glob("*.npy"))}
-        files.regular(path, what="an .npz file", error=DataError)
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+            return {file.stem: npz.read_npy(file) for file in sorted(path.glob("*.npy"))}
+        return npz.read_npz(path)
     except DataError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, KeyError) as error:
         raise DataError(f"{spec}: cannot read {path} (arrays of numbers, without Python objects): {error}") from error
-
-
-def _array(file: Path) -> np.ndarray:
-    files.regular(file, what="an .npy file", error=DataError)
-    return np.asarray(np.load(file, allow_pickle=False))

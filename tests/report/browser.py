@@ -26,13 +26,18 @@ FLAGS = [
 ]  # fmt: skip
 
 
+class NoBrowser(Exception):
+    """There is no browser that can be driven."""
+
+
 class Browser:
     """One headless browser; `page()` opens a tab."""
 
     def __init__(self) -> None:
         binary = shutil.which("chromium") or shutil.which("chromium-browser")
         if binary is None:
-            raise RuntimeError("Chromium is needed for the browser tests: apt-get install chromium")
+            raise NoBrowser("Chromium is needed for the browser tests: apt-get install chromium")
+        self.binary = binary
         self.profile = tempfile.mkdtemp(prefix="browser-")
         to_browser, self.write_end = os.pipe()
         self.read_end, from_browser = os.pipe()
@@ -71,7 +76,10 @@ class Browser:
     def receive(self, wait: float) -> list[dict[str, Any]]:
         ready, _, _ = select.select([self.read_end], [], [], max(wait, 0))
         if ready:
-            self.buffer += os.read(self.read_end, 1 << 20)
+            read = os.read(self.read_end, 1 << 20)
+            if not read:
+                raise NoBrowser(f"{self.binary} ended. Install Chromium: apt-get install chromium")
+            self.buffer += read
         *whole, self.buffer = self.buffer.split(b"\0")
         return [json.loads(part) for part in whole]
 

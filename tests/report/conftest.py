@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import synthetic_results
 import xarray as xr
-from browser import Browser
+from browser import Browser, NoBrowser
 
 from probekit import report
 from probekit.report.page import vega_bundle
@@ -32,6 +33,16 @@ def page_file(grid: xr.Dataset, script: str, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    opened = Browser()
+    """A browser; without one, its tests are skipped, or fail if the environment says that it is required."""
+    opened = None
+    try:
+        opened = Browser()
+        opened.send("Browser.getVersion", timeout=60)
+    except (NoBrowser, OSError) as missing:
+        if opened is not None:
+            opened.close()
+        if os.environ.get("PROBEKIT_BROWSER") == "required":
+            raise
+        pytest.skip(str(missing))
     yield opened
     opened.close()
