@@ -49,6 +49,7 @@ def compare(
     dry_run: given.DryRun = False,
     executor: given.Executor = None,
     keep_going: given.KeepGoing = None,
+    shards: given.Shards = 1,
     *,
     loading: given.Loading,
     inputs: given.Inputs,
@@ -63,7 +64,7 @@ def compare(
     _measure(
         loading.sources(checkpoints), output, suite, data, counts, options, coord, seed=seed, dry_run=dry_run,
         mixed=mixed, names=chosen,
-        executor=executor, keep_going=keep_going, **asdict(run), **inputs.settings(),
+        executor=executor, keep_going=keep_going, shards=shards, **asdict(run), **inputs.settings(),
     )  # fmt: skip
 
 

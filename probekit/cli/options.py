@@ -51,6 +51,7 @@ Executor = Annotated[
     str | None,
     typer.Option(help="Where to measure, a task per checkpoint: local:N, dask:ADDRESS, slurm[:PARTITION]."),
 ]
+Shards = Annotated[int, typer.Option(help="How many workers of the executor share the images of one checkpoint.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Measure one batch alone, and print what would be done and how long.")
 ]

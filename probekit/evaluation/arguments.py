@@ -92,6 +92,17 @@ def poolings_of(poolings: Any) -> tuple[str, ...] | None:
     return found
 
 
+def shards_of(shards: Any, elsewhere: bool, cache: bool) -> int:
+    """How many workers share a checkpoint, checked."""
+    count = whole("shards", shards, least=1, error=ProbeError)
+    if count > 1 and not (elsewhere and cache):
+        raise ProbeError(
+            f"shards={count}: workers share a checkpoint through the cache. Name an executor, such as 'local:{count}', "
+            "and leave the cache on."
+        )
+    return count
+
+
 def sampling_of(sampling: Any) -> str:
     """How fewer images than there are are drawn, checked."""
     if sampling not in SAMPLINGS:

@@ -102,6 +102,7 @@ def compare(
     mixed: bool = False,
     executor: str | Executor | None = None,
     keep_going: bool | None = None,
+    shards: int = 1,
     image_size: int | tuple[int, int] | None = None,
     crop_fraction: float | None = None,
     interpolation: str | None = None,
@@ -136,6 +137,8 @@ def compare(
         executor: where to measure; None for this process. "local:N" (processes of this machine), "dask:ADDRESS",
             "slurm[:PARTITION]", or any object with `submit(function, *args) -> future`. One task is one checkpoint,
             opened where it runs. They share the cache folder, so what a lost worker measured is not measured again.
+        shards: how many workers of the executor divide the images of one checkpoint between them, in pieces of 10,000
+            that land in the cache; the fits are made once, by one worker.
         keep_going: measure the others if a checkpoint fails, and raise at the end; None = with an executor.
 
     Returns:
@@ -178,6 +181,7 @@ def compare(
         device=str(device),
         sampling=arguments.sampling_of(sampling),
         keep_going=executor is not None if keep_going is None else keep_going,
+        shards=arguments.shards_of(shards, executor is not None, cache),
     )
     if names is not None:
         arguments.check_names(names, len(live))

@@ -17,7 +17,7 @@ from probekit.errors import ProbeError, ProbekitError
 from probekit.evaluation import costs, executors, opening, suites
 from probekit.evaluation.executors import Executor, Lost
 from probekit.evaluation.opening import Outline
-from probekit.evaluation.tasks import ImageSets, Measuring, Outcome, Outlining, Task
+from probekit.evaluation.tasks import Filling, ImageSets, Measuring, Outcome, Outlining, Task
 from probekit.results import lining_up
 
 
@@ -32,9 +32,11 @@ class Comparison:
     device: str
     sampling: str
     keep_going: bool
+    shards: int = 1
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     stopped: Exception | None = None
     failed: dict[str, str] = field(default_factory=dict)
+    filled: dict[str, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sets = ImageSets(self.options, self.sampling)
@@ -67,11 +69,23 @@ class Comparison:
             )
             for place, label in zip(order, opening.distinct(labels, datasets), strict=True)
         }  # fmt: skip
+        if self.shards > 1 and engine is not None and kind is Measuring:
+            self.fill(tasks, engine)
         for place, outcome in self.ended(tasks, engine, "checkpoints"):
             own_coords = {name: ("checkpoint", [values[place]]) for name, values in coords.items()}
             if kind is Measuring:
                 outcome.found = [part.assign_coords(own_coords) for part in outcome.found or ()]
             self.outcomes[place] = outcome
+
+    def fill(self, tasks: Mapping[int, Task], engine: Executor) -> None:
+        """Have several workers divide each checkpoint's shards between them; what fails here is met again later."""
+        calls = [Filling(**task.__dict__) for task in tasks.values() for _ in range(self.shards)]
+        with progress.bar("shards", len(calls), "workers") as advance:
+            for number, outcome in executors.results(engine, calls):
+                found = [] if isinstance(outcome, Lost) else outcome.found or []
+                made = self.filled.setdefault(calls[number].label, [])
+                made.append(sum(forwards for _, forwards in found))
+                advance(1, calls[number].label)
 
     def kept_open(self, source: Any) -> Any:
         """A checkpoint opened on its device; the source itself if that fails, to fail again where it is handled."""
@@ -198,7 +212,9 @@ class Comparison:
         if not parts:
             return None
         ds = lining_up.lined_up(parts, mixed=mixed)
-        facts = dict(suite) | ({"failed": self.failed} if self.failed else {})
+        facts = dict(suite) | {
+            name: value for name, value in (("failed", self.failed), ("shard_forwards", self.filled)) if value
+        }
         ds.attrs = {
             "schema_version": schema.SCHEMA_VERSION,
             "not_applicable": json.dumps({name: why for name, why in reasons.items() if why}),

@@ -124,6 +124,15 @@ class Evaluation:
                 arrays |= self.measure(missing, where.measurements)
         return self.dataset(arrays)
 
+    def fill(self, where: Folders) -> int:
+        """Measure what the probes need, together with whoever is at the same work; returns the forwards made here."""
+        _, missing = self.found(where)
+        measurements = Measurements(self.prepared, self.sets, where.measurements)
+        needs = costs.needs(measurements, {name: self.chosen[name] for name in missing})
+        with fitting_threads(self.prepared):
+            measurements.gather(need for need in needs if measurable(need))
+        return measurements.forwards
+
     def costs(self, where: Folders) -> list[Planned]:
         """What `run` would measure, without measuring it."""
         _, missing = self.found(where)

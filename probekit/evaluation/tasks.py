@@ -182,6 +182,16 @@ class Measuring(Task):
         outcome.note(tile, self.label)
 
 
+class Filling(Measuring):
+    """Measure without fitting, one of several at the same checkpoint: they divide the shards between them.
+
+    The outcome's `found` are (data, forwards made here).
+    """
+
+    def take(self, tile: Evaluation, where: Folders, outcome: Outcome) -> None:
+        outcome.found.append((tile.sets.name, tile.fill(where)))
+
+
 class Costing(Measuring):
     """Count what `Measuring` would do, and time one batch."""
 

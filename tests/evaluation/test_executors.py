@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import signal
+import threading
 import time
+import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,11 @@ import xarray as xr
 from tiny_measured import COUNTS, SPEC, tiny
 
 import probekit
+from probekit.collect.pass_settings import Preparation
 from probekit.errors import ProbeError, ProbekitError
 from probekit.evaluation import executors
 from probekit.evaluation.executors import LocalWorkers, Lost
+from probekit.evaluation.tasks import Outlining
 
 MEASURED: dict[str, Any] = {"suite": ["knn", "attention_distance"], "data": SPEC, "counts": COUNTS, "device": "cpu"}
 
@@ -179,3 +184,87 @@ def test_local_processes_give_what_one_process_gives(saved: list[str], own_cache
     there = probekit.compare(saved, executor="local:2", **MEASURED)
     assert sum(record["forwards"] for record in json.loads(there.attrs["provenance"])["records"]) > 0
     same(there, probekit.compare(saved, cache=False, **MEASURED))
+
+
+def test_workers_share_a_checkpoint_and_measure_nothing_twice(saved: list[str]) -> None:
+    there = probekit.compare(saved[:2], executor=Reversed(), shards=3, **MEASURED)
+    told = json.loads(there.attrs["provenance"])
+    alone = json.loads(probekit.compare(saved[:2], cache=False, **MEASURED).attrs["provenance"])["records"]
+    for record in alone:
+        assert sum(told["shard_forwards"][record["checkpoint_name"]]) == record["forwards"]
+    assert [record["forwards"] for record in told["records"]] == [0, 0]
+    same(there, probekit.compare(saved[:2], **MEASURED))
+    with pytest.raises(ProbeError, match="Name an executor"):
+        probekit.compare(saved, shards=2, **MEASURED)
+
+
+# --- engines ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_submitit_measures_and_can_be_requeued(saved: list[str], tmp_path: Path) -> None:
+    submitit = pytest.importorskip("submitit")
+    executor = submitit.AutoExecutor(folder=tmp_path / "logs", cluster="local")
+    executor.update_parameters(timeout_min=10)
+    same(probekit.compare(saved[:1], executor=executor, **MEASURED), probekit.compare(saved[:1], **MEASURED))
+    task = Outlining(saved[0], "tiny0", Preparation())
+    again = task.checkpoint(0)
+    assert isinstance(again, submitit.helpers.DelayedSubmission)
+    assert (again.function, again.args) == (task, (1,))
+
+
+@pytest.mark.slow
+def test_dask_measures_on_worker_processes(saved: list[str]) -> None:
+    distributed = pytest.importorskip("distributed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # dask's own, of sockets that it closes late
+        cluster = distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, protocol="tcp"
+        )
+        try:
+            there = probekit.compare(saved, executor=f"dask:{cluster.scheduler_address}", cache=False, **MEASURED)
+        finally:
+            cluster.close()
+    same(there, probekit.compare(saved, **MEASURED))
+    with pytest.raises(ProbeError, match="No dask scheduler answers"):
+        probekit.compare(saved, executor="dask:tcp://127.0.0.1:9", **MEASURED)
+
+
+KILLS = 20
+
+
+@pytest.mark.slow
+def test_workers_killed_at_random_end_in_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty checkpoints on three image sets, four workers, twenty kills."""
+    paths = []
+    for seed in range(20):
+        checkpoint = tiny(seed=seed)
+        checkpoint.card.name = f"tiny{seed}"
+        paths.append(str(checkpoint.save(tmp_path / f"tiny{seed}")))
+    job = {**MEASURED, "data": [SPEC, "shapes", "photos"], "suite": ["knn", "low_level", "label_free"]}
+    one = probekit.compare(paths, **job)
+    monkeypatch.setenv("PROBEKIT_CACHE", str(tmp_path / "another"))
+    stop, killed = threading.Event(), []
+
+    def kill() -> None:
+        draw = random.Random(0)
+        while len(killed) < KILLS and not stop.wait(draw.uniform(0.5, 3)):
+            children = multiprocessing.active_children()
+            if children:
+                victim = draw.choice(children)
+                killed.append(victim.pid)
+                victim.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        many = probekit.compare(paths, executor="local:4", **job)
+    finally:
+        stop.set()
+        killer.join()
+    same(many, one)
+    forwards = [
+        sum(record["forwards"] for record in json.loads(ds.attrs["provenance"])["records"]) for ds in (many, one)
+    ]
+    assert forwards[0] <= forwards[1]
+    print(f"{len(killed)} workers were killed; {forwards[0]} of {forwards[1]} forwards by workers that lived on")
