@@ -153,14 +153,16 @@ def groups_of(ds: xr.Dataset, name: str, data: int) -> np.ndarray | None:
 
 def _compared(ds: xr.Dataset, name: str, baseline: str, others: Sequence[str]) -> Compared:
     """Every other checkpoint minus the baseline, image set by image set, which may have groups of their own."""
-    values = ds[f"{name}_image"].astype(np.float64).transpose(*ds[name].dims, "image")
-    differences = values.sel(checkpoint=list(others)) - values.sel(checkpoint=baseline, drop=True)
-    where = ds[name].dims.index("data")
+    stored = ds.variables[f"{name}_image"].transpose("checkpoint", "data", ..., "image")
+    values = np.asarray(stored.values, dtype=np.float64)
+    names = ds["checkpoint"].values.tolist()
+    differences = values[[names.index(other) for other in others]] - values[names.index(baseline)]
     parts = [
-        inference.mean_error(differences.isel(data=position).values, groups_of(ds, name, position))
+        inference.mean_error(differences[:, position], groups_of(ds, name, position))
         for position in range(ds.sizes["data"])
     ]
-    return Compared(*(np.stack(part, axis=where) for part in zip(*parts, strict=True)))
+    stacked = [xr.Variable(stored.dims[:-1], np.stack(part, axis=1)) for part in zip(*parts, strict=True)]
+    return Compared(*(each.transpose(*ds.variables[name].dims).values for each in stacked))
 
 
 def _corrected(p_values: Sequence[np.ndarray], correction: str | None) -> list[np.ndarray]:
