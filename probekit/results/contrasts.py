@@ -11,7 +11,7 @@ the tail, where a bootstrap has no draws.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,16 +68,10 @@ def contrast(
     p = _corrected([each.p for each in found.values()], correction)
     comparisons = sum(int(np.isfinite(each.mean).sum()) for each in found.values())
     confidence = _confidence(p, correction, comparisons)
-    out: dict[str, xr.DataArray] = {}
+    out: dict[str, xr.Variable] = {}
     for (name, each), p_values in zip(found.items(), p, strict=True):
-        out |= _labelled(ds[name], each, p_values, confidence, baseline, correction)
-    result = xr.Dataset(out).assign_coords(
-        {
-            key: coord.sel(checkpoint=others) if "checkpoint" in coord.dims else coord
-            for key, coord in ds.coords.items()
-            if key == "data" or "checkpoint" in coord.dims
-        }
-    )
+        out |= _labelled(name, ds.variables[name], each, p_values, confidence, baseline, correction)
+    result = xr.Dataset(out, _coordinates(ds, [names.index(other) for other in others], out))
     result.attrs = {
         "schema_version": schema.SCHEMA_VERSION,
         "not_applicable": "{}",
@@ -86,6 +80,17 @@ def contrast(
         ),
     }
     return schema.validate(result)
+
+
+def _coordinates(ds: xr.Dataset, rows: list[int], arrays: Mapping[str, xr.Variable]) -> dict[Hashable, xr.Variable]:
+    """Labels of the dims of these arrays, and all facts of the checkpoints in these rows, the user's own among them."""
+    dims = {dim for array in arrays.values() for dim in array.dims}
+    coords: dict[Hashable, xr.Variable] = {"bound": xr.Variable("bound", ["lower", "upper"])}
+    for name in ds.coords:
+        coord = ds.variables[name]
+        if name != "bound" and set(coord.dims) <= dims and (name in dims or "checkpoint" in coord.dims):
+            coords[name] = coord.isel(checkpoint=rows) if "checkpoint" in coord.dims else coord
+    return coords
 
 
 def _checked(ds: xr.Dataset, baseline: str, correction: str | None, seed: int) -> list[str]:
@@ -185,16 +190,16 @@ def _confidence(p_values: Sequence[np.ndarray], correction: str | None, comparis
 
 
 def _labelled(
-    variable: xr.DataArray,
+    result: str,
+    variable: xr.Variable,
     found: Compared,
     p_values: np.ndarray,
     confidence: float,
     baseline: str,
     correction: str | None,
-) -> dict[str, xr.DataArray]:
+) -> dict[str, xr.Variable]:
     """`<name>_difference`, its interval and its p-value."""
-    name, title = f"{variable.name}_difference", f"{variable.attrs['long_name']}, minus {baseline}"
-    coords = {dim: variable[dim] for dim in variable.dims if dim in variable.coords and dim != "checkpoint"}
+    name, title = f"{result}_difference", f"{variable.attrs['long_name']}, minus {baseline}"
     how = {"correction": str(correction), "baseline": baseline, "contrast_version": VERSION}
     attrs = {**variable.attrs, **how, "long_name": title, "mean_over": "images that both have"}
     bounds = {
@@ -207,11 +212,8 @@ def _labelled(
     }
     half = inference.t_quantile(confidence, found.freedom) * found.error
     ends = np.stack([found.mean - half, found.mean + half], axis=-1)
-    p_attrs = {"long_name": f"p of: {title}", "units": "1", **how}
     return {
-        name: xr.DataArray(found.mean, dims=variable.dims, coords=coords, attrs=attrs),
-        f"{name}_ci": xr.DataArray(
-            ends, dims=(*variable.dims, "bound"), coords={**coords, "bound": ["lower", "upper"]}, attrs=bounds
-        ),
-        f"{name}_p": xr.DataArray(p_values, dims=variable.dims, coords=coords, attrs=p_attrs),
+        name: xr.Variable(variable.dims, found.mean, attrs),
+        f"{name}_ci": xr.Variable((*variable.dims, "bound"), ends, bounds),
+        f"{name}_p": xr.Variable(variable.dims, p_values, {"long_name": f"p of: {title}", "units": "1", **how}),
     }

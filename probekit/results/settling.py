@@ -60,9 +60,9 @@ def _ordered(ds: xr.Dataset) -> xr.Dataset:
     wanted |= {name: (*needed, *optional) for name, (needed, optional) in schema.BESIDE.items()}
     moved = {}
     for key, order in wanted.items():
-        dims = ds.variables[key].dims if key in ds.variables else ()
-        present = tuple(dim for dim in order if dim in dims)
-        if dims and dims != present and len(present) == len(dims):
+        own = ds.variables[key].dims if key in ds.variables else ()
+        present = tuple(dim for dim in order if dim in own)
+        if own and own != present and len(present) == len(own):
             moved[key] = ds.variables[key].transpose(*present)
     return ds.assign(moved) if moved else ds
 
