@@ -60,6 +60,7 @@ DIMS: dict[str, str] = {
     "frequency": "radial frequency, from 0 to the highest along an axis = 1",
     "property": "what of an image is read",
     "layer_other": "the other layer, as layer",
+    "head_kind": "an attentive head: ep, aim, capi",
     "other": "the checkpoint that is compared with, by name",
     "metric": "how similarity is measured: cka, mutual_knn, procrustes, rsa",
     "layer_kept": "the layer whose embedding is kept",

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from probekit import cache
-from probekit.collect import passes, pictures, recorders
+from probekit.collect import passes, pictures, recorders, tokens
 from probekit.collect.identity import ranks
 from probekit.collect.image_sets import Splits
 from probekit.collect.ladder import RATIOS, LadderSource, MaskedPixels, MaskedSource, PooledViews, units_that_fit
@@ -46,6 +46,7 @@ NEEDS: dict[str, Need] = {
     **{f"images:{split}": Need(None, split, split) for split in SPLITS},
     **{f"features:{split}": Need(recorders.Pooled, split, split) for split in SPLITS},
     **{f"local:{split}": Need(recorders.Local, split, split) for split in SPLITS},
+    **{f"tokens:{split}": Need(tokens.Tokens, split, split) for split in SPLITS},
     "attention": Need(recorders.AttentionStatistics, "test", "images"),
     "attention_maps": Need(recorders.AttentionMaps, "test", "images"),
     "fourier": Need(recorders.Fourier, "test", "images"),

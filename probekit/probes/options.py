@@ -14,15 +14,20 @@ def checked(probe: str, name: str, value: Any, default: Any, choices: Sequence[s
     """The value as JSON has it.
 
     Args:
-        default: True or False, a whole number or a fraction (both above 0 then), a list of whole numbers, [] for a list
-            of texts, None for a text or nothing.
+        default: True or False, a whole number or a fraction (both above 0 then), a list of whole numbers or of texts,
+            [] for a list of texts, None for a text or nothing.
         choices: the texts that an option may be.
 
     Raises:
         ProbeError: a value of another kind.
     """
     value = _json(value)
-    if choices:
+    texts = isinstance(default, list) and (not default or isinstance(default[0], str))
+    if choices and texts:
+        for one in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
+            if one not in choices:
+                raise ProbeError(f"The probe {probe}: {name}={one!r} is unknown. {did_you_mean(str(one), choices)}")
+    elif choices:
         if value in choices:
             return value
         raise ProbeError(f"The probe {probe}: {name}={value!r} is unknown. {did_you_mean(str(value), choices)}")
@@ -35,9 +40,11 @@ def checked(probe: str, name: str, value: Any, default: Any, choices: Sequence[s
         expected = f"a number above 0, such as {default}"
     elif isinstance(default, list):
         value = default if value is None else [value] if isinstance(value, str) else value
-        kind = _whole if default else _text
+        kind = _text if texts else _whole
         fits = isinstance(value, list) and all(map(kind, value)) and len(dict.fromkeys(value)) == len(value) > 0
-        expected = f"a list of different {'whole numbers, such as' if default else 'texts'} {default or ''}".rstrip()
+        expected = (
+            f"a list of different {'texts' if texts else 'whole numbers'}{f', such as {default}' if default else ''}"
+        )
         fits = fits or value == default
     else:
         fits, expected = value is None or _text(value), "a text"

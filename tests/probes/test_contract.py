@@ -22,7 +22,7 @@ IMAGES = {
 }
 """Image set of a probe's test; `shapes`, brought to 16 x 16 pixels by the tiny model, for the others."""
 
-SCALE_OF_DIMS = {"layer": (2, 3), "head": (2,), "level": (2, 3, 4), "map": (3,)}
+SCALE_OF_DIMS = {"layer": (1, 2, 3), "head": (2,), "level": (2, 3, 4), "map": (3,)}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,213 @@
+"""How well a head that learns where to look tells the classes, on frozen patch tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from probekit.collect import Measurements, tokens
+from probekit.data import Views
+from probekit.errors import ProbeError
+from probekit.measures import attentive
+from probekit.probes.intervals import OVER_IMAGES, mean_with_interval
+from probekit.probes.pictures import enlarge, example_images, examples
+from probekit.schema import Variable
+
+VARIABLES = (
+    Variable(
+        "attentive_accuracy", ("layer", "head_kind"), "Attentive accuracy", "1", "higher",
+        "frozen patch tokens divided by their root mean square over train; ep: learned queries on the tokens "
+        "themselves, values split among queries, batch norm, linear (Efficient Probing); aim: one query, projected "
+        "keys and values on tokens in batch norm; capi: one query, projected keys and values. Fitted on train by AdamW "
+        f"({attentive.STEPS} batches of {attentive.BATCH} unless the option steps says otherwise, weight decay "
+        f"{attentive.DECAY:g}, warm-up, cosine), learning rate of {attentive.RATES} chosen on val, accuracy on test. "
+        "Tokens are kept in float16 where a split's take 4 GiB or less, else computed for each batch; with the option "
+        "augment, train tokens are of random resized crops (area 0.2 to 1) and flips. Layers: those asked for, else "
+        "the last",
+        "Psomas et al. 2026 (Efficient Probing); El-Nouby et al. 2024 (AIM); Darcet et al. 2025 (CAPI)",
+        interval=OVER_IMAGES,
+    ),
+)  # fmt: skip
+NEEDS = ("tokens:train", "tokens:val", "tokens:test")
+REQUIRES = ("splits", "classes")
+CHOICES = {"heads": attentive.HEADS}
+OPTIONS = {"heads": ["ep"], "queries": attentive.QUERIES, "steps": attentive.STEPS, "augment": False}
+
+IN_MEMORY = 2**30
+"""Bytes of float16 tokens of one layer that are read at once; more are read in parts of `PART` images."""
+
+PART = 1024
+"""Images that are read, and shuffled, together where a layer's tokens are not held in memory."""
+
+
+def run(
+    measurements: Measurements, *, heads: list[str], queries: int, steps: int, augment: bool
+) -> dict[str, xr.DataArray]:
+    layers = list(tokens.chosen(measurements.prepared))
+    labels = measurements.labels("test")
+    classes = len(measurements.images("train").classes)
+    correct = np.zeros((len(layers), len(heads), len(labels)), dtype=np.float32)
+    rates, maps = [], None
+    for i, layer in enumerate(layers):
+        scale = root_mean_square(measurements, layer)
+        read = {split: Reader(measurements, split, layer, scale) for split in ("train", "val", "test")}
+        for j, kind in enumerate(heads):
+            fitted = attentive.fit(
+                kind, read["train"].drawn(augment), read["val"].all, width=measurements.prepared.shapes[layer].width,
+                classes=classes, queries=queries, steps=steps, seed=measurements.seed, device=measurements.device,
+            )  # fmt: skip
+            correct[i, j], found = applied(fitted.head, read["test"], labels, examples(measurements))
+            maps = found if layer == layers[-1] and j == 0 else maps
+            rates.append(fitted.rate)
+    values, interval = mean_with_interval(measurements, correct)
+    coords: dict[str, Any] = {"layer": layers, "head_kind": list(heads)}
+    out = VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)
+    out["attentive_accuracy"].attrs |= {"learning_rates": rates, "cached": int(read["train"].stored is not None)}
+    return out | pictures(measurements, layers[-1], heads[0], maps)
+
+
+def applied(
+    head: attentive.AttentiveHead, test: Reader, labels: np.ndarray, kept: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which test images are classified rightly; and the attention of the first ones, mean over queries."""
+    hits: list[np.ndarray] = []
+    maps: list[np.ndarray] = []
+    with torch.inference_mode():
+        for batch, wanted in test.all():
+            pooled, attention = head.pooled(batch)
+            hits.append((head.linear(head.norm(pooled)).argmax(dim=1) == wanted).cpu().numpy())
+            if sum(len(part) for part in maps) < kept:
+                maps.append(attention.mean(dim=1).cpu().numpy())
+    return np.concatenate(hits), np.concatenate(maps)[:kept]
+
+
+def pictures(measurements: Measurements, layer: int, kind: str, maps: np.ndarray | None) -> dict[str, xr.DataArray]:
+    """Where the head looks, on the images that are kept; nothing where the places of tokens are unknown."""
+    if maps is None or measurements.prepared.shapes[layer].grid is None:
+        return {}
+    attrs = {"long_name": f"Attention of the {kind} head, layer {layer}, mean over queries", "units": "1"}
+    picture = enlarge(maps, measurements, measurements.layer_grid(layer))
+    dims = ("example", "row", "column")
+    return {
+        "example_image": example_images(measurements),
+        "example_attention_probe": xr.DataArray(picture, dims=dims, attrs=attrs),
+    }
+
+
+def root_mean_square(measurements: Measurements, layer: int) -> float:
+    """Of the tokens of the first train images: what all tokens are divided by."""
+    read = Reader(measurements, "train", layer, 1.0)
+    rows = np.argsort(measurements.order(read.rows, "train"))[:256]
+    square = float(read.tokens(np.sort(rows)).double().square().mean())
+    if not np.isfinite(square) or square <= 0:
+        raise ProbeError(f"Tokens of layer {layer} are constant at 0, or exceed the range of float16 (65,504).")
+    return float(np.sqrt(square))
+
+
+class Reader:
+    """Tokens of one layer and split: from the store where they are kept, else from the frozen encoder.
+
+    Args:
+        measurements: with the tokens gathered.
+        split, layer: whose.
+        scale: what tokens are divided by.
+    """
+
+    def __init__(self, measurements: Measurements, split: str, layer: int, scale: float) -> None:
+        self.measurements, self.split, self.layer, self.scale = measurements, split, layer, scale
+        self.rows = measurements.size(split)
+        store, name = measurements.store(f"tokens:{split}"), f"tokens_{layer}"
+        self.stored = store[name] if name in store.names() else None
+        small = self.stored is not None and self.stored.nbytes <= IN_MEMORY
+        self._table = np.asarray(self.stored[:]) if self.stored is not None and small else None
+        self.labels = torch.from_numpy(measurements.labels(split)).to(measurements.device)
+
+    def tokens(self, rows: np.ndarray) -> Tensor:
+        """(rows, patches, width), float32 on the device, scaled; `rows` sorted."""
+        if self._table is not None:
+            found = torch.from_numpy(self._table[rows])
+        elif self.stored is not None:
+            low, high = int(rows.min()), int(rows.max()) + 1
+            found = torch.from_numpy(self.stored[low:high][rows - low])
+        else:
+            return torch.cat([self._encoded(images) for images, _ in self._images(rows)])
+        return found.to(self.measurements.device).float() / self.scale
+
+    def all(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image in order, batch by batch."""
+        for start in range(0, self.rows, attentive.BATCH):
+            rows = np.arange(start, min(start + attentive.BATCH, self.rows))
+            yield self.tokens(rows), self.labels[rows]
+
+    def drawn(self, augment: bool) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
+        """Shuffled batches; the order depends on the images' pixels and the seed alone."""
+
+        def batches(steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+            rng = np.random.default_rng(self.measurements.seed)
+            found, epoch = self._epoch(rng), 0
+            for _ in range(steps):
+                rows = next(found, None)
+                if rows is None:
+                    epoch += 1
+                    found = self._epoch(rng)
+                    rows = next(found)
+                yield (self._augmented(rows, epoch) if augment else self.tokens(rows)), self.labels[rows]
+
+        return batches
+
+    def _epoch(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Rows of one pass over the images, in batches; the last, smaller batch is left out where there is another."""
+        ranked = np.argsort(self.measurements.order(self.rows, self.split))
+        if self.stored is not None and self._table is None:  # consecutive rows are read together
+            starts = rng.permutation(np.arange(0, self.rows, PART))
+            order = np.concatenate([rng.permutation(np.arange(at, min(at + PART, self.rows))) for at in starts])
+        else:
+            order = ranked[rng.permutation(self.rows)]
+        size = min(attentive.BATCH, self.rows)
+        for start in range(0, self.rows - size + 1, size):
+            rows = order[start : start + size]
+            yield np.sort(rows) if self._table is None else rows
+
+    # --- from the encoder -------------------------------------------------------------------------------------------
+
+    def _images(self, rows: np.ndarray) -> Iterator[tuple[Tensor, Any]]:
+        prepared = self.measurements.prepared
+        found = self.measurements.images(self.split).batches(
+            self.measurements.batch_size, prepared.preprocess, indices=rows, device=self.measurements.device
+        )
+        for batch in found:
+            yield batch["image"], batch["index"]
+
+    @torch.inference_mode()
+    def _encoded(self, images: Tensor) -> Tensor:
+        """Patch tokens of the layer, scaled. The encoder stays as it is."""
+        prepared = self.measurements.prepared
+        self.measurements.forwards += len(images)
+        with prepared.autocast():
+            for layer in prepared.model.trace(images, attention=False):
+                if layer.index == self.layer:
+                    patches = layer.tokens[:, prepared.model.num_prefix_tokens :]
+                    return patches.to(torch.float16).float() / self.scale
+        raise AssertionError("a layer that was chosen is traced")
+
+    def _augmented(self, rows: np.ndarray, epoch: int) -> Tensor:
+        """Tokens of a random crop and flip of each image, others in every epoch."""
+        measurements = self.measurements
+        keys = measurements.order(self.rows, self.split)
+        views = Views(
+            measurements.images(self.split),
+            measurements.prepared.preprocess,
+            1,
+            seed=measurements.seed + epoch,
+            keys=keys,
+        )
+        size, parts = measurements.batch_size, []
+        for start in range(0, len(rows), size):
+            images = views.batch(rows[start : start + size])[:, 0].to(measurements.device)
+            parts.append(self._encoded(images))
+        return torch.cat(parts)
