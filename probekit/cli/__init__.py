@@ -28,6 +28,7 @@ KEPT = "What was measured is kept: the same command goes on from there."
 for command, kept in (
     (looking.inspect, ""),
     (looking.probes, ""),
+    (looking.board, ""),
     (measuring.evaluate, KEPT),
     (measuring.compare, KEPT),
     (measuring.features, KEPT),

@@ -1,8 +1,9 @@
-"""Commands that look and compute nothing: inspect, probes, data show."""
+"""Commands that look and compute nothing: inspect, probes, data show, board."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -61,3 +62,19 @@ def probes() -> None:
         typer.echo(f"{name:20} {suite.summary} (version {suite.version})")
         for plan in suite.plans:
             typer.echo(f"{'':20}   {plan.data}: {', '.join(plan.probes)}")
+
+
+def board(
+    folder: Annotated[str, typer.Argument(help="The folder of results files.")] = "analyses/board",
+    page: Annotated[list[str] | None, typer.Option(help="A page to write into; FOLDER/README.md if none.")] = None,
+    check: Annotated[bool, typer.Option(help="Write nothing; fail if a page says something else.")] = False,
+) -> None:
+    """Write the board of measured checkpoints into its pages, or check that they still say what the files say."""
+    from probekit.report import board as boards
+
+    pages = [Path(one) for one in page or []] or [Path(folder) / "README.md"]
+    changed = boards.update(Path(folder), pages, check=check)
+    for one in changed:
+        typer.echo(f"{one}: {'differs from the results files' if check else 'written'}")
+    if check and changed:
+        raise typer.Exit(1)

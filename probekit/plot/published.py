@@ -49,6 +49,15 @@ TABLE_2 = {
 """(ratio, patch size, ViT patch) -> shape bias."""
 
 
+PROBING = "Efficient Probing, ICLR 2026 (arXiv 2506.10178), and MAE-CT, for MAE pretrained on ImageNet-1K"
+PROBING_TABLE = {
+    "MAE ViT-S/16": (18.0, 47.1, 64.6),
+    "MAE ViT-B/16": (35.6, 67.8, 75.5),
+    "MAE ViT-L/16": (48.1, 76.0, 79.5),
+}
+"""Model -> accuracy in % on ImageNet-1K of k-NN, the linear probe, and the attentive probe `ep`."""
+
+
 def series(quantity: str) -> list[Published]:
     """The published values of `linear_accuracy`, `robust_accuracy` (fractions) or `shape_bias`; empty for others."""
     if quantity == "shape_bias":
