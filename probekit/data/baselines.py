@@ -13,6 +13,8 @@ K = 5
 
 def colour_histograms(image_set: ImageSet, *, bins: int = BINS, rows: int | None = None) -> np.ndarray:
     """Share of an image's pixels in each of bins³ cells of the RGB cube: float32 (n, bins³), rows sum to 1."""
+    if image_set.channels != 3:
+        raise DataError(f"{image_set.spec}: the images have {image_set.channels} channels; RGB images are expected.")
     out = np.empty((len(image_set) if rows is None else rows, bins**3), dtype=np.float32)
     for index in range(len(out)):
         cells = image_set[index].reshape(-1, 3).astype(np.int64) * bins // 256

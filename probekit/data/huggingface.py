@@ -1,7 +1,8 @@
 """`hf:NAME[:SPLIT]`: a data set of the Hugging Face hub, or one saved on disk with `save_to_disk` (NAME is its folder).
 
-The image column is the one of type Image, the label column the one of type ClassLabel (else `label` with whole
-numbers). With `:SPLIT`, that split alone is divided 60 / 20 / 20. Needs the extra `datasets`.
+The image column is the one of type Image, the label column the one of type ClassLabel (else `label`, of any kind that
+`probekit.data.labelling` reads; without one the images have no labels). With `:SPLIT`, that split alone is divided
+60 / 20 / 20. Needs the extra `datasets`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from probekit.data.base import ImageSet
 from probekit.data.decode import unreadable
 from probekit.data.encoded import EncodedSet, decoded
+from probekit.data.labelling import read_labels
 from probekit.data.request import Request
 from probekit.data.selecting import Found, select
 from probekit.data.splits import Part, split_name
@@ -62,25 +64,28 @@ def open_split(argument: str, request: Request) -> ImageSet:
     name, tables, unused = _given(argument, spec)
     first = next(iter(tables.values()))
     image, label = _columns(first, spec)
-    labels = {key: _labels(table, label, f"{spec}, {key}") for key, table in tables.items()}
-    bare = [key for key, array in labels.items() if len(array) and (array < 0).all()]
+    labels = {key: None if label is None else _labels(table, label) for key, table in tables.items()}
+    bare = [key for key, cells in labels.items() if cells and all(_is_missing(cell) for cell in cells)]
     if len(bare) < len(labels):  # the test split of a challenge, which is of no use here
         labels, tables = ({k: v for k, v in each.items() if k not in bare} for each in (labels, tables))
         unused += [f"{key} (no labels)" for key in bare]
-    classes = _classes(tables, label, labels, spec)
-    for key, array in labels.items():
-        if (array < 0).any():
-            raise DataError(f"{spec}, {key}: {(array < 0).sum()} of {len(array)} images have no label (label -1).")
-    parts = {key: Part.of([f"{key}[{i}]" for i in range(len(array))], array) for key, array in labels.items()}
+    for key, cells in labels.items():
+        missing = sum(_is_missing(cell) for cell in cells or ())
+        if missing:
+            raise DataError(f"{spec}, {key}: {missing} of {len(cells or ())} images have no label (label -1).")
+    sizes = {key: len(table) for key, table in tables.items()}
+    labelling = read_labels(labels, sizes, None if label is None else _names(tables, label, spec), spec)
+    parts = {key: Part.of([f"{key}[{i}]" for i in range(size)], labelling.labels[key]) for key, size in sizes.items()}
     from datasets import Image as ImageFeature
 
     rows = {key: table.cast_column(image, ImageFeature(decode=False)) for key, table in tables.items()}
     chosen = select(
         Found(
             parts,
-            classes,
+            labelling.classes,
             lambda part, index: decoded(encoded(rows[part][index][image], f"{spec}[{index}]"), "", request),
             lambda part, index: f"{spec} {part}[{index}]",
+            notes=labelling.notes,
         ),
         request,
     )
@@ -141,42 +146,38 @@ def _tables(name: str, spec: str) -> dict[str, Any]:
     return dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {"all": loaded}
 
 
-def _columns(table: Any, spec: str) -> tuple[str, str]:
-    """Names of the image and of the label column."""
+def _columns(table: Any, spec: str) -> tuple[str, str | None]:
+    """Names of the image and of the label column (None where there is none)."""
     from datasets import ClassLabel
     from datasets import Image as ImageFeature
 
     images = [name for name, feature in table.features.items() if isinstance(feature, ImageFeature)]
     labels = [name for name, feature in table.features.items() if isinstance(feature, ClassLabel)]
     labels = labels or [name for name in ("label", "labels") if name in table.features]
-    if len(images) != 1 or not labels:
+    if len(images) != 1:
         listed = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in table.features.items())
-        raise DataError(f"{spec}: one Image column and a ClassLabel (or label) column are expected; it has {listed}.")
-    return images[0], "label" if "label" in labels else labels[0]
+        raise DataError(f"{spec}: one Image column is expected; it has {listed}.")
+    return images[0], "label" if "label" in labels else labels[0] if labels else None
 
 
-def _labels(table: Any, column: str, name: str) -> np.ndarray:
-    """The labels of a table, int64; -1 where there is none."""
-    cells = [-1 if cell is None else cell for cell in table[column]]
-    wrong = next((cell for cell in cells if not isinstance(cell, int)), None)
-    if wrong is not None:
-        raise DataError(
-            f"{name}: the column {column!r} holds {wrong!r}; whole numbers are expected. "
-            f"Texts become classes by class_encode_column({column!r})."
-        )
-    return np.array(cells, dtype=np.int64)
+def _labels(table: Any, column: str) -> list[Any]:
+    """The labels of a table as they are; -1 where there is none."""
+    return [-1 if cell is None else cell for cell in table[column]]
 
 
-def _classes(tables: dict[str, Any], label: str, labels: dict[str, np.ndarray], spec: str) -> list[str]:
+def _is_missing(cell: Any) -> bool:
+    return isinstance(cell, int) and not isinstance(cell, bool) and cell < 0
+
+
+def _names(tables: dict[str, Any], label: str, spec: str) -> list[str] | None:
+    """The names of the classes, which must be the same for all splits; None if the column has none."""
     from datasets import ClassLabel
 
     named = {key: table.features[label] for key, table in tables.items()}
     lists = {key: feature.names for key, feature in named.items() if isinstance(feature, ClassLabel)}
-    if lists:
-        first, *rest = lists
-        for other in rest:
-            if lists[other] != lists[first]:
-                differing = sorted(set(lists[other]) ^ set(lists[first]))
-                raise DataError(f"{spec}: the splits {first} and {other} have different classes: {differing[:5]}.")
-        return list(lists[first])
-    return [str(number) for number in range(1 + max(int(array.max()) for array in labels.values()))]
+    for key, names in lists.items():
+        first = next(iter(lists))
+        if names != lists[first]:
+            differing = sorted(set(names) ^ set(lists[first]))
+            raise DataError(f"{spec}: the splits {first} and {key} have different classes: {differing[:5]}.")
+    return next(iter(lists.values()), None)

@@ -131,7 +131,10 @@ def _set(
     raw = source.items.images
     if raw is None:
         keys = [source.items.keys[index] for index in indices]
-        return TorchSet(source.thing, part, indices, keys, value_range=limits, origin="decoded", **description)
+        exact = source.items.exact
+        return TorchSet(
+            source.thing, part, indices, keys, value_range=limits, exact=exact, origin="decoded", **description
+        )
     how = scaling(raw.dtype, limits)
     if how:
         description["facts"]["scaling"] = how

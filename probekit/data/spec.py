@@ -90,9 +90,9 @@ def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int 
     Args:
         spec: `"quadtree"`, `"photos"`, `"shapes"`, `"imagefolder:DIR"`, `"torchvision:CIFAR10:DIR"`, `"hf:NAME"`,
             `"webdataset:PATTERN"`, `"numpy:PATH"`, `"imagenet:DIR"` and its variants, `"cue-conflict:DIR"`, each with
-            options as in `"quadtree?height=3"`; an array of images, a pair (images, labels) of arrays or a torch
-            `Dataset`; a dict with any of these for each split, which is then taken as it is; or an ImageSet, which is
-            returned unchanged.
+            options as in `"quadtree?height=3"`; a `Path` of a folder of images; an array of images, a pair (images,
+            labels) of arrays or a torch `Dataset`; a dict with any of these for each split, which is then taken as it
+            is; or an ImageSet, which is returned unchanged.
         split: "train" (fit), "val" (select) or "test" (report).
         count: how many images; None for the set's own number. A smaller draw is contained in a larger one.
         seed: of generated sets, and of the draw of `count` images of a stored one.
@@ -116,6 +116,8 @@ def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int 
         return spec
     if isinstance(spec, Mapping):
         return _of_splits(spec, split, {"count": count, "seed": seed, **options})
+    if isinstance(spec, Path) and spec.is_dir():
+        spec = f"imagefolder:{spec}"
     if not isinstance(spec, str | Path):
         return _in_memory({"all": spec}, split, {"count": count, "seed": seed, **options})
     name, argument, written = parse(str(spec))

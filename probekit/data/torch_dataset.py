@@ -32,12 +32,13 @@ PROVEN = {
 
 class Items(NamedTuple):
     """What is known of a data set: raw images (or None: ask the items), labels (or None), a text per image that stays
-    with it, and the positions of items that cannot be read."""
+    with it, the positions of items that cannot be read, and whether the texts are digests of the items' pixels."""
 
     images: np.ndarray | None
     labels: Any
     keys: Sequence[str]
     broken: frozenset[int] = frozenset()
+    exact: bool = False
 
 
 class ReadOnce:
@@ -63,9 +64,11 @@ class TorchSet(ImageSet):
         keys: Sequence[str],
         *,
         value_range: ValueRange | None = None,
+        exact: bool = False,
         **description: Any,
     ) -> None:
         super().__init__(**description)
+        self.exact = exact
         self.dataset = dataset
         self.part = part
         self.positions = positions
@@ -82,8 +85,11 @@ class TorchSet(ImageSet):
     def rank_keys(self) -> Sequence[str]:
         return self.keys
 
+    def pixel_digests(self) -> list[str]:
+        return list(self.keys) if self.exact else super().pixel_digests()
+
     def content(self) -> str:
-        return cache.key(images=self.pixel_digests())
+        return cache.key(images=super().pixel_digests())  # read now: the data set may have been changed
 
 
 def items_of(dataset: Any, spec: str, value_range: ValueRange | None, *, skip: bool) -> Items:
@@ -156,7 +162,7 @@ def _all_items(dataset: Any, spec: str, value_range: ValueRange | None, *, skip:
     without = [label is None for label in labels]
     if any(without) and not all(without):
         raise DataError(f"{spec}: {sum(without)} of {len(labels)} items have no label.")
-    return Items(None, None if all(without) else labels, keys, frozenset(broken))
+    return Items(None, None if all(without) else labels, keys, frozenset(broken), exact=True)
 
 
 def _pair(item: Any, name: str) -> tuple[Any, Any]:

@@ -1,7 +1,8 @@
 """`webdataset:PATTERN`: tar shards in webdataset's layout, read at random where they lie.
 
 PATTERN is a folder, a file, or a path with `*`, `{000..012}` or `{train,val}`. The files `KEY.jpg` (or .png, ...) and
-`KEY.cls` (a number as text; or `KEY.json` with "label") of a shard make up a sample. Shards that have the word train,
+`KEY.cls` (a number as text; or `KEY.json` with "label") of a shard make up a sample; without any label the images have
+none. Shards that have the word train,
 val or test in their name, or are in a folder of that name, are those splits; else all samples are divided by a hash of
 shard and key. A text `classes.txt` beside the shards, one name per line, names the classes. Shards must not be
 compressed: their members are read by offset.
@@ -17,26 +18,28 @@ from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from probekit import files, progress
 from probekit.data.base import ImageSet
 from probekit.data.decode import EXTENSIONS, unreadable
 from probekit.data.encoded import EncodedSet, decoded
+from probekit.data.labelling import read_labels
 from probekit.data.request import Request
 from probekit.data.selecting import Found, select
 from probekit.data.splits import ALIASES, Part, split_name
 from probekit.errors import DataError
 
+LABEL_BYTES = 2**20
+"""Largest `.cls` or `.json` member that is read."""
+
 
 class Sample(NamedTuple):
-    """Where an encoded image lies, and its label."""
+    """Where an encoded image lies, and its label, or None."""
 
     shard: str
     key: str
     offset: int
     size: int
-    label: int
+    label: int | None
 
 
 class ShardSet(EncodedSet):
@@ -87,17 +90,22 @@ def open_split(argument: str, request: Request) -> ImageSet:
         samples = {
             key: [each for shard in group for each in _samples(shard, spec, advance)] for key, group in grouped.items()
         }
-    classes = _classes(Path(shards[0]).parent, max(each.label for group in samples.values() for each in group))
-    parts = {}
-    for key, group in samples.items():
-        labels = np.array([each.label for each in group], dtype=np.int64)
-        parts[key] = Part.of([f"{Path(each.shard).name}/{each.key}" for each in group], labels)
+    named = Path(shards[0]).parent / "classes.txt"
+    listed = {key: [each.label for each in group] for key, group in samples.items()}
+    labelling = read_labels(
+        {key: None if labels.count(None) == len(labels) else labels for key, labels in listed.items()},
+        {key: len(labels) for key, labels in listed.items()},
+        named.read_text().splitlines() if named.exists() else None,
+        spec,
+    )
+    names = {key: [f"{Path(each.shard).name}/{each.key}" for each in group] for key, group in samples.items()}
     chosen = select(
         Found(
-            parts,
-            classes,
+            {key: Part.of(names[key], labelling.labels[key]) for key in samples},
+            labelling.classes,
             lambda part, index: decoded(encoded(samples[part][index]), samples[part][index].key, request),
             lambda part, index: f"{samples[part][index].shard}/{samples[part][index].key}",
+            notes=labelling.notes,
         ),
         request,
     )
@@ -174,18 +182,20 @@ def _samples(shard: str, spec: str, advance: Any) -> Iterator[Sample]:
                         raise DataError(f"{spec}: {shard} has two images with the key {key!r}.")
                     images[key] = (member.offset_data, member.size)
                 elif ending in ("cls", "json"):
+                    if member.size > LABEL_BYTES:
+                        raise DataError(f"{spec}: {shard}/{member.name} has {member.size:,} bytes; no label has.")
                     labels[key] = _label(tar.extractfile(member).read(), ending, f"{shard}/{member.name}")  # type: ignore[union-attr]
     except tarfile.ReadError as error:
         raise DataError(f"{spec}: cannot read {shard}: {error}. Shards are tar files without compression.") from error
     if not images:
         raise DataError(f"{spec}: {shard} holds no image.")
     bare = [key for key in images if key not in labels]
-    if bare:
+    if bare and labels:
         raise DataError(
             f"{spec}: {len(bare)} images in {shard}, such as {bare[0]!r}, have no label (KEY.cls or KEY.json)."
         )
     for key, (offset, size) in images.items():
-        yield Sample(shard, key, offset, size, labels[key])
+        yield Sample(shard, key, offset, size, labels.get(key))
     advance()
 
 
@@ -197,8 +207,3 @@ def _label(data: bytes, ending: str, name: str) -> int:
     if type(label) is not int or label < 0:
         raise DataError(f"{name} holds the label {label!r}; a whole number from 0 upwards is expected.")
     return label
-
-
-def _classes(folder: Path, largest: int) -> list[str]:
-    names = folder / "classes.txt"
-    return names.read_text().splitlines() if names.exists() else [str(number) for number in range(largest + 1)]

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from probekit.collect import Counts, Splits
 from probekit.data import SPLITS, Preprocess, load
+from probekit.data.contact_sheet import contact_sheet
 from probekit.data.splits import split_name
 from probekit.errors import DataError
 from probekit.probes.requirements import REQUIREMENTS
@@ -240,6 +241,9 @@ def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
     assert len(load(f"imagefolder:{tmp_path}", "train", count=5)) == 5
     with pytest.raises(DataError, match="the images have no class labels"):
         sets[0].known_labels  # noqa: B018
+    assert load(tmp_path, "train").fingerprint != sets[1].fingerprint
+    assert contact_sheet(sets[0], per_class=4).width == contact_sheet(load((PIXELS, LABELS)), per_class=4).width
+    assert contact_sheet(load(RNG.integers(0, 256, (9, 8, 8, 6), dtype=np.uint8)), per_class=5)
     bare = load(TensorDataset(torch.from_numpy(PIXELS)), "train")
     assert (bare.labels, len(bare)) == (None, 36)
     assert load(PIXELS, "train").labels is None

@@ -314,15 +314,17 @@ def test_hub_data_that_is_refused(tmp_path: Path) -> None:
     import datasets
 
     datasets.Dataset.from_dict({"text": ["a"], "label": [0]}).save_to_disk(tmp_path / "texts")
-    with pytest.raises(DataError, match=r"one Image column and a ClassLabel .* it has text \(Value\), label \(Value\)"):
+    with pytest.raises(DataError, match=r"one Image column is expected; it has text \(Value\), label \(Value\)"):
         load(f"hf:{tmp_path / 'texts'}")
     datasets.DatasetDict({"train": hub_rows()}).save_to_disk(tmp_path / "train")
     with pytest.raises(DataError, match=r"there is no split 'tarin'. Did you mean 'train'"):
         load(f"hf:{tmp_path / 'train'}:tarin")
     texts = hub_rows().cast_column("label", datasets.Value("string"))
     texts.save_to_disk(tmp_path / "labels")
-    with pytest.raises(DataError, match=r"the column 'label' holds '0'; whole .*class_encode_column\('label'\)"):
-        load(f"hf:{tmp_path / 'labels'}")
+    with pytest.warns(UserWarning, match="the labels 0, 1, 2 are the classes 0 to 2"):
+        check_splits([load(f"hf:{tmp_path / 'labels'}", split) for split in SPLITS], [18, 6, 6])
+    hub_rows().remove_columns("label").save_to_disk(tmp_path / "bare")
+    assert load(f"hf:{tmp_path / 'bare'}", "train").labels is None
     (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match=r"cannot open the data set"):
         load(f"hf:{tmp_path / 'nothing'}")
@@ -391,7 +393,12 @@ def test_shards_that_are_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             load(f"webdataset:{tmp_path / name}.tar")
     write_shard(tmp_path / "bare.tar", range(6), label="")
-    with pytest.raises(DataError, match=r"6 images in .*bare.tar, such as 'part/0000', have no label"):
+    assert load(f"webdataset:{tmp_path / 'bare.tar'}", "train").labels is None
+    with tarfile.open(tmp_path / "bare.tar", "a") as tar:
+        member = tarfile.TarInfo("part/0000.cls")
+        member.size = 1
+        tar.addfile(member, io.BytesIO(b"1"))
+    with pytest.raises(DataError, match=r"5 images in .*bare.tar, such as 'part/0001', have no label"):
         load(f"webdataset:{tmp_path / 'bare.tar'}")
     write_shard(tmp_path / "labels.tar", range(6), image=False)
     with pytest.raises(DataError, match=r"labels.tar holds no image"):
