@@ -32,6 +32,7 @@ from probekit.data import SPLITS, ImageSet
 from probekit.data.ladder_views import LadderViews
 from probekit.errors import ProbeError, StorageError, did_you_mean
 from probekit.files import written_whole
+from probekit.measures.whitening import fit_whitening, whitening_matrix
 
 
 class Need(NamedTuple):
@@ -99,6 +100,14 @@ class Planned(NamedTuple):
 def measurable(need: str) -> bool:
     """Whether `gather` takes it; of what is only counted, the probe itself makes the forwards."""
     return need != "gradients" and not need.startswith("untrained")
+
+
+def _or_none(fit: Callable[[], np.ndarray]) -> np.ndarray | None:
+    """A whitening; None where there are too few images for one, or the features never vary."""
+    try:
+        return fit()
+    except ProbeError:
+        return None
 
 
 class Measurements:
@@ -420,10 +429,13 @@ class Measurements:
         references = {}
         for layer in self.all_layers:
             mean, variance = moments[f"mean.{layer}"], moments[f"variance.{layer}"]
-            references[layer, "token"] = reference(mean, variance, self.prepared.device)
+            whitening = _or_none(lambda found=moments[f"within.{layer}"]: whitening_matrix(found, source.rows))
+            references[layer, "token"] = reference(mean, variance, self.prepared.device, whitening)
             for name in self.prepared.poolings:
-                features = self.pooled("test", layer, name)[: source.rows].astype(np.float64)
-                references[layer, name] = reference(features.mean(axis=0), features.var(axis=0), self.prepared.device)
+                features = self.pooled("test", layer, name).astype(np.float64)
+                whitening = _or_none(lambda found=features: fit_whitening(found).matrix)
+                own = features[: source.rows]
+                references[layer, name] = reference(own.mean(axis=0), own.var(axis=0), self.prepared.device, whitening)
         return {"pairs": PairTerms(self.prepared, source, references)}
 
     def _run(self, source: Source, takes: dict[str, Recorder], stage: str) -> None:

@@ -25,27 +25,51 @@ from probekit.collect.store import Store
 from probekit.errors import ProbeError
 from probekit.measures import level_shares
 
-SCALINGS = level_shares.SCALINGS
+SCALINGS = (*level_shares.SCALINGS, "whitened")
 
 
 class Reference(NamedTuple):
-    """What features are centred by, and what each is multiplied by for every scaling: flat, float32, on the device."""
+    """What features are centred by, and how they are scaled: float32, on the device.
+
+    Attributes:
+        mean: flat.
+        scales: for raw and standardised features, what each is multiplied by, flat.
+        matrix: for whitened features, (width, directions): every token is multiplied by it. Zeros: no whitening.
+    """
 
     mean: Tensor
     scales: tuple[Tensor, ...]
+    matrix: Tensor
+
+    def scaled(self, centred: Tensor) -> list[Tensor]:
+        """Centred features (..., features) in each of `SCALINGS`."""
+        matrix = self.matrix.to(centred.dtype)
+        white = centred.unflatten(-1, (-1, len(matrix))) @ matrix
+        return [*(centred * scale for scale in self.scales), white.flatten(-2)]
 
 
-def reference(mean: np.ndarray, variance: np.ndarray, device: torch.device) -> Reference:
-    """From the moments of the pairs' own images, of any shape. Features that do not vary count for nothing."""
+def reference(
+    mean: np.ndarray, variance: np.ndarray, device: torch.device, matrix: np.ndarray | None = None
+) -> Reference:
+    """From the moments of the pairs' own images. Features that do not vary count for nothing.
+
+    Args:
+        mean, variance: (width,), or (tokens, width).
+        device: where the features are.
+        matrix: whitens features of this width; None where whitening cannot be had.
+    """
     centre, spread = mean.reshape(-1), variance.reshape(-1)
     scales = []
-    for scaling in SCALINGS:
+    for scaling in level_shares.SCALINGS:
         try:
             weights = level_shares.weights_of(spread, spread + centre**2, scaling)
         except ProbeError:
             weights = np.zeros_like(spread)  # a constant representation, such as [CLS] at the embedding: no share
         scales.append(torch.from_numpy(np.sqrt(weights)).float().to(device))
-    return Reference(torch.from_numpy(centre).float().to(device), tuple(scales))
+    white = np.zeros((mean.shape[-1], 1)) if matrix is None else matrix
+    return Reference(
+        torch.from_numpy(centre).float().to(device), tuple(scales), torch.from_numpy(white).float().to(device)
+    )
 
 
 class PairTerms(Recorder):
@@ -58,7 +82,7 @@ class PairTerms(Recorder):
     """
 
     name = "pairs"
-    version = 2
+    version = 3
     whole = True
 
     def __init__(
@@ -82,7 +106,7 @@ class PairTerms(Recorder):
             centred = pooled.reshape(self.source.per_row, len(batch.indices), -1) - around.mean
             total = centred.sum(dim=1, dtype=torch.float64)
             self._sums[index, name] = self._sums[index, name] + total if (index, name) in self._sums else total
-            found.append(torch.stack([terms(centred * scale) for scale in around.scales], dim=1))
+            found.append(torch.stack([terms(scaled) for scaled in around.scaled(centred)], dim=1))
         self._layers.append(torch.stack(found))
 
     def rows(self, batch: Batch) -> Rows:
@@ -97,7 +121,7 @@ class PairTerms(Recorder):
             found = []
             for name in self.poolings:
                 means = self._sums[index, name] / self.source.rows
-                scaled = [(means * scale)[:, None] for scale in self.references[index, name].scales]
+                scaled = self.references[index, name].scaled(means[:, None])
                 found.append(torch.stack([terms(one)[..., 0] for one in scaled], dim=1))
             layers.append(torch.stack(found))
         return {"correction": torch.stack(layers).permute(2, 0, 1, 3, 4).cpu().numpy()}

@@ -252,19 +252,26 @@ def object_patches(image_set: ImageSet, indices: np.ndarray, prepared: PreparedM
 class Moments(Recorder):
     """Mean and variance of every token at its position, per layer: what the level spectrum centres on.
 
-    Rows: `seen`, so that the store has some. Summary: `mean.N`, `variance.N` of layer N, float64 (tokens, width).
+    Rows: `seen`, so that the store has some. Summary: `mean.N`, `variance.N` of layer N, float64 (tokens, width), and
+    `within.N`, (width, width): the covariance of tokens at their own position, mean over positions.
     """
 
     name = "moments"
-    version = 2
+    version = 3
     whole = True
 
     def __init__(self, prepared: PreparedModel, source: Source) -> None:
         super().__init__(prepared, source)
         self.layers = [level_measures.Moments() for _ in range(prepared.layers)]
+        self._origin: dict[int, Tensor] = {}
+        self._products: dict[int, Tensor] = {}
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         self.layers[index].update(tokens.cpu().numpy())
+        origin = self._origin.setdefault(index, tokens.mean(dim=0))  # near the mean: sums of squares stay exact
+        flat = (tokens - origin).flatten(0, 1)
+        products = (flat.T @ flat).double().cpu()
+        self._products[index] = self._products[index] + products if index in self._products else products
 
     def rows(self, batch: Batch) -> Rows:
         return {"seen": np.ones(len(batch.indices), dtype=np.uint8)}
@@ -272,7 +279,10 @@ class Moments(Recorder):
     def summary(self) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
         for index, moments in enumerate(self.layers):
+            offset = moments.mean - self._origin[index].double().cpu().numpy()
+            within = self._products[index].numpy() / moments.count - offset.T @ offset
             found |= {f"mean.{index}": moments.mean, f"variance.{index}": moments.variance}
+            found[f"within.{index}"] = within / len(offset)
         return found
 
 

@@ -78,6 +78,36 @@ def fit_whitening(features: ArrayLike, *, samples: int | None = None) -> Whiteni
     mean, deviation = array.mean(axis=0), array.std(axis=0)
     varies = deviation > 1e-6 * max(float(np.abs(array).max()), np.finfo(float).tiny)
     dims, count = int(varies.sum()), len(array) if samples is None else samples
+    _check_count(dims, count)
+    scaled = (array[:, varies] - mean[varies]) / deviation[varies]
+    rotation, shrinkage = _rotation(scaled.T @ scaled / len(scaled), count)
+    matrix = np.zeros((array.shape[1], rotation.shape[1]))
+    matrix[varies] = rotation / deviation[varies, None]
+    return Whitening(mean, matrix, shrinkage)
+
+
+def whitening_matrix(covariance: ArrayLike, samples: int) -> Floats:
+    """The matrix of a whitening from a covariance that is known: (dims, kept directions).
+
+    Args:
+        covariance: (dims, dims). Dims without variance are left out.
+        samples: independent observations that it was estimated from.
+
+    Raises:
+        ProbeError: fewer than two samples per varying dim, or no variance.
+    """
+    array = np.asarray(covariance, dtype=np.float64)
+    deviation = np.sqrt(np.maximum(np.diagonal(array), 0))
+    varies = deviation > 1e-6 * max(float(deviation.max()), np.finfo(float).tiny)
+    _check_count(int(varies.sum()), samples)
+    inverse = 1 / deviation[varies]
+    rotation, _ = _rotation(array[np.ix_(varies, varies)] * np.outer(inverse, inverse), samples)
+    matrix = np.zeros((len(array), rotation.shape[1]))
+    matrix[varies] = rotation * inverse[:, None]
+    return matrix
+
+
+def _check_count(dims: int, count: int) -> None:
     if not dims:
         raise ProbeError("The features are constant: there is nothing to whiten.")
     if count < IMAGES_PER_DIMENSION * dims:
@@ -85,14 +115,14 @@ def fit_whitening(features: ArrayLike, *, samples: int | None = None) -> Whiteni
             f"{count} images for {dims} dimensions: whitening needs at least {IMAGES_PER_DIMENSION} images per "
             f"dimension. Use {IMAGES_PER_DIMENSION * dims} images or more, or another scaling."
         )
-    scaled = (array[:, varies] - mean[varies]) / deviation[varies]
-    values, vectors = np.linalg.eigh(scaled.T @ scaled / len(scaled))
+
+
+def _rotation(correlation: Floats, count: int) -> tuple[Floats, float]:
+    """Eigenvectors of a correlation matrix over the roots of their shrunk eigenvalues, and the largest shrinkage."""
+    values, vectors = np.linalg.eigh(correlation)
     kept = values > SMALLEST * values[-1]
     shrunk = shrunk_eigenvalues(values[kept], count)
-    matrix = np.zeros((array.shape[1], int(kept.sum())))
-    matrix[varies] = vectors[:, kept] / np.sqrt(shrunk) / deviation[varies, None]
-    shrinkage = float(np.abs(np.log(shrunk / values[kept])).max())
-    return Whitening(mean, matrix, shrinkage)
+    return vectors[:, kept] / np.sqrt(shrunk), float(np.abs(np.log(shrunk / values[kept])).max())
 
 
 def shrunk_eigenvalues(values: ArrayLike, samples: int) -> Floats:

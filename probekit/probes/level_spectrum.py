@@ -8,36 +8,41 @@ import xarray as xr
 from probekit import schema
 from probekit.collect import Measurements
 from probekit.collect.partners import SCALINGS, shared
+from probekit.errors import ProbeError
 from probekit.measures import level_shares, resample
+from probekit.measures.whitening import IMAGES_PER_DIMENSION, RULE, fit_whitening
 from probekit.schema import Variable
 
 _PROTOCOL = (
     "S_h = tr Cov(f(x), f(x')) / tr Var f over pairs that share exactly the latents of height >= h (a closed Sobol "
     "index, nothing fitted), estimated from an image and its H partners, all pairs among them; no mask; for tokens "
-    "over images at each position, traces summed over positions; raw, or standardised (every dimension at unit "
-    "variance)"
+    "over images at each position, traces summed over positions; raw, standardised (every dimension at unit variance), "
+    f"or whitened ({RULE}; fitted on the test images, for tokens on their covariance at their own position, mean over "
+    "positions): the same for every invertible linear map of the features"
 )
 _REFERENCE = "probekit; Sobol 1993 for the index, Kong et al. 2023 for the generating process"
 _OVER = "bootstrap over pairs of test images"
 _DIMS = ("layer", "pooling", "scaling")
-_FIXED = "a baseline of the image set or of the architecture, given as it is"
 
 VARIABLES = (
     Variable(
         "level_share", (*_DIMS, "level"), "Share of variance by level", "1", "none",
-        _PROTOCOL + "; share of level h = S_h - S_(h+1), level 0 = pixel noise", _REFERENCE, interval=_OVER,
+        _PROTOCOL + "; share of level h = S_h - S_(h+1), level 0 = pixel noise", _REFERENCE, version=2,
+        interval=_OVER,
     ),
     Variable(
         "representation_level", _DIMS, "Representation level", "levels", "none",
-        _PROTOCOL + "; sum over h of h x share(h), from 0 (pixel noise) to H (root)", _REFERENCE, interval=_OVER,
+        _PROTOCOL + "; sum over h of h x share(h), from 0 (pixel noise) to H (root)", _REFERENCE, version=2,
+        interval=_OVER,
     ),
     Variable(
         "representation_level_pixels", ("scaling",), "Representation level of raw pixels", "levels", "none",
-        _PROTOCOL + "; f = the pixels that the checkpoint sees", _REFERENCE, interval=_OVER,
+        _PROTOCOL + "; f = the pixels that the checkpoint sees", _REFERENCE, version=2,
+        interval=_OVER,
     ),
     Variable(
         "representation_level_untrained", _DIMS, "Representation level of the untrained encoder", "levels", "none",
-        _PROTOCOL + "; f = the same architecture, freshly initialised with seed 0", _REFERENCE, version=2,
+        _PROTOCOL + "; f = the same architecture, freshly initialised with seed 0", _REFERENCE, version=3,
         interval=_OVER,
     ),
 )  # fmt: skip
@@ -56,6 +61,8 @@ def run(measurements: Measurements, *, untrained: bool) -> dict[str, xr.DataArra
     levels_here = {**coords, "level": list(range(share.shape[-1]))}
     out = VARIABLES[0].arrays(share, share_ci, coords=levels_here)
     out |= VARIABLES[1].arrays(mean, mean_ci, coords=coords, per_image=per_image)
+    if reason := missing_whitening(measurements, mean[..., -1]):
+        measurements.lacking["representation_level, whitened"] = reason
     _, _, mean, mean_ci, _ = spectra(*pixel_terms(measurements), measurements.seed, order)
     out |= VARIABLES[2].arrays(mean, mean_ci, coords={"scaling": list(SCALINGS)})
     if untrained and (reason := measurements.model.no_twin):
@@ -97,6 +104,33 @@ def pixel_terms(measurements: Measurements) -> tuple[np.ndarray, np.ndarray]:
     """Covariance and variance terms of raw pixels as the checkpoint sees them: (pairs, scalings, H), levels 1..H."""
     pairs = measurements.partners()
     base, *others = (measurements.inputs(images, pairs.rows) for images in (pairs.image_set, *pairs.partners))
-    found = [[level_shares.level_terms(base, theirs, scaling=scaling) for scaling in SCALINGS] for theirs in others]
+    base, *others = (images.reshape(len(images), -1) for images in (base, *others))
+    found = [
+        [level_shares.level_terms(base, theirs, scaling=scaling) for scaling in level_shares.SCALINGS]
+        + [whitened_terms(base, theirs)]
+        for theirs in others
+    ]
     covariance, variance = np.moveaxis(np.asarray(found), (0, 1, 2, 3), (3, 2, 0, 1))
     return covariance, variance
+
+
+def whitened_terms(base: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The terms of whitened features; zeros, which have no share, where there are too few images to whiten."""
+    try:
+        whitening = fit_whitening(base)
+    except ProbeError:
+        return np.zeros(len(base)), np.zeros(len(base))
+    return level_shares.level_terms(whitening(base), whitening(theirs))
+
+
+def missing_whitening(measurements: Measurements, values: np.ndarray) -> str | None:
+    """Why whitened levels (layer, pooling) are missing, if some are that have a raw level."""
+    images, width = measurements.size("test"), max(shape.width for shape in measurements.prepared.shapes)
+    pairs = measurements.partners().rows
+    if not np.isnan(values).any() or pairs >= IMAGES_PER_DIMENSION * width:
+        return None
+    return (
+        f"whitening needs {IMAGES_PER_DIMENSION} images per dimension, {IMAGES_PER_DIMENSION * width} for features of "
+        f"width {width}: there are {images} test images for [CLS] and mean pooling, and {pairs} pairs for tokens "
+        "(counts: test, pairs)"
+    )

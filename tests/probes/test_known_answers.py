@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from probekit import probes
 from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
 from probekit.collect.partners import Reference, reference, terms
 from probekit.measures import level_shares
+from probekit.measures.whitening import fit_whitening
 
 MANY = replace(COUNTS, train=300, val=100, test=200)
 
@@ -142,9 +144,9 @@ def spectrum_of(features, sets: Splits, scaling: int = 0) -> np.ndarray:
     pairs = sets.pairs(0)
     blocks = np.stack([features(one)[: pairs.rows] for one in (pairs.image_set, *pairs.partners)]).astype(np.float64)
     base = blocks[0]
-    around: Reference = reference(base.mean(axis=0), base.var(axis=0), torch.device("cpu"))
-    centred = torch.from_numpy(blocks) - around.mean
-    scaled = (centred * around.scales[scaling]).double()
+    matrix = fit_whitening(base).matrix if scaling == 2 else None
+    around: Reference = reference(base.mean(axis=0), base.var(axis=0), torch.device("cpu"), matrix)
+    scaled = around.scaled(torch.from_numpy(blocks) - around.mean)[scaling].double()
     correction = terms(scaled.mean(dim=1, keepdim=True))
     covariance, variance = (terms(scaled) - correction).numpy()
     return level_shares.spectrum(covariance.sum(axis=1) / variance.sum(axis=1))
@@ -160,12 +162,36 @@ def test_the_noise_of_one_level_gives_one_step_at_that_level(level) -> None:
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])
-@pytest.mark.parametrize("scaling", [0, 1])
+@pytest.mark.parametrize("scaling", [0, 1, 2])
 def test_latents_of_a_level_have_nothing_below_it(level, scaling) -> None:
     sets = Splits(SPEC, replace(MANY, pairs=200))
     shares = spectrum_of(lambda images: flat(images, level), sets, scaling)
     np.testing.assert_allclose(shares[:level], 0, atol=1e-5)
     assert shares.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_whitened_shares_are_the_same_for_every_invertible_linear_map(seed) -> None:
+    sets = Splits(SPEC, replace(MANY, pairs=200))
+    rng = np.random.default_rng(seed)
+    maps = np.eye(12), rng.normal(size=(12, 12)) * np.logspace(-2, 2, 12)
+
+    def features(images, mixing: np.ndarray) -> np.ndarray:
+        return flat(images, 1)[:, :12] @ mixing + 3
+
+    white, raw = ([spectrum_of(partial(features, mixing=m), sets, scaling) for m in maps] for scaling in (2, 0))
+    np.testing.assert_allclose(*white, atol=0.03)  # the shrinkage differs between maps, a little
+    assert np.abs(raw[0] - raw[1]).max() > 0.02
+
+
+def test_a_loud_dimension_rules_raw_shares_and_no_whitened_ones() -> None:
+    sets = Splits(SPEC, replace(MANY, pairs=200))
+
+    def features(images) -> np.ndarray:
+        return np.concatenate([100 * flat(images, 3)[:, :1], flat(images, 1, "noise")[:, :9]], axis=1)
+
+    assert spectrum_of(features, sets, 0)[3] > 0.99
+    np.testing.assert_allclose(spectrum_of(features, sets, 2)[[1, 3]], [0.9, 0.1], atol=0.06)
 
 
 def test_one_partner_alone_gives_the_share_of_the_direct_formula() -> None:
