@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import stat
 import time
 import uuid
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from probekit.errors import ProbekitError, StorageError
+from probekit.owners import lives, me
 
 PART = ".part"
 """Ending of names that are being written."""
@@ -60,52 +60,6 @@ def reason(error: BaseException) -> str:
     """Why a file cannot be read or written, in words."""
     code = error.errno if isinstance(error, OSError) else None
     return REASONS.get(code or 0, "") or getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-# --- who writes -------------------------------------------------------------------------------------------------------
-
-
-def _machine() -> str:
-    """A digest of what process numbers are relative to: host, boot and process namespace."""
-    facts = [socket.gethostname()]
-    with suppress(OSError):
-        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
-    with suppress(OSError):
-        facts.append(os.readlink("/proc/self/ns/pid"))
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:8]
-
-
-def _started(pid: int) -> str:
-    """When a process started, so that a number that was given out again is noticed; "0" where that is not known."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return "0"
-
-
-def me() -> str:
-    """This process on this machine, as a part of file names."""
-    pid = os.getpid()
-    return f"{_machine()}-{pid}-{_started(pid)}"
-
-
-def lives(owner: str) -> bool | None:
-    """Whether the process that `me()` named is still there; None if it is of another machine.
-
-    Args:
-        owner: what `me()` gave there.
-    """
-    machine, _, rest = owner.partition("-")
-    pid, _, started = rest.partition("-")
-    if machine != _machine() or not pid.isdigit():
-        return None
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # it is there and belongs to somebody else
-    return _started(int(pid)) == started
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -249,39 +203,6 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-SEAL = b"\n# probekit sha256 "
-"""Begins the last line of a sealed file; the digest of everything before it follows, as 64 hexadecimal digits."""
-
-
-def sealed(content: bytes | memoryview) -> bytes:
-    """The content with a digest of it at the end, which `unsealed` checks."""
-    return b"".join((content, SEAL, hashlib.sha256(content).hexdigest().encode(), b"\n"))
-
-
-def unsealed(content: bytes) -> bytes | None:
-    """What `sealed` was given; None if it was changed since, or never sealed."""
-    end = len(content) - len(SEAL) - 65
-    if end < 0 or sealed(content[:end]) != content:
-        return None
-    return content[:end]
-
-
-def unsealed_size(stream: BinaryIO) -> int | None:
-    """How many bytes of an open file come before its seal, all of them if it has none; None if the seal is wrong."""
-    size = stream.seek(0, os.SEEK_END)
-    end = max(0, size - len(SEAL) - 65)
-    stream.seek(end)
-    last = stream.read()
-    if not last.startswith(SEAL):
-        return size
-    stream.seek(0)
-    total, left = hashlib.sha256(), end
-    while left and (chunk := stream.read(min(left, 1 << 20))):
-        total.update(chunk)
-        left -= len(chunk)
-    return end if last == SEAL + total.hexdigest().encode() + b"\n" else None
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from typing import Any
 
 from probekit import files
 from probekit.errors import ProbekitError
+from probekit.owners import lives, me
 
 BEAT = 10.0
 """Seconds between signs of life."""
@@ -59,7 +60,7 @@ class Lock:
         Raises:
             StorageError: the folder cannot be written.
         """
-        token = f"{files.me()}-{uuid.uuid4().hex}"
+        token = f"{me()}-{uuid.uuid4().hex}"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             for _ in range(3):  # free, or freed by removing a dead holder's
@@ -125,7 +126,7 @@ class Lock:
         """Remove the lock of a holder that is gone; whether it is worth trying again."""
         holder = self._holder()
         token = str(holder.get("token", ""))
-        alive = files.lives(token.rpartition("-")[0])
+        alive = lives(token.rpartition("-")[0])
         if alive is None:
             silence = self._silence()
             if silence is None:
@@ -144,7 +145,7 @@ class Lock:
 
     def _silence(self) -> float | None:
         """Seconds since the holder's last sign of life, by the clock of the file system."""
-        clock = self.path.with_name(f".{self.path.name}.{files.me()}-{uuid.uuid4().hex[:8]}{files.PART}")
+        clock = self.path.with_name(f".{self.path.name}.{me()}-{uuid.uuid4().hex[:8]}{files.PART}")
         try:
             clock.touch()
             return clock.stat().st_mtime - self.path.stat().st_mtime
@@ -155,7 +156,7 @@ class Lock:
 
     def _remove(self, token: str) -> bool:
         """Move the lock away; if it was another one by then, put it back."""
-        aside = self.path.with_name(f".{self.path.name}.{files.me()}-{uuid.uuid4().hex[:8]}{files.PART}")
+        aside = self.path.with_name(f".{self.path.name}.{me()}-{uuid.uuid4().hex[:8]}{files.PART}")
         try:
             os.rename(self.path, aside)
         except FileNotFoundError:

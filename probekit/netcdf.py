@@ -20,7 +20,8 @@ import numpy as np
 import xarray as xr
 
 from probekit.errors import ProbekitError, ResultsError
-from probekit.files import opened, regular, sealed, unsealed_size, write_bytes
+from probekit.files import opened, regular, write_bytes
+from probekit.seals import sealed, unsealed_size
 
 LIMIT = 2**30
 """Most bytes that a file, and all of its arrays together, may have."""

@@ -13,13 +13,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "probekit"
 
 ROOMS = [
-    "constants", "errors", "checks", "dataset_checks", "files", "locks", "terminal", "plugins", "netcdf", "schema",
-    "cache", "progress", "masking", "measures", "latents", "data", "models", "results", "plot", "collect", "probes",
-    "evaluation", "training", "report", "cli",
+    "constants", "errors", "checks", "dataset_checks", "owners", "files", "seals", "locks", "terminal", "plugins",
+    "netcdf", "schema", "cache", "progress", "masking", "measures", "latents", "data", "models", "results", "plot",
+    "collect",
+    "probes", "evaluation", "training", "report", "cli",
 ]  # fmt: skip
 """Top to bottom: a room imports only from rooms above it."""
 
-GROUND = {"constants", "errors", "checks", "files", "locks", "terminal", "plugins"}
+GROUND = {"constants", "errors", "checks", "owners", "files", "seals", "locks", "terminal", "plugins"}
 """What every room may import: these import nothing but the standard library."""
 
 CLOSED = {

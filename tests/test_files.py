@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from probekit import checks, files
+from probekit import checks, files, owners
 from probekit.errors import DataError, ProbekitError, StorageError
 
 
@@ -124,11 +124,11 @@ def test_what_a_living_process_writes_is_not_removed(tmp_path: Path) -> None:
 
 
 def test_who_lives() -> None:
-    assert files.lives(files.me()) is True
-    machine, pid, started = files.me().split("-")
-    assert files.lives(f"{machine}-{pid}-{int(started) + 1}") is False  # the number was given out again
-    assert files.lives(f"01234567-{pid}-{started}") is None
-    assert files.lives("nonsense") is None
+    assert owners.lives(owners.me()) is True
+    machine, pid, started = owners.me().split("-")
+    assert owners.lives(f"{machine}-{pid}-{int(started) + 1}") is False  # the number was given out again
+    assert owners.lives(f"01234567-{pid}-{started}") is None
+    assert owners.lives("nonsense") is None
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:

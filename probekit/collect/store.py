@@ -30,7 +30,7 @@ import numpy as np
 import xxhash
 
 from probekit import files
-from probekit.collect.stored import Arrays, StoredArray, read_whole
+from probekit.collect.stored import Arrays, StoredArray, described, is_layered, layers_of, read_whole
 from probekit.errors import ProbeError, ProbekitError, StorageError
 from probekit.locks import Lock
 
@@ -149,8 +149,8 @@ class Shard:
 
     def append(self, rows: Rows, summary: Callable[[], Mapping[str, np.ndarray]]) -> None:
         """Add rows: see `Store.append`."""
-        layers = {name: _layers(array) for name, array in rows.items()}
-        self._layered |= {name for name, array in rows.items() if _is_layered(array)}
+        layers = {name: layers_of(array) for name, array in rows.items()}
+        self._layered |= {name for name, array in rows.items() if is_layered(array)}
         length = {len(part) for parts in layers.values() for part in parts}
         if len(length) != 1:
             raise ProbeError(f"Rows of different lengths: { {name: len(p[0]) for name, p in layers.items()} }.")
@@ -168,10 +168,10 @@ class Shard:
         if not self._buffered:
             return
         rows = {name: [np.concatenate(part) for part in parts] for name, parts in sorted(self._buffer.items())}
-        described = _described(rows, self._layered)
-        if self.arrays and described != self.arrays:
+        arrays = described(rows, self._layered)
+        if self.arrays and arrays != self.arrays:
             raise StorageError(
-                f"{self.folder} holds rows of other shapes or types than these ({self.arrays}; {described}): it was "
+                f"{self.folder} holds rows of other shapes or types than these ({self.arrays}; {arrays}): it was "
                 "written by another version of the same measurement. Delete that folder."
             )
         content = b"".join(np.ascontiguousarray(part).data.cast("B") for parts in rows.values() for part in parts)
@@ -180,7 +180,7 @@ class Shard:
             packed = io.BytesIO()
             np.savez(packed, **summary)
             self._summary = self._kept("summary", ".npz", packed.getvalue())
-        self.arrays, self.done = described, self.done + self._buffered
+        self.arrays, self.done = arrays, self.done + self._buffered
         self._buffer.clear()
         self._buffered = 0
         self._mark()
@@ -297,30 +297,6 @@ class Store:
 
 def _digest_of(body: Mapping[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(json.loads(json.dumps(body)), sort_keys=True).encode())
-
-
-def _is_layered(array: np.ndarray | Sequence[np.ndarray]) -> bool:
-    """Whether the second axis is of layers: of (rows, layers, ..., ...) and of a list with one array per layer."""
-    return not isinstance(array, np.ndarray) or array.ndim > 3
-
-
-def _layers(array: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
-    """What is read apart: the layers, else the array itself."""
-    if not isinstance(array, np.ndarray):
-        return [np.asarray(part) for part in array]
-    return [array[:, place] for place in range(array.shape[1])] if _is_layered(array) else [array]
-
-
-def _described(rows: Mapping[str, Sequence[np.ndarray]], layered: set[str]) -> Arrays:
-    """Type and shapes per row of each array, as the recorder gave them."""
-    return {
-        name: {
-            "dtype": parts[0].dtype.str,
-            "shapes": [list(part.shape[1:]) for part in parts],
-            "layered": name in layered,
-        }
-        for name, parts in rows.items()
-    }
 
 
 def _chunk_rows(rows: Mapping[str, Sequence[np.ndarray]]) -> int:

@@ -140,3 +140,30 @@ def _fill(stream: BinaryIO, into: memoryview, path: Path) -> None:
         if not count:
             raise StorageError(f"{path} became shorter while it was read. Run the same command again.")
         into = into[count:]
+
+
+# --- what a recorder gives --------------------------------------------------------------------------------------------
+
+
+def is_layered(array: np.ndarray | Sequence[np.ndarray]) -> bool:
+    """Whether the second axis is of layers: of (rows, layers, ..., ...) and of a list with one array per layer."""
+    return not isinstance(array, np.ndarray) or array.ndim > 3
+
+
+def layers_of(array: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What is read apart: the layers, else the array itself."""
+    if not isinstance(array, np.ndarray):
+        return [np.asarray(part) for part in array]
+    return [array[:, place] for place in range(array.shape[1])] if is_layered(array) else [array]
+
+
+def described(rows: Mapping[str, Sequence[np.ndarray]], layered: set[str]) -> Arrays:
+    """Type and shapes per row of each array, as the recorder gave them."""
+    return {
+        name: {
+            "dtype": parts[0].dtype.str,
+            "shapes": [list(part.shape[1:]) for part in parts],
+            "layered": name in layered,
+        }
+        for name, parts in rows.items()
+    }

@@ -18,7 +18,8 @@ import numpy as np
 import xarray as xr
 
 from probekit.errors import ProbekitError, StorageError
-from probekit.files import read_bytes, sealed, unsealed, write_bytes
+from probekit.files import read_bytes, write_bytes
+from probekit.seals import sealed, unsealed
 
 Arrays = dict[str, xr.DataArray]
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from probekit.errors import printable
 from probekit.plot import theme
 from probekit.plot.rows import Row
 
@@ -93,8 +94,8 @@ class Panel:
             "params": [{"name": HIDDEN, "value": []}],
             "data": {"name": ROWS},
             "transform": [{"filter": f"indexof({HIDDEN}, datum.checkpoint) < 0"}],
-            "layer": self.layers,
-            "datasets": {ROWS: self.rows},
+            "layer": safe(self.layers),
+            "datasets": {ROWS: safe(self.rows)},
         }
 
     def file_spec(self, width: int = 420) -> Json:
@@ -107,8 +108,20 @@ class Panel:
     def chart_spec(self, width: int = 320) -> Json:
         """The specification as a part of a larger chart: of fixed width, with its rows inside, without the page's
         switches."""
-        spec: Json = {"description": self.alt, "width": width, "height": self.height, "layer": self.layers}
-        return spec | {"data": {"values": self.rows}} | ({"title": self.title} if self.title else {})
+        spec: Json = {"description": self.alt, "width": width, "height": self.height, "layer": safe(self.layers)}
+        return spec | {"data": {"values": safe(self.rows)}} | ({"title": self.title} if self.title else {})
+
+
+def safe(part: Any, *, title: bool = False) -> Any:
+    """A part of a specification whose texts can do no harm: control characters are made visible, and backslashes in
+    titles look like themselves but are others. Vega-Lite puts titles into expressions, where a backslash of a unit such
+    as `$\\xi$` is a syntax error.
+    """
+    if isinstance(part, str):
+        return printable(part, line=True).replace("\\", "\N{SET MINUS}") if title else printable(part)
+    if isinstance(part, dict):
+        return {key: safe(inner, title=key == "title") for key, inner in part.items()}
+    return [safe(inner, title=title) for inner in part] if isinstance(part, list) else part
 
 
 def columns(count: int) -> int:
