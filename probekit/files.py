@@ -48,6 +48,7 @@ REASONS = {
     errno.EIO: "the disk reports an input/output error",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ENOTDIR: "a part of its path is a file, not a folder",
+    errno.EEXIST: "a part of its path is a file, not a folder",
     errno.EISDIR: "it is a folder",
     errno.ENOENT: "it is not there",
     errno.ELOOP: "its links lead in a circle",

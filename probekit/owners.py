@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def machine() -> str:
+def this_machine() -> str:
     """A digest of what process numbers are relative to: host, boot and process namespace."""
     facts = [socket.gethostname()]
     with suppress(OSError):
@@ -30,7 +30,7 @@ def _started(pid: int) -> str:
 def me() -> str:
     """This process on this machine, as a part of file names."""
     pid = os.getpid()
-    return f"{machine()}-{pid}-{_started(pid)}"
+    return f"{this_machine()}-{pid}-{_started(pid)}"
 
 
 def lives(owner: str) -> bool | None:
@@ -41,7 +41,7 @@ def lives(owner: str) -> bool | None:
     """
     machine, _, rest = owner.partition("-")
     pid, _, started = rest.partition("-")
-    if machine != machine() or not pid.isdigit():
+    if machine != this_machine() or not pid.isdigit():
         return None
     try:
         os.kill(int(pid), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from typing import BinaryIO
 
 SEAL = b"\n# probekit sha256 "
@@ -13,6 +14,14 @@ SEAL = b"\n# probekit sha256 "
 def sealed(content: bytes | memoryview) -> bytes:
     """The content with a digest of it at the end, which `unsealed` checks."""
     return b"".join((content, SEAL, hashlib.sha256(content).hexdigest().encode(), b"\n"))
+
+
+def seal(path: Path) -> None:
+    """Seal a file that was just written."""
+    with path.open("rb+") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+        stream.seek(0, os.SEEK_END)
+        stream.write(SEAL + digest.hexdigest().encode() + b"\n")
 
 
 def unsealed(content: bytes) -> bytes | None:

@@ -82,7 +82,7 @@ def test_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_only_one_of_many_takes_a_dead_lock_over(tmp_path: Path) -> None:
-    dead = f"{owners.machine()}-999999999-1-ab"
+    dead = f"{owners.this_machine()}-999999999-1-ab"
     code = (
         "import sys, time; from pathlib import Path; from probekit.locks import Lock\n"
         "lock = Lock(Path(sys.argv[1])); got = lock.acquire(); print(int(got), flush=True); sys.stdin.read()"

@@ -16,18 +16,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import zipfile
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
-from probekit.errors import TrainingError
-from probekit.files import unwritable, write_text, written_whole
+from probekit.errors import ProbekitError, StorageError, TrainingError
+from probekit.files import opened, read_bytes, read_json, unwritable, write_text, written_whole
+from probekit.locks import Lock
+from probekit.seals import seal, unsealed_size
 from probekit.training.settings import EARLIER
 
 KEPT_STATES = 2
@@ -79,7 +79,7 @@ class RunDirectory:
             TrainingError: the directory holds a run of other settings, or something that is no run.
         """
         file = self.path / "settings.json"
-        if not file.is_file():
+        if not os.path.lexists(file):
             if self.path.is_dir() and any(entry.name[0] != "." for entry in self.path.iterdir()):
                 raise TrainingError(
                     f"{self.path} is not empty and holds no settings.json, so it is no training run. "
@@ -87,9 +87,11 @@ class RunDirectory:
                 )
             return None
         try:
-            found = json.loads(file.read_text())
+            found = read_json(file, what="the record of a training run", error=TrainingError)
             before, conditions = EARLIER | found["settings"], dict(found["conditions"])
             differing = [key for key in sorted({*record, *before}) if record.get(key) != before.get(key)]
+        except StorageError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TrainingError(f"{file} is no record of a training run ({error}). Name a new directory.") from error
         if differing:
@@ -103,15 +105,18 @@ class RunDirectory:
     def recorded(self) -> dict[str, Any]:
         """The settings of the run that is here; none where there is no readable one (`verify` says what is wrong)."""
         try:
-            return EARLIER | json.loads((self.path / "settings.json").read_text())["settings"]
-        except (OSError, KeyError, TypeError, ValueError):
+            return EARLIER | read_json(self.path / "settings.json")["settings"]
+        except (KeyError, TypeError, ValueError):
             return {}
 
     @property
     def finished(self) -> dict[str, Any] | None:
-        """What `finish` recorded, if the run came to its end."""
-        file = self.path / "finished.json"
-        return json.loads(file.read_text()) if file.is_file() else None
+        """What `finish` recorded, if the run came to its end; a damaged record is as good as none."""
+        try:
+            found = read_json(self.path / "finished.json")
+        except ProbekitError:
+            return None
+        return found if isinstance(found, dict) else None
 
     def finish(self, facts: dict[str, Any]) -> None:
         """Mark the run as finished; its states are no longer needed."""
@@ -123,6 +128,7 @@ class RunDirectory:
         target = self.states / f"step-{step:09d}.pt"
         with written_whole(target, kept=KEPT, also=(RuntimeError,)) as part:  # torch's error for a full disk
             torch.save(state, part)
+            seal(part)
         for old in sorted(self.states.glob("step-*.pt"))[:-KEPT_STATES]:
             old.unlink(missing_ok=True)
 
@@ -131,9 +137,13 @@ class RunDirectory:
         notes = []
         for file in sorted(self.states.glob("step-*.pt"), reverse=True):
             try:
-                return torch.load(file, map_location=device, weights_only=True), notes
-            except (RuntimeError, EOFError, OSError, UnpicklingError, zipfile.BadZipFile) as error:
-                notes.append(f"{file.name} cannot be read ({type(error).__name__}) and is left out")
+                with opened(file, what="a state of training", error=TrainingError) as stream:
+                    if unsealed_size(stream) is None:
+                        raise TrainingError("its content does not match its digest")
+                return dict(torch.load(file, map_location=device, weights_only=True)), notes
+            except Exception as error:  # torch raises anything on damaged files
+                reason = str(error) if isinstance(error, ProbekitError) else type(error).__name__
+                notes.append(f"{file.name} cannot be read ({reason}) and is left out")
         return None, notes
 
     def prepare(self, step: int) -> None:
@@ -141,19 +151,19 @@ class RunDirectory:
         for part in [*self.path.glob("**/.*.part"), self.path / LAST]:  # the lock is held: nobody else writes here
             shutil.rmtree(part, ignore_errors=True)
         for state in self.states.glob("step-*.pt"):
-            if int(state.stem.removeprefix("step-")) > step:
-                state.unlink()  # it could not be read
-        if self.log_path.is_file():
+            if int(state.stem.removeprefix("step-")) > step:  # it could not be read
+                shutil.rmtree(state) if state.is_dir() and not state.is_symlink() else state.unlink()
+        if os.path.lexists(self.log_path):
             write_text(self.log_path, "".join(line + "\n" for line in self._log_lines(step)), kept=KEPT)
 
     def _log_lines(self, step: int) -> Iterator[str]:
         """The whole lines of the log up to a step."""
-        for line in self.log_path.read_text().splitlines():
+        for line in read_bytes(self.log_path, error=TrainingError).decode(errors="replace").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     yield line
-            except (json.JSONDecodeError, KeyError):
-                continue  # the last line, cut off when the process was killed
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue  # damaged, or the last line, cut off when the process was killed
 
     def log(self, line: dict[str, Any]) -> None:
         """Append a line to the log."""
@@ -180,32 +190,21 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out; the lock dies with the process.
+        """Keep other processes out; the lock of a process that is gone is taken over.
 
         Raises:
             BusyError: another process trains in this directory.
-            TrainingError: the directory cannot be made or written to.
+            StorageError: the directory cannot be made or written to.
         """
-        lock = FileLock(self.path / ".lock", timeout=0)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            raise BusyError(
-                f"Another process is training in {self.path}. Wait for it, or name another directory."
-            ) from error
-        except OSError as error:
-            raise TrainingError(
-                f"{self.path} cannot be used as a run's directory ({error}). Name a directory that can be written to."
-            ) from error
-        try:
+        lock = Lock(self.path / ".lock")
+        if not lock.acquire():
+            raise BusyError(f"Another process is training in {self.path}. Wait for it, or name another directory.")
+        with lock:
             yield
-        finally:
-            lock.release()
 
     def read_log(self) -> list[dict[str, Any]]:
         """All lines of the log."""
-        return [json.loads(line) for line in self.log_path.read_text().splitlines()] if self.log_path.is_file() else []
+        return [json.loads(line) for line in self._log_lines(sys.maxsize)] if self.log_path.is_file() else []
 
 
 class BusyError(TrainingError):

@@ -233,7 +233,7 @@ def complete(run: Run, conduct: Conduct) -> Iterator[None]:
         facts = {
             "steps": run.step,
             "images_seen": run.step * settings.batch_size,
-            "loss": log[-1]["loss"],
+            "loss": log[-1]["loss"] if log else None,  # None: the log was damaged
             "seconds": round(run.seconds, 1),
             "device": device_name(accelerator.device),
             "stacked": run.stacked,

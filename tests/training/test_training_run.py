@@ -315,7 +315,7 @@ def test_what_cannot_work_fails_before_the_first_step(
 
 def test_a_directory_that_cannot_be_made_is_said(images: ArraySet, options: Options, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrainingError, match="cannot be used as a run's directory"):
+    with pytest.raises(StorageError, match="cannot be written: a part of its path is a file"):
         probekit.train(images, **options(output=tmp_path / "file/run"))
 
 
