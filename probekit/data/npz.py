@@ -66,7 +66,7 @@ def _declared(stream: IO[bytes], size: int, name: str) -> int:
     shape, _, dtype = read[version](head)
     if dtype.hasobject:
         raise DataError(f"{name} holds Python objects, and reading them could run code; expected numbers.")
-    total = int(dtype.itemsize) * math.prod(shape)
+    total = int(dtype.itemsize * math.prod(shape))
     if total > size - head.tell():
         raise DataError(f"{name} declares {total:,} bytes of numbers and holds {size - head.tell():,}: it is damaged.")
     return total
