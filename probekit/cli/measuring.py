@@ -105,12 +105,13 @@ def _show_costs(ds: Any) -> None:
     from probekit.progress import duration
 
     table = Table(box=None, pad_edge=False)
-    for title in ("checkpoint", "data", "pass", "images", "forwards", "to do", "about"):
+    for title in ("checkpoint", "data", "pass", "images", "forwards", "to do", "MB", "about"):
         table.add_column(title, justify="left" if title in ("checkpoint", "data", "pass") else "right")
     rows = ds.to_dataframe().itertuples()
     for row in rows:
         numbers = (f"{number:,}" for number in (row.images, row.forwards, row.missing_forwards))
-        table.add_row(row.checkpoint, row.data, row.stage, *numbers, duration(row.seconds))
+        size = f"{row.bytes / 1e6:,.1f}" if row.bytes else ""
+        table.add_row(row.checkpoint, row.data, row.stage, *numbers, size, duration(row.seconds))
     console = Console(highlight=False)
     console.print(table)
     left, seconds = int(ds.missing_forwards.sum()), float(ds.seconds.sum())

@@ -108,6 +108,11 @@ class PooledViews(Recorder):
     def facts(self) -> dict[str, Any]:
         return {"poolings": self.poolings}
 
+    @property
+    def row_bytes(self) -> int:
+        width = sum(shape.width for shape in self.prepared.shapes)
+        return 4 * self.source.per_row * len(self.poolings) * width
+
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         for name in self.poolings:
             pooled = self.prepared.model.pool(tokens, name).reshape(len(batch.indices), self.source.per_row, -1)

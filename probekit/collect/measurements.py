@@ -89,12 +89,15 @@ class Stage(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What a pass costs: rows of images, forwards of each, and how many forwards in all are not in the cache."""
+    """What a pass costs: rows of images, forwards of each, how many forwards in all are not in the cache, and the bytes
+    that features and tokens take there.
+    """
 
     title: str
     images: int
     per_image: int
     missing: int
+    bytes: int = 0
 
 
 def measurable(need: str) -> bool:
@@ -350,7 +353,9 @@ class Measurements:
             return
         takes = [(recorder, self._store(recorder)) for recorder in stage.recorders().values()]
         lacking = max(store.rows - store.done for _, store in takes)
-        yield Planned(stage.title, max(store.rows for _, store in takes), source.per_row, lacking * source.per_row)
+        size = sum(recorder.row_bytes * store.rows for recorder, store in takes)
+        rows = max(store.rows for _, store in takes)
+        yield Planned(stage.title, rows, source.per_row, lacking * source.per_row, size)
         for recorder, store in takes:
             if more := recorder.more_forwards:
                 yield Planned(f"{recorder.name}: {stage.title}", store.rows, more, (store.rows - store.done) * more)

@@ -43,6 +43,11 @@ class Recorder(abc.ABC):
         """What determines the numbers besides the prepared's and the source's facts."""
         return {}
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that a row of features or tokens takes in the store; 0 for what is small beside them."""
+        return 0
+
     @abc.abstractmethod
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         """Recording what is wanted of one layer (tokens float32)."""
@@ -72,6 +77,11 @@ class Pooled(Recorder):
     def facts(self) -> dict[str, Any]:
         return {"poolings": self.prepared.poolings}
 
+    @property
+    def row_bytes(self) -> int:
+        width = sum(shape.width for shape in self.prepared.shapes)
+        return 4 * self.source.per_row * len(self.prepared.poolings) * width
+
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         pooled = torch.stack([self.prepared.model.pool(tokens, name) for name in self.prepared.poolings], dim=1)
         array = pooled.cpu().numpy().astype(np.float32, copy=False)
@@ -94,6 +104,10 @@ class LastPooled(Pooled):
     """As `Pooled`, of the last layer alone: (rows, 1, poolings, width). For shifted test sets."""
 
     name = "last_features"
+
+    @property
+    def row_bytes(self) -> int:
+        return 4 * len(self.prepared.poolings) * self.prepared.shapes[-1].width
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         if index == self.prepared.model.depth:

@@ -45,6 +45,11 @@ class Tokens(Recorder):
     def facts(self) -> dict[str, Any]:
         return {"layers": chosen(self.prepared), "kept": self.kept}
 
+    @property
+    def row_bytes(self) -> int:
+        shapes = [self.prepared.shapes[layer] for layer in chosen(self.prepared)]
+        return sum(2 * shape.patches * shape.width for shape in shapes) if self.kept else 1
+
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         if self.kept and index in chosen(self.prepared):
             patches = tokens[:, self.prepared.model.num_prefix_tokens :]

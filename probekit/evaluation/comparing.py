@@ -69,10 +69,10 @@ def evaluate(
         dry_run: measure nothing but one batch; return what would be done.
 
     Returns:
-        With `dry_run` a table with one row a pass: `images`, `forwards`, `missing_forwards` (not in the cache) and
-        `seconds` (estimated) along `pass`, with coordinates `checkpoint`, `data` and `stage`. Else a dataset
-        as `probekit.schema` describes, dims checkpoint = 1 and data. What a checkpoint or an image set cannot give is
-        named with its reason in the attribute `not_applicable`.
+        A dataset as `probekit.schema` describes, dims checkpoint = 1 and data. What a checkpoint or an image set cannot
+        give is named with its reason in the attribute `not_applicable`. With `dry_run` a table instead, with one row a
+        pass: `images`, `forwards`, `missing_forwards` (not in the cache), `bytes` (of features and tokens) and
+        `seconds` (estimated) along `pass`, with coordinates `checkpoint`, `data` and `stage`.
 
     Raises:
         ProbeError: an unknown suite, probe or option; features that are not finite; a probe asked for by name that

@@ -51,8 +51,9 @@ def table(
         found: (checkpoint, data, seconds per forward, its passes).
 
     Returns:
-        `images`, `forwards` (in all), `missing_forwards` (not in the cache) and `seconds` (an estimate for those), dim
-        `pass`; `checkpoint`, `data` and `stage` are coordinates along it.
+        `images`, `forwards` (in all), `missing_forwards` (not in the cache), `bytes` (of features and tokens, in the
+        cache afterwards) and `seconds` (an estimate for the missing forwards), dim `pass`. The coordinates
+        `checkpoint`, `data` and `stage` run along it.
     """
     rows = [(name, data, each, one) for name, data, each, planned in found for one in planned]
     forwards = [one.images * one.per_image for *_, one in rows]
@@ -61,6 +62,7 @@ def table(
         "images": ([one.images for *_, one in rows], "Images", "images"),
         "forwards": (forwards, "Forwards in all", "forwards"),
         "missing_forwards": (missing, "Forwards that are not in the cache", "forwards"),
+        "bytes": ([one.bytes for *_, one in rows], "Features and tokens in the cache", "bytes"),
         "seconds": ([each * one.missing for *_, each, one in rows], "Estimated time, from one batch", "s"),
     }
     labels = {"checkpoint": 0, "data": 1}

@@ -115,6 +115,7 @@ EVERYTHING = ["knn", "level_spectrum", "label_free", "reconstruction", "mask_res
 def test_a_dry_run_counts_every_forward_and_makes_none(forwards: list[int]) -> None:
     ckpt = tiny()
     told = probekit.evaluate(ckpt, EVERYTHING, SPEC, counts=COUNTS, dry_run=True)
+    assert int(told.bytes[list(told.stage.values).index("train images")]) == COUNTS.train * 3 * 2 * 32 * 4
     tried = sum(forwards)
     assert tried <= 2 * 64
     assert set(told.stage.values) >= {"train images", "test images", "partners", "views"}
