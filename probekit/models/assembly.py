@@ -19,7 +19,7 @@ from probekit.models import inference
 from probekit.models.architecture import FIELDS, Architecture
 from probekit.models.card import STATED, Verdict, checked
 from probekit.models.decoder import Decoder
-from probekit.models.formats import Reading
+from probekit.models.formats import Reading, _families
 from probekit.models.mae import MaskedAutoencoder
 from probekit.models.pixels import assumed_scale
 
@@ -170,7 +170,17 @@ def _encoder(
     if settled.get("final_norm", True) and not any(name.startswith(("norm.", "fc_norm.")) for name in tensors):
         missing += [reading.spell(f"encoder.norm.{kind}") for kind in ("weight", "bias")]
     if missing:
-        raise _missing(label, missing, "encoder", len(tensors))
+        names = [*tensors, *reading.left_over]
+        family = _families.recognised(names)
+        if family is not None or not inference.depth_of(tensors, settled.get("depth"), label):
+            kind = family.name if family else f"a network of another family ({', '.join(names[:4])}, ...)"
+            raise CheckpointError(
+                f"{label}: looks like {kind}: it has a patch projection and no {missing[0]}. "
+                f"{family.way if family else _families.ADAPTED}"
+            )
+        raise _missing(
+            label, missing, "encoder", len(tensors), computed=missing == [reading.spell("encoder.pos_embed")]
+        )
     inferred = inference.infer(tensors, settled, label)
     module = inferred.architecture.build()
     _place(module, tensors, "encoder", label, reading.spell)
@@ -192,13 +202,18 @@ def _decoder(
     return module, notes, warnings
 
 
-def _missing(label: str, names: list[str], part: str, present: int) -> CheckpointError:
+def _missing(label: str, names: list[str], part: str, present: int, *, computed: bool = False) -> CheckpointError:
     listed = ", ".join(names[:6]) + (f", ... ({len(names)} in all)" if len(names) > 6 else "")
     way = (
         "A decoder is all or nothing: fetch the whole file, or remove every decoder key to use the encoder alone."
         if part == "decoder"
         else "The file is incomplete, or of another architecture: fetch it again, or load it under its timm name."
     )
+    if computed:
+        way = (
+            "All else is there: positions that are not stored are computed (a 1-D sinusoid) or rotary, and which of "
+            f"them no tensor tells. {_families.ADAPTED}"
+        )
     return CheckpointError(
         f"{label}: {len(names)} keys of the {part} are missing ({present} are there): {listed}. {way}"
     )

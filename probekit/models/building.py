@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from probekit.errors import CheckpointError
-from probekit.models import adapters, formats, networks
+from probekit.models import adapters, formats, inference, networks
 from probekit.models.architecture import describe
 from probekit.models.assembly import assemble, refuse_contradictions
 from probekit.models.card import STATED, Card, Verdict, file_digest, tensor_digest
@@ -24,6 +24,7 @@ Asked = Mapping[str, Any]
 def finish(found: Found, asked: Asked, source: str, name: str | None = None) -> Checkpoint:
     """Choose the network, recognise, rename, build, and describe."""
     digest = partial(file_digest, found.paths) if found.paths else None
+    check_depths(found)
     choice = networks.choose(found.entries or {"": found.tensors}, asked.get("key"), found.label)
     if (adapter := adapters.of_directory(found)) is not None:
         refuse_settled(asked, found.label)
@@ -67,6 +68,22 @@ def carded(
 def digest_of(model: MaskedAutoencoder) -> str:
     """sha256 of a model's tensors."""
     return tensor_digest(model.state_dict())
+
+
+DEPTHS = ("depth", "num_hidden_layers", "decoder_num_hidden_layers", "num_layers", "decoder_depth")
+"""Names of numbers of blocks in configurations."""
+
+
+def check_depths(found: Found) -> None:
+    """Refuse a configuration with more blocks than the file has tensors, before anything is built from it."""
+    config = found.config or {}
+    parts = [config, *(part for name in ("model_args", "encoder") if isinstance(part := config.get(name), dict))]
+    for name, value in ((name, part.get(name)) for part in parts for name in DEPTHS):
+        if isinstance(value, int) and value > len(found.tensors) + inference.SPARE:
+            raise CheckpointError(
+                f"{found.label}: {value:,} blocks are stated or numbered and {len(found.tensors)} tensors are there: "
+                f"{name} in config.json is wrong, or the weights are of another model. Fetch both again."
+            )
 
 
 # --- encoders of other libraries --------------------------------------------------------------------------------------

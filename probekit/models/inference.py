@@ -104,9 +104,11 @@ def infer(tensors: Mapping[str, Tensor], known: Mapping[str, Any], label: str) -
     width, channels, patch = projection(tensors, label)
     depth = depth_of(tensors, known.get("depth"), label)
     told = side(tensors, "blocks.0.attn.q_norm.weight", 0)  # norms of queries are as wide as a head
-    notes = (f"{width // told} heads in the encoder: norms of queries have {told} channels.",) if told else ()
+    notes: tuple[str, ...] = (
+        (f"{width // told} heads in the encoder: norms of queries have {told} channels.",) if told else ()
+    )
     if told and width % told == 0 and known.get("num_heads", width // told) == width // told:
-        heads, warnings = width // told, ()
+        heads, warnings = width // told, tuple[str, ...]()
     else:
         heads, notes, warnings = _heads(width, depth, known.get("num_heads"), "encoder", label, _inner(tensors))
     registers, class_token = side(tensors, "reg_token", 1), "cls_token" in tensors

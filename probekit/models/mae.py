@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from probekit.errors import CheckpointError, DataError, MaskError, ProbekitError
-from probekit.models import architecture, blocks, pixels, positions
-from probekit.models.architecture import Architecture
+from probekit.errors import CheckpointError, MaskError, ProbekitError
+from probekit.models import architecture, blocks, embedding, pixels, positions
+from probekit.models.architecture import Architecture, DecoderArchitecture
 from probekit.models.contract import Layer, LayerShape, TokenModel
 from probekit.models.decoder import Decoder
 
@@ -94,31 +93,14 @@ class MaskedAutoencoder(TokenModel):
             mean, std: of the pixels in [0, 1], per channel; ImageNet's where None and there are three.
             seed: of the weights; None draws from torch's global generator.
         """
-        grid = (image_size[0] // vit_patch_size, image_size[1] // vit_patch_size)
+        record = Architecture(
+            image_size, vit_patch_size, width, depth, num_heads, int(width * mlp_ratio), channels,
+            decoder=DecoderArchitecture(decoder_width, decoder_depth, decoder_num_heads, 4 * decoder_width),
+        )  # fmt: skip
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
-            encoder = VisionTransformer(
-                img_size=image_size,
-                patch_size=vit_patch_size,
-                in_chans=channels,
-                embed_dim=width,
-                depth=depth,
-                num_heads=num_heads,
-                mlp_ratio=mlp_ratio,
-                num_classes=0,
-                norm_layer=partial(nn.LayerNorm, eps=1e-6),
-                weight_init="skip",
-            )
-            decoder = Decoder(
-                encoder_width=width,
-                width=decoder_width,
-                depth=decoder_depth,
-                num_heads=decoder_num_heads,
-                vit_patch_size=vit_patch_size,
-                channels=channels,
-                grid=grid,
-            )
+            encoder, decoder = record.build("cpu"), record.build_decoder("cpu")
             model = cls(encoder, decoder, normalised_targets=normalised_targets, mean=mean, std=std)
             model.initialise()
         return model
@@ -235,7 +217,7 @@ class MaskedAutoencoder(TokenModel):
         if attention and self.no_attention:
             raise ProbekitError(f"There is no attention: {self.no_attention}. Call with attention=False.")
         visible, grid = self._check(images, hidden)
-        x = self._embed(images, visible, grid)
+        x = embedding.embed(self.encoder, images, visible, grid, antialias=self.antialias)
         yield Layer(0, x, None)
         for index, block in enumerate(self.encoder.blocks, start=1):
             x, probabilities = (
@@ -257,7 +239,7 @@ class MaskedAutoencoder(TokenModel):
         if hidden_only and hidden is None:
             raise MaskError("hidden_only=True needs a mask: give `hidden`.")
         visible, grid = self._check(images, hidden)
-        wanted = _index(hidden.to(images.device)) if hidden_only and hidden is not None else None
+        wanted = embedding.columns(hidden.to(images.device)) if hidden_only and hidden is not None else None
         predicted: Tensor = decoder(self._encode(images, visible, grid), visible, grid, wanted)
         return predicted
 
@@ -349,71 +331,13 @@ class MaskedAutoencoder(TokenModel):
 
     def _check(self, images: Tensor, hidden: Tensor | None) -> tuple[Tensor | None, tuple[int, int]]:
         """Indices of visible patches, int64 (batch, visible) or None for all, and the grid; or the error."""
-        good = isinstance(images, Tensor) and images.is_floating_point() and images.ndim == 4 and len(images) > 0
-        if not good or images.shape[1] != self.channels:
-            expected = f"float (batch, {self.channels}, height, width)"
-            raise DataError(f"Images of this model are {expected}, got {_kind(images)}.")
+        embedding.check_images(images, self.channels)
         grid = self.grid(*images.shape[-2:])
-        if hidden is None:
-            return None, grid
-        expected = (len(images), grid[0] * grid[1])
-        if not isinstance(hidden, Tensor) or hidden.dtype != torch.bool or tuple(hidden.shape) != expected:
-            raise MaskError(f"`hidden` is bool (batch, patches) = {expected} for these images, got {_kind(hidden)}.")
-        counts = hidden.sum(dim=1)
-        low, high = int(counts.min()), int(counts.max())
-        if low != high:
-            raise MaskError(
-                f"Every row of `hidden` hides the same number of patches; these hide from {low} to {high} (row "
-                f"{int(counts.argmin())} and row {int(counts.argmax())}). masking.sample_hidden draws equal counts."
-            )
-        if high == expected[1]:
-            raise MaskError(f"`hidden` hides all {high} patches; at least one stays visible.")
-        return (_index(~hidden).to(images.device) if high else None), grid
+        return embedding.visible(images, hidden, grid[0] * grid[1]), grid
 
     def _encode(self, images: Tensor, visible: Tensor | None, grid: tuple[int, int]) -> Tensor:
-        x = self._embed(images, visible, grid)
+        x = embedding.embed(self.encoder, images, visible, grid, antialias=self.antialias)
         for block in self.encoder.blocks:
             x = blocks.forward(block, x)
         tokens: Tensor = self.encoder.norm(x)
         return tokens
-
-    def _embed(self, images: Tensor, visible: Tensor | None, grid: tuple[int, int]) -> Tensor:
-        """Tokens that enter the first block. Visible patches are gathered before they are projected."""
-        encoder, size, (rows, columns) = self.encoder, self.vit_patch_size, grid
-        unfolded = images.reshape(len(images), self.channels, rows, size, columns, size).permute(0, 2, 4, 1, 3, 5)
-        unfolded = unfolded.reshape(len(images), rows * columns, -1)  # (channel, row, column), as the kernel
-        if visible is not None:
-            unfolded = unfolded.gather(1, visible[..., None].expand(-1, -1, unfolded.shape[-1]))
-        project = encoder.patch_embed.proj
-        unfolded = unfolded.to(project.weight.dtype)
-        pre: Any = getattr(encoder.patch_embed, "pre", None)  # a norm of the pixels, in a few families
-        unfolded = unfolded if pre is None else pre(unfolded)
-        x = encoder.patch_embed.norm(nn.functional.linear(unfolded, project.weight.flatten(1), project.bias))
-        prefix = [token.expand(len(x), -1, -1) for token in (encoder.cls_token, encoder.reg_token) if token is not None]
-        if encoder.pos_embed is not None:
-            placed = 0 if encoder.no_embed_class else self.num_prefix_tokens
-            table = positions.resample(
-                encoder.pos_embed,
-                encoder.patch_embed.grid_size,
-                grid,
-                num_prefix_tokens=placed,
-                antialias=self.antialias,
-            )
-            patches = table[:, placed:]
-            x = x + (patches if visible is None else patches[0][visible])
-            if placed:
-                prefix = [torch.cat(prefix, dim=1) + table[:, :placed]]
-        tokens: Tensor = encoder.norm_pre(encoder.pos_drop(torch.cat([*prefix, x], dim=1)))
-        return tokens
-
-
-def _kind(given: Any) -> str:
-    """What was given, for messages: a tensor's type and shape, or a class."""
-    if isinstance(given, Tensor):
-        return f"{given.dtype} {tuple(given.shape)}"
-    return f"a {type(given).__module__}.{type(given).__qualname__}"
-
-
-def _index(chosen: Tensor) -> Tensor:
-    """Column numbers of the True cells, int64 (rows, n), where every row has the same number n."""
-    return chosen.nonzero()[:, 1].reshape(len(chosen), -1)

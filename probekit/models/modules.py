@@ -87,7 +87,7 @@ def _timm(module: VisionTransformer, asked: Asked, kind: str) -> Checkpoint:
     known = {"name": config.get("architecture") or "VisionTransformer"} | stated
     known |= {name: checked(name, value, kind) for name, value in given.items() if name in STATED}
     known |= {"normalisation_known": True} if "mean" in given else {}
-    scale = {name: known[name] for name in ("mean", "std") if name in known}
+    scale: dict[str, Any] = {name: known[name] for name in ("mean", "std") if name in known}
     model = MaskedAutoencoder(encoder, None, normalised_targets=None, antialias=True, **scale)
     refuse_contradictions(
         {name: model.description()[name] for name in ("num_heads", "layer_norm_eps")}, given, f"The {kind}"

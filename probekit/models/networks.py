@@ -224,8 +224,12 @@ def choose(found: Mapping[str, Mapping[str, Tensor]], key: str | None, label: st
 def _named(networks: list[_Network], key: str, label: str) -> _Network:
     """The network that a key names: by its whole name, its entry, or its prefix."""
     wanted = key.removesuffix(".")
-    for own in (lambda n: n.name, lambda n: n.entry, lambda n: n.prefix, lambda n: n.entry.rpartition(".")[2]):
-        match = [network for network in networks if own(network).removesuffix(".") == wanted]
+    for labels in (
+        [(n, n.name) for n in networks],
+        [(n, n.entry) for n in networks],
+        [(n, n.prefix) for n in networks],
+    ):
+        match = [network for network, label_ in labels if label_.removesuffix(".") == wanted]
         if match:
             return match[0]
     within = [network for network in networks if wanted in network.entry.split(".")]

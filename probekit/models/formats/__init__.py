@@ -30,7 +30,7 @@ from torch import Tensor
 from probekit import plugins
 from probekit.errors import CheckpointError
 from probekit.models.files import Found
-from probekit.models.formats import _preprocessor
+from probekit.models.formats import _families, _preprocessor
 
 GROUP = "probekit.formats"
 """Entry-point group of formats that other packages bring along."""
@@ -102,6 +102,8 @@ def read(found: Found) -> Reading:
     Raises:
         CheckpointError: none does; the message says what the names look like.
     """
+    if (family := _families.other(found.tensors)) is not None and family.name in REFUSED:
+        raise CheckpointError(f"{found.label} is {family.name}. {family.way}")
     for module in formats():
         if module.matches(found):
             reading: Reading = module.read(found)
@@ -110,29 +112,17 @@ def read(found: Found) -> Reading:
     raise CheckpointError(_unknown(found))
 
 
-FAMILIES = {
-    "relative_position_bias_table": "a Swin or BEiT",
-    "rel_pos": "a ViT with relative positions",
-    "layer1.0.conv1.weight": "a ResNet",
-    "stages.0": "a hierarchical network (ConvNeXt, Swin)",
-    "layers.0.blocks": "a Swin",
-    "embeddings.word_embeddings": "a language model",
-    "model.embed_tokens": "a language model",
-    "transformer.resblocks": "a CLIP model of open_clip",
-    "downsample": "a convolutional network",
-    "features.0": "a convolutional network",
-}
+REFUSED = ("a LoRA adapter", "a video model: its patches extend in time (Conv3d)")
+"""Families that are refused before a format looks: the names are those of a format, the arithmetic is not."""
 
 
 def _unknown(found: Found) -> str:
-    kind = next(
-        (family for part, family in FAMILIES.items() if any(part in name for name in found.tensors)),
-        "a network of another family",
-    )
+    family = _families.other(found.tensors)
+    kind = family.name if family else "a network of another family"
+    way = family.way if family else _families.ADAPTED
     shown = ", ".join(list(found.tensors)[:4])
     known = ", ".join(module.NAME for module in formats())
     return (
         f"{found.label}: these are not the weights of a vision transformer; they look like {kind} "
-        f"({len(found.tensors)} tensors: {shown}, ...). Expected one of the formats {known}. A ViT that timm has "
-        "loads as 'timm:NAME'."
+        f"({len(found.tensors)} tensors: {shown}, ...). Expected one of the formats {known}. {way}"
     )
