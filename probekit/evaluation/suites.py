@@ -61,6 +61,9 @@ EVERYTHING = (
 )
 """The probes of the suite `all`, version 1."""
 
+NEWER = ("attentive_probe", "identifiability")
+"""What the suite `all` holds besides since version 2."""
+
 BRIEF = Counts(
     train=600, val=150, test=300, images=128, pairs=150, objects=40, views=4, shifted=120, gradients=12, pictures=8
 )
@@ -143,7 +146,7 @@ SUITES: dict[str, Suite] = {
         2,
         "every probe on every image set that ships",
         tuple(
-            Plan(data, (*EVERYTHING, "level_recovery", "level_ladder", "mask_response"))
+            Plan(data, (*EVERYTHING, "level_recovery", "level_ladder", "mask_response", *NEWER))
             for data in (QUADTREE, SHAPES, PHOTOS)
         ),
     ),
@@ -154,7 +157,7 @@ EARLIER: dict[str, Suite] = {f"{name}@{suite.version}": suite for name, suite in
 """`name@version` -> suite: every version stays callable."""
 
 HOME = {
-    **dict.fromkeys((*LEVELS, "expected_levels"), QUADTREE),
+    **dict.fromkeys((*LEVELS, "expected_levels", "identifiability"), QUADTREE),
     **dict.fromkeys((*ATTENTION, "attention_maps", "reconstruction", "low_level", "colour_accuracy"), PHOTOS),
 }
 """The image set on which a probe runs when it is asked for by name without data; `shapes` for the others."""

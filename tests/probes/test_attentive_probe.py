@@ -16,14 +16,16 @@ CLASSES = 3
 
 
 def one_patch_images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Grey noise; one patch of 8 x 8 pixels, anywhere, holds the class's pattern or its negative: means say nothing."""
+    """Grey noise; one patch of 8 x 8 pixels, anywhere, holds the class's pattern; what it adds to the mean over patches
+    is taken off the others."""
     rng = np.random.default_rng(seed)
     patterns = np.sign(np.random.default_rng(99).normal(size=(CLASSES, 8, 8, 3))) * 90
     images = rng.normal(128, 15, size=(count, 32, 32, 3))
     labels = np.arange(count) % CLASSES
     for image, label in zip(images, labels, strict=True):
+        image -= np.tile(patterns[label], (4, 4, 1)) / 15
         row, column = rng.integers(4, size=2) * 8
-        image[row : row + 8, column : column + 8] += patterns[label] * rng.choice([-1, 1])
+        image[row : row + 8, column : column + 8] += patterns[label] * (1 + 1 / 15)
     return images.clip(0, 255).round().astype(np.uint8), labels
 
 

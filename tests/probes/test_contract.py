@@ -17,7 +17,7 @@ from probekit.errors import ProbeError
 
 IMAGES = {
     **dict.fromkeys(("linear_probe", "knn", "latent_recovery", "level_spectrum"), SPEC),
-    **dict.fromkeys(("level_recovery", "expected_levels"), SPEC),
+    **dict.fromkeys(("level_recovery", "expected_levels", "identifiability"), SPEC),
     "colour_accuracy": "photos",
 }
 """Image set of a probe's test; `shapes`, brought to 16 x 16 pixels by the tiny model, for the others."""
