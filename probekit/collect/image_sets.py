@@ -68,7 +68,9 @@ class Splits:
         """The images of a split, less those that a split that is reported on has too."""
         if split not in self._splits:
             opened = self._open(split)
-            reported = [self[other] for other in SPLITS[SPLITS.index(split) + 1 :] if self.has(other)]
+            made_disjoint = isinstance(self.source, str) and opened.disjoint
+            later = () if made_disjoint else SPLITS[SPLITS.index(split) + 1 :]
+            reported = [self[other] for other in later if self.has(other)]
             self._splits[split] = without_copies(opened, reported)
         return self._splits[split]
 

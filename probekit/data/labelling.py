@@ -77,7 +77,13 @@ def read_labels(
 
 def _array(labels: Any, n: int, name: str) -> np.ndarray:
     """Labels as an array (n,) or (n, k) of whole numbers, texts, bools or fractions."""
-    array = np.asarray(labels)
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:
+        raise DataError(
+            f"{name}: the labels are rows of different lengths. For several labels per image give a matrix of bools, "
+            "one column per label."
+        ) from error
     if array.dtype == object and all(isinstance(label, str) for label in array.reshape(-1)):
         array = array.astype(str)
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind != "f" else array

@@ -150,8 +150,11 @@ def _set_targets(images: ImageSet, labelling: Labelling, part: str, indices: np.
 
 def _are_names(classes: Sequence[str] | None, sources: Mapping[str, Source]) -> bool:
     """Whether `classes` gives names to numbered labels (else it picks classes by the names that they have)."""
-    numbered = [np.asarray(source.items.labels) for source in sources.values() if source.items.labels is not None]
-    if classes is None or not numbered or any(array.dtype.kind not in "iub" for array in numbered):
+    known = [source.items.labels for source in sources.values() if source.items.labels is not None]
+    if classes is None or not known:
+        return False
+    numbered = [np.asarray(labels) for labels in known]
+    if any(array.dtype.kind not in "iub" for array in numbered):
         return False
     return not {str(value) for array in numbered for value in np.unique(array)} & {str(name) for name in classes}
 
