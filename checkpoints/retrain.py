@@ -24,7 +24,7 @@ import probekit
 from probekit import masking, models
 from probekit.models.loading import describe
 from probekit.training import Cell, train_grid
-from probekit.training.loop import create_model
+from probekit.training.building import create_model
 from probekit.training.settings import resolve
 
 HERE = Path(__file__).parent

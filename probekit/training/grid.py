@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from probekit import data as image_sets
@@ -22,9 +24,9 @@ from probekit.data import ImageSet
 from probekit.errors import TrainingError, did_you_mean
 from probekit.training import graphs
 from probekit.training.directory import BusyError, RunDirectory
-from probekit.training.loop import interruptible
 from probekit.training.run import Conduct, check_conduct, prepared, training, using_threads
 from probekit.training.settings import Settings
+from probekit.training.signals import interruptible
 from probekit.training.values import as_declared
 
 AXES = ("seed", "mask_ratio", "patch_size")
@@ -52,13 +54,14 @@ def cells(
     Args:
         order: the axes from the slowest to the fastest; by default a whole grid of the first seed comes first.
     """
-    values = {"mask_ratio": list(mask_ratio), "patch_size": list(patch_size), "seed": list(seed)}
+    values: dict[str, list[Any]] = {"mask_ratio": list(mask_ratio), "patch_size": list(patch_size), "seed": list(seed)}
     for axis in order:
         if axis not in values:
             raise TrainingError(f"A grid has no axis {axis!r}. {did_you_mean(axis, AXES)}")
     if sorted(order) != sorted(AXES):
         raise TrainingError(f"order={tuple(order)}: expected each of {', '.join(AXES)} once.")
-    return [Cell(**dict(zip(order, point, strict=True))) for point in product(*(values[axis] for axis in order))]
+    points: Iterable[tuple[Any, ...]] = product(*[values[axis] for axis in order])
+    return [Cell(**dict(zip(order, point, strict=True))) for point in points]
 
 
 def train_grid(
@@ -85,9 +88,8 @@ def train_grid(
         output: the folder of the runs; a cell lives in `output/<cell.name>`.
         preset, images, device, threads, workers, save_every, log_every, tracker, settings: as for `train`, the same for
             every cell.
-        together: cells that are trained at the same time; on one GPU those with equally many hidden patches share their
-            kernels, which models that are too small to fill the device gain most from. There the last bits of a cell's
-            weights depend on how many are stacked.
+        together: cells that are trained at the same time on one GPU, each on a stream of its own; worth it for models
+            that are too small to fill the device. What a cell computes does not depend on the others.
 
     Returns:
         Cell name -> directory of the finished runs, in the order of the grid.
@@ -138,21 +140,22 @@ class Jobs:
         conduct: Conduct,
     ) -> None:
         self.image_set, self.accelerator, self.output = image_set, accelerator, output
-        self.floor = graphs.Floor()
-        self.planned, self.conduct = planned, replace(conduct, floor=self.floor)
+        self.planned, self.conduct = planned, conduct
 
     def run(self, names: list[str], together: int) -> list[str]:
         """Train these cells, so many at a time; returns those that another process is working on."""
-        waiting, busy, interrupts = names[::-1], [], []
-        active: list[tuple[str, Iterator[None]]] = []
+        waiting = names[::-1]
+        busy: list[str] = []
+        interrupts: list[KeyboardInterrupt] = []
+        active: list[tuple[str, Iterator[None], Any]] = []
         try:
             while waiting or active:
                 while waiting and len(active) < together and not interrupts:
                     active.append(self.start(waiting.pop()))
                 for job in list(active):
-                    name, steps = job
+                    name, steps, stream = job
                     try:
-                        with self.floor.on_stream(self.planned[name], self.accelerator.device):
+                        with torch.cuda.stream(stream) if stream is not None else nullcontext():
                             next(steps)
                         continue
                     except StopIteration:
@@ -165,11 +168,13 @@ class Jobs:
                 if interrupts and not active:
                     raise interrupts[0]
         finally:
-            for _, steps in active:
+            for _, steps, _ in active:
                 steps.close()  # type: ignore[attr-defined]
         return busy
 
-    def start(self, name: str) -> tuple[str, Iterator[None]]:
-        """A cell and its steps to come."""
+    def start(self, name: str) -> tuple[str, Iterator[None], Any]:
+        """A cell, its steps to come, and its stream."""
         directory = RunDirectory(self.output / name)
-        return name, training(self.image_set, self.accelerator, self.planned[name], directory, self.conduct)
+        steps = training(self.image_set, self.accelerator, self.planned[name], directory, self.conduct)
+        device = self.accelerator.device
+        return name, steps, graphs.new_stream(device) if device.type == "cuda" else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -21,11 +20,11 @@ from torch import Tensor
 
 from probekit.data import ImageSet, Preprocess, TrainingStream
 from probekit.errors import TrainingError
-from probekit.models import MaskedAutoencoder
 from probekit.training import graphs, objective
+from probekit.training.building import compile_blocks, create_model, fused_attention
 from probekit.training.cards import save_checkpoint
 from probekit.training.directory import RunDirectory
-from probekit.training.settings import PRODUCT_TOKENS, Settings, draw_masks, hidden_patches, interior, on_device
+from probekit.training.settings import Settings, draw_masks, hidden_patches, interior, on_device
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -39,7 +38,6 @@ class Run:
         accelerator: of accelerate; says which process this is.
         directory: where the run lives.
         workers: processes that decode images.
-        floor: where runs meet that a GPU trains at the same time; None = alone.
     """
 
     def __init__(
@@ -50,9 +48,7 @@ class Run:
         directory: RunDirectory,
         *,
         workers: int = 0,
-        floor: graphs.Floor | None = None,
     ) -> None:
-        self.floor = floor or graphs.Floor()
         self.settings = settings = on_device(settings, accelerator.device)
         self.accelerator, self.directory, self.device = accelerator, directory, accelerator.device
         self.image_set = image_set
@@ -75,7 +71,7 @@ class Run:
             world=accelerator.num_processes,
             workers=workers,
         )
-        self.hidden_patches, self.stacked = hidden_patches(settings), 1
+        self.hidden_patches = hidden_patches(settings)
         self.step = 0
         self.pending: list[tuple[int, Tensor]] = []
         """First step and losses, (steps,), of steps whose losses were not looked at yet."""
@@ -169,10 +165,8 @@ class Run:
         snapshots = settings.snapshot_steps()
         started = saved = logged = time.monotonic()
         before, logged_step, told = self.seconds, self.step, self.step
-        if graphs.suits(self):
-            self.floor.join(self)
+        for _ in self.stretches(log_every, set(snapshots)):
             yield
-        for _ in self.stretches(log_every):
             self.seconds = before + time.monotonic() - started
             last = self.step == settings.steps
             if last or self.step % log_every == 0:
@@ -186,27 +180,27 @@ class Run:
             told = self.step
             if self.step in snapshots:
                 self.write(f"snapshots/{snapshots[self.step]:g}")
-            if not last and (self.accelerator.num_processes == 1 or self.step % log_every == 0):
-                stopping = self.agree(stop())
-                if stopping or self.agree(time.monotonic() - saved >= save_every):
-                    self.save_state()
-                    saved = time.monotonic()
-                if stopping:
-                    return False
-            yield
+            if last or not (self.accelerator.num_processes == 1 or self.step % log_every == 0):
+                continue
+            stopping = self.agree(stop())
+            if stopping or self.agree(time.monotonic() - saved >= save_every):
+                self.save_state()
+                saved = time.monotonic()
+            if stopping:
+                return False
         return True
 
-    def stretches(self, log_every: int) -> Iterator[None]:
+    def stretches(self, log_every: int, snapshots: set[int]) -> Iterator[None]:
         """Take the steps that are left: as graphs, many between two visits, where that is possible; else one by one."""
+        steps = self.settings.steps
         if graphs.suits(self):
-            try:
-                while self.step < self.settings.steps:
-                    self.floor.advance(self, log_every)
+            ends = graphs.stretches(self.step, steps, log_every, snapshots)
+            with graphs.GraphedSteps(self, ends) as graphed:
+                for _ in ends:
+                    graphed.advance()
                     yield
-            finally:
-                self.floor.leave(self)
             return
-        with contextlib.closing(self.stream.iterate(self.step, self.settings.steps)) as batches:
+        with contextlib.closing(self.stream.iterate(self.step, steps)) as batches:  # type: ignore[type-var]
             for images in batches:
                 self.train_step(images.to(self.device, non_blocking=True))
                 yield
@@ -282,8 +276,8 @@ class Run:
                 self.step,
                 {
                     "step": self.step,
-                    "model": cloned(self.model.state_dict()),
-                    "optimizer": cloned(self.optimizer.state_dict()),
+                    "model": self.model.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
                     "scaler": self.scaler.state_dict(),
                     "loss": (self.sum, self.count),
                     "seconds": self.seconds,
@@ -315,66 +309,6 @@ class Run:
                 )
 
 
-def create_model(settings: Settings) -> MaskedAutoencoder:
-    """The untrained model of a run: a function of the settings' sizes and seed."""
-    model = MaskedAutoencoder.create(
-        image_size=settings.image_size,
-        vit_patch_size=settings.vit_patch_size,
-        width=settings.width,
-        depth=settings.depth,
-        num_heads=settings.num_heads,
-        decoder_width=settings.decoder_width,
-        decoder_depth=settings.decoder_depth,
-        decoder_num_heads=settings.decoder_num_heads,
-        normalised_targets=settings.normalise_targets,
-        mean=settings.mean,
-        std=settings.std,
-        seed=settings.seed,
-    )
-    if settings.attention == "product":
-        multiply_explicitly(model, settings)
-    return model
-
-
-def multiply_explicitly(model: MaskedAutoencoder, settings: Settings) -> None:
-    """Have layers of few tokens form softmax(q k) v as two products (timm's own path), by the rule in `settings`."""
-    patches = settings.grid[0] * settings.grid[1]
-    for part, tokens in ((model.encoder, patches - hidden_patches(settings)), (model.decoder, patches)):
-        if tokens + model.num_prefix_tokens <= PRODUCT_TOKENS:
-            for block in part.blocks:
-                block.attn.fused_attn = False
-
-
-def cloned(state: Any) -> Any:
-    """A copy of a state in which no tensor is a view: saving a view would save all that it is a part of."""
-    if isinstance(state, Tensor):
-        return state.detach().clone()
-    if isinstance(state, dict):
-        return {key: cloned(value) for key, value in state.items()}
-    return [cloned(value) for value in state] if isinstance(state, list) else state
-
-
-@contextlib.contextmanager
-def fused_attention(model: MaskedAutoencoder) -> Iterator[None]:
-    """Undo `multiply_explicitly` for a while."""
-    explicit = [block.attn for part in (model.encoder, model.decoder) for block in part.blocks]
-    explicit = [attention for attention in explicit if not attention.fused_attn]
-    for attention in explicit:
-        attention.fused_attn = True
-    try:
-        yield
-    finally:
-        for attention in explicit:
-            attention.fused_attn = False
-
-
-def compile_blocks(model: MaskedAutoencoder) -> None:
-    """Compile each transformer block, in place: equal blocks share their code, and checks of masks stay outside."""
-    for part in (model.encoder, model.decoder):
-        for block in part.blocks:
-            block.compile(dynamic=False)
-
-
 def preprocess(settings: Settings) -> Preprocess:
     """What images go through before the model."""
     return Preprocess(*settings.image_size, settings.mean, settings.std)
@@ -393,30 +327,6 @@ def share_of(settings: Settings, processes: int) -> int:
             f"accumulate={settings.accumulate} equal parts. Expected a multiple of {parts}."
         )
     return settings.batch_size // processes
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a wish to stop after the running step; a second one stops at once.
-
-    Yields a function that says whether to stop. Outside the main thread signals stay as they are.
-    """
-    asked: list[int] = []
-
-    def ask(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(ValueError):  # not the main thread
-            before[number] = signal.signal(number, ask)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def warn(notes: list[str], path: Path) -> None:

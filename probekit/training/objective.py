@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -70,9 +71,10 @@ def hidden_rows(values: Tensor, hidden: Tensor) -> Tensor:
     return values[hidden].view(values.shape[0], -1, *values.shape[2:])
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay for matrices only; biases, norms and tokens (anything with one long dimension) have none."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in trained(model):
         is_vector = sum(side > 1 for side in parameter.shape) <= 1 or name.endswith("bias")
         (free if is_vector else decayed).append(parameter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ from probekit.errors import TrainingError, did_you_mean
 from probekit.training import graphs
 from probekit.training.cards import device_name
 from probekit.training.directory import RunDirectory
-from probekit.training.loop import Run, interruptible, share_of, warn
+from probekit.training.loop import Run, share_of, warn
 from probekit.training.settings import Settings, on_device, resolve
+from probekit.training.signals import interruptible
 from probekit.training.values import as_declared
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def train(
     image_set = image_sets.load(data, "train")
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=tracker, project_dir=str(output))
     directory = RunDirectory(output)
-    given = {"mask_ratio": mask_ratio, "patch_size": patch_size, "images": images, "seed": seed}
+    given: dict[str, Any] = {"mask_ratio": mask_ratio, "patch_size": patch_size, "images": images, "seed": seed}
     chosen = prepared(image_set, accelerator, preset, directory, **given, **settings)
     conduct = Conduct(workers=workers, save_every=save_every, log_every=log_every, tracker=tracker)
     total = chosen.steps * chosen.batch_size
@@ -89,7 +90,7 @@ def train(
         using_threads(threads),
         interruptible() as stop,
         progress.bar(f"{directory.path.name}: training", total) as bar,
-        graphs.Floor().on_stream(chosen, accelerator.device),
+        on_stream(accelerator.device),
     ):
         for _ in training(image_set, accelerator, chosen, directory, replace(conduct, stop=stop, advance=bar)):
             pass
@@ -109,8 +110,6 @@ class Conduct:
     """Whether to leave, after saving a state."""
     advance: Callable[..., None] = lambda n=1, note="": None
     """Told how many images were trained on, and a note."""
-    floor: graphs.Floor | None = None
-    """Where runs meet that are trained at the same time."""
 
 
 def training(
@@ -123,7 +122,7 @@ def training(
         if directory.finished is not None:
             conduct.advance(total)
         else:
-            run = Run(settings, image_set, accelerator, directory, workers=conduct.workers, floor=conduct.floor)
+            run = Run(settings, image_set, accelerator, directory, workers=conduct.workers)
             warn([*notes, *run.restore()], directory.path)
             conduct.advance(run.step * settings.batch_size)
             yield from complete(run, conduct)
@@ -170,9 +169,9 @@ def prepared(
     Raises:
         TrainingError: among others, an image set with fewer images than one batch.
     """
-    known = {"mask_ratio": mask_ratio, "patch_size": patch_size, "seed": seed}
+    known: dict[str, Any] = {"mask_ratio": mask_ratio, "patch_size": patch_size, "seed": seed}
     for name, value in known.items():
-        if isinstance(value, Iterable) and not isinstance(value, str) and getattr(value, "ndim", 1):
+        if isinstance(value, Iterable) and not isinstance(value, str) and getattr(value, "ndim", 1) != 0:
             raise TrainingError(f"{name}={value!r}: one run has one value. `probekit.training.train_grid` takes lists.")
     if settings.get("augment") is None:
         settings["augment"] = image_set.height is None  # a crop would change the latents that are known
@@ -236,10 +235,14 @@ def complete(run: Run, conduct: Conduct) -> Iterator[None]:
             "loss": log[-1]["loss"] if log else None,  # None: the log was damaged
             "seconds": round(run.seconds, 1),
             "device": device_name(accelerator.device),
-            "stacked": run.stacked,
             "versions": schema.versions(("torch", "timm", "accelerate", "numpy")),
         }
         directory.finish(facts)
+
+
+def on_stream(device: torch.device) -> AbstractContextManager[Any]:
+    """On a GPU, a stream of one's own: graphs cannot be captured on the default one."""
+    return torch.cuda.stream(graphs.new_stream(device)) if device.type == "cuda" else nullcontext()
 
 
 @contextmanager

@@ -19,8 +19,9 @@ from probekit.errors import TrainingError
 from probekit.models import MaskedAutoencoder
 from probekit.training import objective
 from probekit.training import settings as room
+from probekit.training.building import create_model
 from probekit.training.directory import RunDirectory
-from probekit.training.loop import Run, create_model
+from probekit.training.loop import Run
 from probekit.training.settings import PRESETS, Settings, choose_precision, draw_masks, interior, resolve
 
 
