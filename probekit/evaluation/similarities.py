@@ -16,6 +16,7 @@ from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, 
 from probekit.collect.identity import ranks
 from probekit.errors import ProbeError, did_you_mean
 from probekit.evaluation import opening
+from probekit.evaluation.labelling import labelled
 from probekit.evaluation.single import Evaluation, fitting_threads, folders
 from probekit.measures import resample
 from probekit.measures.similarity import METRICS, NEIGHBOURS, PERMUTATIONS, Similarity
@@ -155,7 +156,7 @@ def _measured(source: Any, sets: Splits, settings: PassSettings, device: str, ro
         measurements.gather(["features:test"])
     evaluation = Evaluation(prepared, sets, {}, explicit=False)
     evaluation.forwards = measurements.forwards
-    base = evaluation.dataset({}).drop_vars(["label", "group"], errors="ignore")
+    base = labelled(evaluation.prepared, evaluation.sets, {}, {}).drop_vars(["label", "group"], errors="ignore")
     store, place = measurements.store("features:test"), prepared.poolings.index(pooling)
     return _Held(checkpoint.name, measurements.layers, store, place, base, evaluation.provenance())
 

@@ -5,7 +5,6 @@ kept.
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,21 +18,18 @@ import torch
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from probekit import cache, probes, progress, schema
+from probekit import cache, probes, progress
 from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits
 from probekit.collect.measurements import LIMITS, NEEDS, Planned, measurable
 from probekit.data import SPLITS
 from probekit.errors import ProbeError
 from probekit.evaluation import costs, results, suites
+from probekit.evaluation.labelling import labelled
 from probekit.measures import resample
 from probekit.probes import Probe
-from probekit.results.aligning import merged
 
 if TYPE_CHECKING:
     from probekit.models import Checkpoint
-
-SHARED = ("example_image", "example_hidden", "label", "group")
-"""Arrays that are facts of the image set, not of the checkpoint."""
 
 
 class Folders(NamedTuple):
@@ -122,7 +118,7 @@ class Evaluation:
         if missing:
             with fitting_threads(self.prepared):
                 arrays |= self.measure(missing, where.measurements)
-        return self.dataset(arrays)
+        return labelled(self.prepared, self.sets, self.reasons, arrays)
 
     def fill(self, where: Folders) -> int:
         """Measure what the probes need, together with whoever is at the same work; returns the forwards made here."""
@@ -261,64 +257,6 @@ class Evaluation:
     def key(self, probe: Probe, settings: Mapping[str, Any]) -> str:
         return cache.key(**self.facts(probe, settings))
 
-    # --- labels -----------------------------------------------------------------------------------------------------
-
-    def dataset(self, arrays: results.Arrays) -> xr.Dataset:
-        """The labelled dataset of this tile."""
-        name, data = self.prepared.checkpoint.name, self.sets.name
-        everything = {**arrays, **self.label()}
-        whole = merged(everything)  # probes may cover fewer layers, levels or images than others
-        labelled = {}
-        for key, array in whole.data_vars.items():
-            lead = ("data",) if key in SHARED else ("checkpoint", "data")
-            attrs = {name: _storable(value) for name, value in everything[str(key)].attrs.items()}
-            labelled[key] = (lead + array.dims, array.values.reshape((1,) * len(lead) + array.shape), attrs)
-        ds = xr.Dataset(labelled, coords={"checkpoint": [name], "data": [data], **whole.coords})
-        ds = ds.assign_coords(self.coordinates(ds))
-        ds.attrs["not_applicable"] = json.dumps({name: self.reasons} if self.reasons else {})
-        return ds
-
-    def label(self) -> results.Arrays:
-        if not self.sets.has("test"):
-            return {}
-        test = self.sets["test"]
-        attrs = {"long_name": "Class of the test image", "classes": list(test.classes)}
-        rows = self.sets.size("test")
-        out = {}
-        if test.labels is not None:
-            out["label"] = xr.DataArray(np.asarray(test.labels[:rows]), dims="image", attrs=attrs)
-        if test.groups is not None:
-            attrs = {"long_name": "Group of the test image: what intervals resample; -1 where images are independent"}
-            out["group"] = xr.DataArray(np.asarray(test.groups[:rows], dtype=np.int64), dims="image", attrs=attrs)
-        return out
-
-    def coordinates(self, ds: xr.Dataset) -> dict[str, Any]:
-        """Facts of the checkpoint, as coordinates on it."""
-        card, model = self.prepared.checkpoint.card, self.prepared.model
-        numbers: dict[str, Any] = {
-            "mask_ratio": card.mask_ratio,
-            "patch_size": card.patch_size,
-            "vit_patch_size": card.vit_patch_size,
-            "seed": card.seed,
-            "epochs": card.epochs,
-            "images_seen": card.images_seen,
-            "normalised_targets": model.normalised_targets if model.has_decoder else None,
-            "image_height": self.prepared.size[0],
-            "depth": model.depth,
-            "width": model.width,
-        }
-        coords: dict[str, Any] = {
-            key: ("checkpoint", [math.nan if value is None or isinstance(value, tuple) else float(value)])
-            for key, value in numbers.items()  # a range (low, high) is no number
-        }
-        coords["sha256"] = ("checkpoint", [card.sha256])
-        coords["trained_on"] = ("checkpoint", [str(card.data or "")])
-        coords["data_fingerprint"] = ("data", [self.sets.any.fingerprint])
-        if "layer" in ds.dims:
-            depth = np.asarray(ds["layer"].values, dtype=np.float64) / max(1, model.depth)
-            coords["relative_depth"] = (("checkpoint", "layer"), depth[None])
-        return {key: (*coord, schema.COORDS[key]) for key, coord in coords.items()}
-
     def provenance(self) -> dict[str, Any]:
         """For the record, besides what the attributes say."""
         card, sets = self.prepared.checkpoint.card, self.sets
@@ -341,11 +279,6 @@ class Evaluation:
             "settings": asdict(self.prepared.settings),
             "forwards": self.forwards,
         }
-
-
-def _storable(value: Any) -> Any:
-    """An attribute as netCDF gives it back: a list of one is that one."""
-    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
 def make_evaluation(
