@@ -65,23 +65,33 @@ def json_object(text: Any) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def by_label(value: Any) -> dict[str, Any] | None:
+    """An attribute that was stored for each image set or checkpoint, by its name; None if it holds for all.
+
+    >>> by_label('{"by_data": {"shapes": 3}}'), by_label("a protocol")
+    ({'shapes': 3}, None)
+    """
+    if not isinstance(value, str) or not value.startswith('{"by_'):
+        return None
+    found = next(iter((json_object(value) or {}).values()), None)
+    return found if isinstance(found, dict) else None
+
+
 def text_problems(owner: str, name: str, value: Any, longest: int = LONGEST) -> list[str]:
     """Whether an attribute is a text of sensible length; one stored for each image set or checkpoint must be JSON."""
     if not isinstance(value, str):
         return [f"{owner}: the attribute {name} is {shortened(value)} ({type(value).__name__}), expected a text"]
     if len(value) > longest:
         return [f"{owner}: the attribute {name} has {len(value):,} characters, at most {longest:,} are read"]
-    if value.startswith('{"by_'):
-        parts = json_object(value)
-        if parts is None or not all(isinstance(part, dict) for part in parts.values()):
-            return [f"{owner}: the attribute {name} is {shortened(value)}, expected JSON: by_data -> name -> value"]
+    if value.startswith('{"by_') and by_label(value) is None:
+        return [f"{owner}: the attribute {name} is {shortened(value)}, expected JSON: by_data -> name -> value"]
     return []
 
 
 def version_problems(owner: str, value: Any) -> list[str]:
     """Whether a version is a whole number, or JSON with one for each image set or checkpoint."""
-    if isinstance(value, str) and value.startswith("{"):
-        return [] if json_object(value) is not None else [f"{owner}: the version {shortened(value)} is no JSON"]
+    if by_label(value) is not None or "mixed" in (json_object(value) or {}):
+        return []
     known = as_whole(value.item() if isinstance(value, np.generic) else value, floats=True)
     if known is None or known < 0:
         return [f"{owner}: the version is {shortened(value)}, expected a whole number"]
@@ -224,7 +234,7 @@ def _variable_problems(ds: xr.Dataset, name: str) -> list[str]:
         found += text_problems(twin, "resamples", ds.variables[twin].attrs.get("resamples", ""))
     elif "no_interval" not in array.attrs:
         found.append(f"{name}: neither {twin} nor the attribute no_interval; keep both: ds[[{name!r}, {twin!r}]]")
-    else:
+    if "no_interval" in array.attrs:
         found += text_problems(name, "no_interval", array.attrs["no_interval"])
     if images in ds.variables:
         found += numeric_problems(images, ds.variables[images])
@@ -249,6 +259,8 @@ def _other_problems(ds: xr.Dataset, key: Hashable, results: Sequence[str]) -> li
     missing = [dim for dim in needed if dim not in array.dims]
     odd = [str(dim) for dim in array.dims if dim not in (*needed, *optional)]
     found = numeric_problems(name, array)
+    if array.sizes.get("axis", 2) != 2:
+        found.append(f"{name}: {array.sizes['axis']} axes of the plane, expected 2")
     if missing or odd:
         cure = "`where` and arithmetic with another variable repeat it: apply them to single variables"
         found.append(

@@ -30,6 +30,7 @@ from probekit.dataset_checks import BESIDE as BESIDE
 from probekit.dataset_checks import BETTER as BETTER
 from probekit.dataset_checks import CHECKPOINT_COORDS as CHECKPOINT_COORDS
 from probekit.dataset_checks import SHARED as SHARED
+from probekit.dataset_checks import by_label as by_label
 from probekit.dataset_checks import json_object
 from probekit.dataset_checks import plain as plain
 from probekit.dataset_checks import problems as problems

@@ -191,7 +191,7 @@ def by_level(results: Results) -> Figure | None:
         alike = {other.setting_index for other in members if other.setting == c.setting}
         rows_of.setdefault(c.setting if len(alike) == 1 else f"{c.setting}, {c.family or c.name}", []).append(c.index)
     order = list(rows_of)
-    if asked is None or asked.ndim != 2 or not order:
+    if asked is None or asked.ndim != 2 or not order or "level" not in results.ds.dims:
         return None
     levels = [int(level) for level in results.labels("level")]
 

@@ -217,7 +217,7 @@ def strip_picture(images: np.ndarray, words: str) -> Picture:
     sheet = np.zeros((rows, count * (columns + gap) - gap, 4), dtype=np.uint8)
     for i, image in enumerate(images):
         start = i * (columns + gap)
-        sheet[:, start : start + columns, :3] = image[..., :3]
+        sheet[:, start : start + columns, :3] = image[..., :3] if image.shape[-1] >= 3 else image[..., :1]
         sheet[:, start : start + columns, 3] = 255
     buffer = io.BytesIO()
     small = max(rows, columns) <= SMALL

@@ -8,7 +8,6 @@ so. The table of all numbers shows every choice.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from probekit import schema
 from probekit.errors import ResultsError, did_you_mean
 from probekit.results import settings
 from probekit.results.reading import opened
+from probekit.schema import by_label
 from probekit.schema import plain as plain
 
 DEFAULTS: dict[str, tuple[Any, ...]] = {
@@ -165,8 +165,8 @@ class Results:
     def attribute(self, name: str, key: str) -> str:
         """An attribute as text; where it was stored for each image set or checkpoint, one sentence for each."""
         value = self.ds.variables[name].attrs.get(key, "")
-        if isinstance(value, str) and value.startswith('{"by_'):
-            each = next(iter(json.loads(value).values()))
+        each = by_label(value)
+        if each is not None:
             return "; ".join(f"on {label}: {one}" for label, one in each.items())
         return plain(value)
 

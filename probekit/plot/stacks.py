@@ -11,7 +11,7 @@ TITLES = {"level": "Level", "rung": "Rung"}
 
 def share_figure(results: Results, name: str, dim: str, data: str) -> Figure | None:
     """A panel of stacked bars for each scaling of the features: a bar per checkpoint, a colour per label of `dim`."""
-    if name not in results.names or data not in results.where(name):
+    if name not in results.names or data not in results.where(name) or dim not in results.dims(name):
         return None
     scalings = results.labels("scaling") if "scaling" in results.dims(name) else [None]
     if "scaling" in results.shown:

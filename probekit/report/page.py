@@ -159,10 +159,10 @@ def render(ds: Any, *, by: str | None = None, script: str | None = None) -> str:
     report = assemble(ds, by)
     results, headline = report.results, report.headline
     charts = {f"{figure.key}-{i}": panel.spec() for figure in report.figures for i, panel in enumerate(figure.panels)}
-    command = results.provenance.get("command")
+    command, versions = results.provenance.get("command"), results.provenance.get("versions")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(text("template.html")).render(
-        version=results.provenance.get("versions", {}).get("probekit", ""),
+        version=versions.get("probekit", "") if isinstance(versions, dict) else "",
         light=Markup(theme.stylesheet(theme.LIGHT)),
         dark=Markup(theme.stylesheet(theme.DARK)),
         style=Markup(text("style.css")),

@@ -177,6 +177,8 @@ def lined_up(parts: Sequence[xr.Dataset], *, mixed: bool = False) -> xr.Dataset:
     Protocols are compared between checkpoints on one image set; between image sets they may differ, and are then stored
     as JSON `{"by_data": {name: value}}`.
     """
+    if not parts:
+        raise ResultsError("There is nothing to line up: no checkpoint has a number.")
     checkpoints = list(dict.fromkeys(str(part.checkpoint.values[0]) for part in parts))
     by_data: dict[str, dict[str, list[xr.Dataset]]] = {}
     for part in parts:

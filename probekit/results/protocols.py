@@ -15,6 +15,7 @@ import xarray as xr
 
 from probekit import schema
 from probekit.errors import ResultsError
+from probekit.schema import by_label
 
 PROTOCOL = (
     "protocol", "version", "options", "mask_grid", "counts", "precision", "images", "preparation", "seed",
@@ -46,7 +47,7 @@ def merged_attributes(name: Hashable, having: Sequence[xr.Dataset], dim: str, mi
             each = {
                 str(label): _plain(part.variables[name].attrs.get(key)) for part in having for label in part[dim].values
             }
-            attrs[key] = json.dumps({f"by_{dim}": each})
+            attrs[key] = json.dumps({f"by_{dim}": each}, default=str)
     return attrs
 
 
@@ -85,11 +86,11 @@ def protocol_marks(name: Hashable, having: Sequence[xr.Dataset], dim: str, mixed
 
 def chosen(value: Any, here: dict[str, str]) -> Any:
     """The value of an attribute for one checkpoint and image set, where it was stored for each."""
-    if isinstance(value, str) and value.startswith('{"by_'):
+    each = by_label(value)
+    if each is not None:
         for dim, label in here.items():
-            each = json.loads(value).get(f"by_{dim}")
-            if each is not None:
-                return each.get(label)
+            if value.startswith(f'{{"by_{dim}"'):
+                return chosen(each.get(label), here)
     return value
 
 
@@ -98,4 +99,4 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(_plain(value), sort_keys=True)
+    return json.dumps(_plain(value), sort_keys=True, default=str)
