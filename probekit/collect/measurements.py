@@ -283,6 +283,13 @@ class Measurements:
         numbers = np.unique(np.asarray(images.superclasses), return_inverse=True)[1]
         return classes, np.where(classes >= 0, numbers[classes], -1)
 
+    def targets(self, split: str) -> np.ndarray:
+        """What a probe predicts instead of a class: bool or float32 (images, targets)."""
+        targets = self.images(split).targets
+        if targets is None:
+            raise ProbeError(f"The {split} split of {self.images(split).name} has no targets.")
+        return np.asarray(targets[: self.size(split)])
+
     def groups(self, rows: int) -> np.ndarray | None:
         """What intervals resample instead of single test images, (rows,), if the image set says so."""
         groups = self.images("test").groups

@@ -106,6 +106,16 @@ def _colour(prepared: PreparedModel, splits: Splits) -> str | None:
     return None if asked else "the colours of this image set do not nearly tell its classes (they do on 'photos')"
 
 
+def _multilabel(prepared: PreparedModel, splits: Splits) -> str | None:
+    kind = splits.any.target_kind
+    return None if kind == "multilabel" else "the image set has not several labels per image (bool, images x labels)"
+
+
+def _regression(prepared: PreparedModel, splits: Splits) -> str | None:
+    kind = splits.any.target_kind
+    return None if kind == "regression" else "the image set has no numbers to predict (float, images x targets)"
+
+
 REQUIREMENTS: dict[str, Callable[[PreparedModel, Splits], str | None]] = {
     "decoder": _decoder,
     "hides": _hides,
@@ -119,6 +129,8 @@ REQUIREMENTS: dict[str, Callable[[PreparedModel, Splits], str | None]] = {
     "test": _test,
     "classes": _classes,
     "latents": _latents,
+    "multilabel": _multilabel,
+    "regression": _regression,
     "object_masks": _masks,
     "conflict": _conflict,
     "shifts": _shifts,

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import xarray as xr
-from tiny_measured import COUNTS, SPEC, tiny
+from tiny_measured import COUNTS, SPEC, coloured, tiny
 
 from probekit import evaluation, probes, schema
 from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
@@ -19,6 +19,8 @@ IMAGES = {
     **dict.fromkeys(("linear_probe", "knn", "latent_recovery", "level_spectrum"), SPEC),
     **dict.fromkeys(("level_recovery", "expected_levels", "identifiability"), SPEC),
     "colour_accuracy": "photos",
+    "multilabel_probe": "multilabel",
+    "regression_probe": "regression",
 }
 """Image set of a probe's test; `shapes`, brought to 16 x 16 pixels by the tiny model, for the others."""
 
@@ -30,6 +32,7 @@ def runs(tmp_path_factory):
     """Probe and batch size -> arrays, each computed once."""
     root = tmp_path_factory.mktemp("measurements")
     opened = {spec: Splits(spec, COUNTS) for spec in (SPEC, "shapes", "photos")}
+    opened |= {kind: Splits(coloured(kind), COUNTS) for kind in ("multilabel", "regression")}
     checkpoint = tiny()
     checkpoint.card.mask_ratio, checkpoint.card.patch_size = 0.75, 4
     made: dict[tuple[str, int, str], dict[str, xr.DataArray]] = {}
@@ -49,6 +52,8 @@ def runs(tmp_path_factory):
 
 
 ALL = probes.names()
+
+pytestmark = pytest.mark.filterwarnings("ignore:arrays: ")
 
 
 def test_the_probes_of_the_paper_are_all_there() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_measured import COUNTS, SPEC, tiny
+from tiny_measured import COUNTS, SPEC, coloured, tiny
 
 from probekit import probes
 from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
@@ -16,20 +16,24 @@ from probekit.measures import sgd
 EVERY_IMAGE = replace(COUNTS, images=30, pairs=30, objects=30, views=2, gradients=30)
 """Counts that leave no image out, since fewer are the first ones of a set."""
 
-BY_ROW = ("latents", "noise", "object_masks", "groups")
+BY_ROW = ("latents", "noise", "object_masks", "groups", "targets")
+
+pytestmark = pytest.mark.filterwarnings("ignore:arrays: ")
 
 
 class Reordered(ImageSet):
     """Another set's images in another order; read one by one, so that workers have something to do."""
 
     def __init__(self, base: ImageSet, order: np.ndarray) -> None:
+        labels = None if base.labels is None else base.labels[order]
         super().__init__(
-            name=base.name, spec=base.spec, split=base.split, classes=base.classes, labels=base.labels[order],
+            name=base.name, spec=base.spec, split=base.split, classes=base.classes, labels=labels,
             origin=base.origin, facts={**base.facts, "order": order.tolist()},
         )  # fmt: skip
         self.base, self.order = base, order
         self.height, self.shifts, self.conflict = base.height, base.shifts, base.conflict
         self.patch_size, self.colour_baseline = base.patch_size, base.colour_baseline
+        self.target_kind, self.target_names = base.target_kind, base.target_names
         for name in BY_ROW:
             known = getattr(base, name)
             if isinstance(known, dict):
@@ -62,8 +66,9 @@ def runs(tmp_path_factory, orders):
     def run(name: str, shuffled: bool, workers: int = 0, **options):
         requires = probes.find(name).requires
         spec = SPEC if "latents" in requires else "photos" if "colour_baseline" in requires else "shapes"
+        spec = next((kind for kind in ("multilabel", "regression") if kind in requires), spec)
         if (spec, shuffled) not in opened:
-            plain = Splits(spec, EVERY_IMAGE)
+            plain = Splits(coloured(spec) if spec in ("multilabel", "regression") else spec, EVERY_IMAGE)
             places = {split: orders[split] if shuffled else np.arange(len(orders[split])) for split in SPLITS}
             reordered = {split: Reordered(plain[split], places[split]) for split in SPLITS}
             opened[spec, shuffled] = Splits(reordered, EVERY_IMAGE)

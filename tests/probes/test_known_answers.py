@@ -165,7 +165,7 @@ def test_the_noise_of_one_level_gives_one_step_at_that_level(level) -> None:
 @pytest.mark.parametrize("scaling", [0, 1, 2])
 def test_latents_of_a_level_have_nothing_below_it(level, scaling) -> None:
     sets = Splits(SPEC, replace(MANY, pairs=200))
-    shares = spectrum_of(lambda images: flat(images, level), sets, scaling)
+    shares = spectrum_of(lambda images: flat(images, level)[:, :24], sets, scaling)  # few enough to whiten
     np.testing.assert_allclose(shares[:level], 0, atol=1e-5)
     assert shares.sum() == pytest.approx(1)
 
