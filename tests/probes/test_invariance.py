@@ -27,7 +27,7 @@ class Reordered(ImageSet):
     def __init__(self, base: ImageSet, order: np.ndarray) -> None:
         labels = None if base.labels is None else base.labels[order]
         super().__init__(
-            name=base.name, spec=base.spec, split=base.split, classes=base.classes, labels=labels,
+            name=base.name, spec=base.spec, split=base.split, classes=base.classes, labels=labels, size=len(order),
             origin=base.origin, facts={**base.facts, "order": order.tolist()},
         )  # fmt: skip
         self.base, self.order = base, order
