@@ -33,9 +33,9 @@ def tiny(seed: int = 0, **changes) -> models.Checkpoint:
 
 
 def coloured(kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """120 images of one colour with noise, and what is to be told of them: two labels, or two numbers."""
+    """300 images of one colour with noise, and what is to be told of them: two labels, or two numbers."""
     rng = np.random.default_rng(0)
-    colours = rng.random((120, 3))
-    images = colours[:, None, None] * 200 + rng.random((120, 16, 16, 3)) * 55
+    colours = rng.random((300, 3))
+    images = colours[:, None, None] * 200 + rng.random((300, 16, 16, 3)) * 55
     told = colours[:, :2] > 0.6 if kind == "multilabel" else (colours[:, :2] * 3 - 1).astype(np.float32)
     return images.astype(np.uint8), told
