@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from probekit.errors import ProbekitError, ResultsError
+from probekit.errors import ProbekitError, ResultsError, printable
 from probekit.files import opened, regular, write_bytes
 from probekit.seals import sealed, unsealed_size
 
@@ -89,7 +89,7 @@ def read(path: str | os.PathLike[str], advice: str) -> xr.Dataset:
             return quick(Path(path))
         except (Unfamiliar, KeyError, ValueError, TypeError, AttributeError):
             with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as lazy:
-                return lazy.load()
+                return _shown(lazy.load())
     except ProbekitError:
         raise
     except Exception as error:  # HDF5 and its readers raise anything on damaged files
@@ -97,6 +97,16 @@ def read(path: str | os.PathLike[str], advice: str) -> xr.Dataset:
             f"{path} cannot be read as netCDF ({type(error).__name__}: {str(error)[:300]}). It may be truncated, or of "
             f"another kind. {advice}"
         ) from error
+
+
+def _shown(ds: xr.Dataset) -> xr.Dataset:
+    """The dataset with control characters of its labels made visible: labels become titles, names and lines."""
+    for name, coord in ds.coords.items():
+        texts = coord.values.tolist() if coord.dtype.kind in "OU" else []
+        if coord.ndim == 1 and any(isinstance(text, str) and printable(text, line=True) != text for text in texts):
+            clean = [printable(text, line=True) if isinstance(text, str) else text for text in texts]
+            ds = ds.assign_coords({name: (coord.dims, np.array(clean, dtype=object), coord.attrs)})
+    return ds
 
 
 def _check(path: Path) -> None:

@@ -80,7 +80,8 @@ def tolerant() -> Iterator[Tolerant]:
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     out, err = Tolerant(sys.stdout), Tolerant(sys.stderr)
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    streams: tuple[Any, Any] = out, err
+    sys.stdout, sys.stderr = streams
     try:
         yield out
     finally:

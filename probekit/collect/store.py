@@ -178,7 +178,7 @@ class Shard:
         self.chunks.append(self._kept(f"{self.start + self.done:09d}", ".rows", content) | {"rows": self._buffered})
         if summary:
             packed = io.BytesIO()
-            np.savez(packed, **summary)
+            np.savez(packed, allow_pickle=False, **dict[str, Any](summary))
             self._summary = self._kept("summary", ".npz", packed.getvalue())
         self.arrays, self.done = arrays, self.done + self._buffered
         self._buffer.clear()

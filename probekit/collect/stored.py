@@ -81,14 +81,14 @@ class StoredArray:
         keys = key if isinstance(key, tuple) else (key,)
         if self.layered and len(keys) > 1 and isinstance(keys[1], int | np.integer):
             rows, first = self._wanted(keys[0])
-            return self._read(range(len(self.shapes))[keys[1]], rows)[(first, *keys[2:])]
+            return np.asarray(self._read(range(len(self.shapes))[keys[1]], rows)[(first, *keys[2:])])
         rows, first = self._wanted(keys[0])
         if not self.layered:
-            return self._read(0, rows)[(first, *keys[1:])]
+            return np.asarray(self._read(0, rows)[(first, *keys[1:])])
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         for place in range(len(self.shapes)):
             out[:, place] = self._read(place, rows)
-        return out[(first, *keys[1:])]
+        return np.asarray(out[(first, *keys[1:])])
 
     def layer(self, place: int) -> np.ndarray:
         """All rows of one layer: (rows, ...)."""
@@ -107,7 +107,7 @@ class StoredArray:
         shape = self.shapes[place]
         out = np.empty((len(rows), *shape), self.dtype)
         bytes_per_row = self.dtype.itemsize * math.prod(shape)
-        into = memoryview(out.reshape(-1).view(np.uint8)) if out.size else memoryview(bytearray())
+        into = out.reshape(-1).view(np.uint8).data if out.size else memoryview(bytearray())
         for path, first, count, before in self._places(place):
             low, high = max(rows.start, first), min(rows.stop, first + count)
             if low < high and bytes_per_row:

@@ -105,7 +105,7 @@ class RunDirectory:
     def recorded(self) -> dict[str, Any]:
         """The settings of the run that is here; none where there is no readable one (`verify` says what is wrong)."""
         try:
-            return EARLIER | read_json(self.path / "settings.json")["settings"]
+            return EARLIER | dict(read_json(self.path / "settings.json")["settings"])
         except (KeyError, TypeError, ValueError):
             return {}
 
@@ -134,7 +134,7 @@ class RunDirectory:
 
     def load_state(self, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest readable state, and a sentence about each one that could not be read."""
-        notes = []
+        notes: list[str] = []
         for file in sorted(self.states.glob("step-*.pt"), reverse=True):
             try:
                 with opened(file, what="a state of training", error=TrainingError) as stream:
