@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from probekit import files
 from probekit.collect import PassSettings, Splits
 from probekit.collect.pass_settings import Preparation
 from probekit.data import SHIPPED
-from probekit.errors import ProbeError, ProbekitError
+from probekit.errors import ProbeError, ProbekitError, StorageError
 from probekit.evaluation import costs, opening, suites
 from probekit.evaluation.single import Evaluation, Folders, fitting_threads, folders, make_evaluation
 
@@ -109,6 +110,11 @@ class Task:
         outcome = Outcome()
         try:
             self.run(outcome)
+        except OSError as error:
+            outcome.error = StorageError(
+                f"{self.title}: {error.filename or 'a file'} cannot be used: {files.reason(error)}."
+            )
+            outcome.error.__cause__ = error
         except Exception as error:  # what it means is for whoever runs many
             outcome.error = error
         return outcome
