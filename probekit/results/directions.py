@@ -80,7 +80,9 @@ class Direction:
 
     @property
     def extreme(self) -> int:
-        """Position of the lowest mean where they dip, of the highest otherwise."""
+        """Position of the lowest mean where they dip, of the highest otherwise; 0 where there is none."""
+        if not np.isfinite(self.means).any():
+            return 0
         return int(np.nanargmin(self.means) if self.shape == "dips" else np.nanargmax(self.means))
 
     @property

@@ -40,6 +40,11 @@ def test_noise_claims_nothing_and_few_seeds_neither() -> None:
     assert (single.claim, single.tested, single.shape) == ("", False, "rises")
 
 
+def test_a_line_without_numbers_claims_nothing() -> None:
+    found = directions([[{}, {}, {}], [{0.0: float("nan"), 1.0: float("nan")}], []])
+    assert [(each.claim, each.tested, each.extreme) for each in found] == [("", False, 0)] * 3
+
+
 def test_one_missing_number_leaves_the_others() -> None:
     values = line([0, 1, 2, 3])
     values[1] = dict.fromkeys(values[1], float("nan"))
