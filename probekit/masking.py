@@ -158,7 +158,7 @@ def sample_hidden_each(
     Returns:
         bool (len(generators), n, rows * columns).
     """
-    given = {"mask_ratio": mask_ratio, "patch_size": patch_size, "vit_patch_size": vit_patch_size}
+    given: dict[str, Any] = {"mask_ratio": mask_ratio, "patch_size": patch_size, "vit_patch_size": vit_patch_size}
     if strategy != "random":
         drawn = [sample_hidden(n, grid, **given, strategy=strategy, generator=one)[0] for one in generators]
         return torch.stack(drawn)

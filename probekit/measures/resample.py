@@ -104,7 +104,9 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
     """Σ numerator / Σ denominator over the last axis: (...), from (..., images); NaN where the denominator is 0."""
     above, below = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     top, bottom = above.sum(axis=-1), below.sum(axis=-1)
-    return np.divide(top, bottom, out=np.full(np.broadcast_shapes(top.shape, bottom.shape), np.nan), where=bottom != 0)
+    out: Floats = np.full(np.broadcast_shapes(top.shape, bottom.shape), np.nan)
+    np.divide(top, bottom, out=out, where=bottom != 0)
+    return out
 
 
 def ratio_influence(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
