@@ -61,6 +61,8 @@ DIMS: dict[str, str] = {
     "frequency": "radial frequency, from 0 to the highest along an axis = 1",
     "property": "what of an image is read",
     "layer_other": "the other layer, as layer",
+    "classifier": "linear (logistic regression) or knn",
+    "per_class": "train images of each class: a number, or all",
     "head_kind": "an attentive head: ep, aim, capi",
     "other": "the checkpoint that is compared with, by name",
     "metric": "how similarity is measured: cka, mutual_knn, procrustes, rsa",

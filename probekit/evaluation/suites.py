@@ -63,7 +63,7 @@ EVERYTHING = (
 
 LATER = (
     "level_recovery", "level_ladder", "mask_response", "attentive_probe", "identifiability", "multilabel_probe",
-    "regression_probe",
+    "regression_probe", "low_shot", "retrieval", "calibration",
 )  # fmt: skip
 """What the suite `all` holds besides since version 2."""
 
