@@ -36,6 +36,10 @@ COMMANDS = {
     "python -m probekit.report results.nc                     # from a file: torch is not imported": {},
     "python -m probekit.report A B --data imagefolder:/data/val --suite high_level": {"high_level": "linear_probe"},
     "python -m probekit.report results.nc --export figures/   # SVG, PDF, PNG; CSV, LaTeX": {},
+    "probekit compare A B --suite knn --executor local:2      # or dask:ADDRESS, slurm:PARTITION": {
+        "local:2": f"local:2{FEW}"
+    },
+    "probekit features A --data imagefolder:/data/val -o features.nc": {},
     "probekit train --data imagefolder:/data/imagenet --preset base --mask-ratio 0.5 0.75 --patch-size 16 32 -o runs": {
         " --preset base": SMALL
     },
@@ -138,6 +142,15 @@ def test_loading(desk, monkeypatch) -> None:
     assert (desk / "mine" / "config.json").is_file()
 
 
+def test_wrapping_an_encoder() -> None:
+    def encode(images: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.nn.functional.unfold(images, 8, stride=8).transpose(1, 2)]
+
+    space: dict = {"probekit": probekit, "encode": encode}
+    exec(python_block("probekit.Encoder.wrap("), space)
+    assert space["encoder"].card.name == "mine"
+
+
 def test_measuring(desk, monkeypatch) -> None:
     monkeypatch.chdir(desk)
     monkeypatch.setenv("PROBEKIT_CACHE", str(desk / "cache"))
@@ -150,6 +163,7 @@ def test_measuring(desk, monkeypatch) -> None:
     space: dict = {"probekit": probekit}
     exec(code, space)
     assert list(space["ds"].checkpoint) == ["A", "B"]
+    assert (desk / "level.svg").read_text().startswith("<svg")
 
 
 def test_the_theory() -> None:

@@ -1,0 +1,43 @@
+"""Figures and numbers of `level_vs_masking`, from results.nc alone.
+
+python analyses/level_vs_masking/figures.py
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import xarray as xr
+
+from probekit import plot
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
+
+import writing  # noqa: E402  (it lies beside this folder)
+
+
+def numbers(ds: xr.Dataset) -> str:
+    """The table that stands in the README."""
+    return writing.by_setting(
+        ds,
+        {
+            "gain_amount": {},
+            "gain_height": {},
+            "representation_level": {"pooling": "mean", "scaling": "whitened"},
+            "ladder_level": {"pooling": "mean", "scaling": "whitened"},
+        },
+    )
+
+
+def main() -> None:
+    ds = writing.opened(HERE)
+    writing.save(plot.profile(ds), HERE, "profile")
+    writing.save(plot.levels(ds), HERE, "spectrum")
+    writing.save(plot.ladder(ds), HERE, "ladder")
+    writing.write_numbers(HERE, numbers(ds))
+
+
+if __name__ == "__main__":
+    main()
