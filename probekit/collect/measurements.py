@@ -105,6 +105,10 @@ def measurable(need: str) -> bool:
     return need != "gradients" and not need.startswith("untrained")
 
 
+def _whitening_of(features: np.ndarray) -> np.ndarray:
+    return fit_whitening(features).matrix
+
+
 def _or_none(fit: Callable[[], np.ndarray]) -> np.ndarray | None:
     """A whitening; None where there are too few images for one, or the features never vary."""
     try:
@@ -441,11 +445,11 @@ class Measurements:
         references = {}
         for layer in self.all_layers:
             mean, variance = moments[f"mean.{layer}"], moments[f"variance.{layer}"]
-            whitening = _or_none(lambda found=moments[f"within.{layer}"]: whitening_matrix(found, source.rows))
+            whitening = _or_none(partial(whitening_matrix, moments[f"within.{layer}"], source.rows))
             references[layer, "token"] = reference(mean, variance, self.prepared.device, whitening)
             for name in self.prepared.poolings:
                 features = self.pooled("test", layer, name).astype(np.float64)
-                whitening = _or_none(lambda found=features: fit_whitening(found).matrix)
+                whitening = _or_none(partial(_whitening_of, features))
                 own = features[: source.rows]
                 references[layer, name] = reference(own.mean(axis=0), own.var(axis=0), self.prepared.device, whitening)
         return {"pairs": PairTerms(self.prepared, source, references)}
@@ -552,8 +556,8 @@ class Measurements:
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             pass
         found = dict(compute())
-        with suppress(StorageError), written_whole(file, kept="") as part, open(part, "wb") as handle:
-            np.savez(handle, allow_pickle=False, **found)
+        with suppress(StorageError), written_whole(file, kept="") as part, open(part, "wb") as target:
+            np.savez(target, allow_pickle=False, **found)
         return found
 
     # --- the untrained twin -----------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class Reference(NamedTuple):
     def scaled(self, centred: Tensor) -> list[Tensor]:
         """Centred features (..., features) in each of `SCALINGS`."""
         matrix = self.matrix.to(centred.dtype)
-        white = centred.unflatten(-1, (-1, len(matrix))) @ matrix
+        white = centred.reshape(*centred.shape[:-1], -1, len(matrix)) @ matrix
         return [*(centred * scale for scale in self.scales), white.flatten(-2)]
 
 

@@ -132,6 +132,6 @@ def _descend(parameters: torch.Tensor, x: torch.Tensor, y: torch.Tensor, strengt
         return value
 
     with torch.enable_grad():
-        optimiser.step(loss)
+        optimiser.step(loss)  # type: ignore[no-untyped-call]
     if not torch.isfinite(parameters).all():
         warnings.warn("The sigmoid head did not converge: take its numbers with care.", RuntimeWarning, stacklevel=3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import xarray as xr
 
@@ -37,7 +39,7 @@ def run(measurements: Measurements, *, images: int, perplexity: float) -> dict[s
         if not features.any():
             continue  # [CLS] at the embedding is the same for every image
         values[i, j], interval[i, j] = resample.subsample_interval(
-            lambda kept, f=features: mean_silhouette(f[kept], labels[kept]),
+            partial(mean_silhouette, features, labels),
             rows,
             groups=measurements.groups(rows),
             order=measurements.order(rows),
@@ -50,8 +52,9 @@ def run(measurements: Measurements, *, images: int, perplexity: float) -> dict[s
     return out | {"embedding_xy": coordinates(measurements, rows, perplexity)}
 
 
-def mean_silhouette(features: np.ndarray, labels: np.ndarray) -> float:
-    return float(label_free.silhouette(features, labels).mean())
+def mean_silhouette(features: np.ndarray, labels: np.ndarray, kept: np.ndarray) -> float:
+    """Mean silhouette of the kept images."""
+    return float(label_free.silhouette(features[kept], labels[kept]).mean())
 
 
 def standardised(features: np.ndarray) -> np.ndarray:

@@ -146,9 +146,9 @@ def similarity(measurements: Measurements) -> dict[str, xr.DataArray]:
             [np.ptp(measurements.pooled("test", layer, pooling), axis=0).any() for layer in measurements.layers]
         )
         if varies.size > 1:
-            own = (p, *np.ix_(varies, varies))
+            rows, columns = np.ix_(varies, varies)
             tables = Tables(measurements, [measurements.layers[layer] for layer in varies], pooling)
-            values[own], interval[own] = label_free.jackknife_cka_pairs(tables, blocks)
+            values[p, rows, columns], interval[p, rows, columns] = label_free.jackknife_cka_pairs(tables, blocks)
         values[p, varies, varies], interval[p, varies, varies] = 1.0, 1.0
     coords = {"pooling": list(measurements.poolings), "layer": measurements.layers, "layer_other": measurements.layers}
     return VARIABLES[4].arrays(values, interval, coords=coords)

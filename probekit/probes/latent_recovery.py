@@ -96,7 +96,11 @@ def predictions(
 
 
 def fitted(
-    measurements: Measurements, features: Truth, stacked: Truth, regressor: str, landmarks: int
+    measurements: Measurements,
+    features: dict[str, np.ndarray],
+    stacked: dict[str, np.ndarray],
+    regressor: str,
+    landmarks: int,
 ) -> regress.Ridge | regress.KernelRidge:
     """A fit on train with its strength chosen on val."""
     known = (features["train"], stacked["train"], features["val"], stacked["val"])

@@ -32,7 +32,8 @@ def fitted(measurements: Measurements, layer: int, pooling: str, preset: str = "
             train, labels, val, measurements.labels("val"), test,
             classes=classes, preset=preset, seed=measurements.seed, device=measurements.device,
         )  # fmt: skip
-    return measurements.fits[key]
+    found: classify.LinearProbe = measurements.fits[key]
+    return found
 
 
 def head(measurements: Measurements, pooling: str) -> classify.LinearProbe:
