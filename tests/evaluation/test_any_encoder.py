@@ -24,6 +24,10 @@ CLASS_LESS = {
 }  # fmt: skip
 
 
+pytestmark = pytest.mark.filterwarnings("ignore::probekit.models.card.CheckpointWarning")
+"""The normalisation of these models is assumed; that this is a warning is tested where it is the subject."""
+
+
 @pytest.fixture(scope="module")
 def vit():
     with torch.random.fork_rng(devices=[]):
