@@ -49,8 +49,9 @@ def better(differences: xr.Dataset, name: str) -> str:
 def table(ds: xr.Dataset) -> list[str]:
     columns = {name: column for name, column in COLUMNS.items() if name in ds}
     both = ["linear_accuracy", "knn_accuracy"]
-    untrained = {seed: probekit.contrast(ds, baseline=f"untrained-s{seed}", variables=both) for seed in (0, 1)}
     names = [str(name) for name in ds.checkpoint.to_numpy()]
+    baselines = {seed: f"untrained-s{seed}" for seed in (0, 1) if f"untrained-s{seed}" in names}
+    untrained = {seed: probekit.contrast(ds, baseline=name, variables=both) for seed, name in baselines.items()}
     rows = ["| name | final loss | " + " | ".join(title for title, _ in columns.values()) + " | better |"]
     rows.append("|" + "---|" * (len(columns) + 3))
     for name in sorted(names):

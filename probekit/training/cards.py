@@ -55,7 +55,7 @@ Trained by `probekit train` on {name}: {seen:,} of {settings.steps * settings.ba
 {real:.1%} really hidden at a mask ratio of {settings.mask_ratio:g}. Loss: squared error of {targets} over {counted}.
 AdamW, betas {betas[0]:g} and
 {betas[1]:g}, weight decay {decay:g}, highest learning rate {rate:.3g} after {settings.warmup:.0%} of the steps, then
-half a cosine; {settings.precision}, on a {device_name(device)}.
+half a cosine; {settings.precision}; device: {device_name(device)}.
 """
 
 
