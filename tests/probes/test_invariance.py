@@ -13,7 +13,7 @@ from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
 from probekit.data import SPLITS, ImageSet
 from probekit.measures import sgd
 
-EVERY_IMAGE = replace(COUNTS, images=30, pairs=30, objects=30, views=2, gradients=30)
+EVERY_IMAGE = replace(COUNTS, images=30, pairs=30, ladder=30, masked=30, objects=30, views=2, gradients=30)
 """Counts that leave no image out, since fewer are the first ones of a set."""
 
 BY_ROW = ("latents", "noise", "object_masks", "groups", "targets")
