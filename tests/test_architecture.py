@@ -148,3 +148,9 @@ def test_results_plots_and_report_need_no_torch() -> None:
 
 def test_the_check_for_torch_can_fail() -> None:
     assert brings_torch("import probekit.evaluation.comparing") != "[]"
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports test files by their bare name."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
