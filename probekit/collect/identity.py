@@ -34,6 +34,6 @@ def ranks(image_set: ImageSet, rows: int) -> np.ndarray:
 
 
 def _key(image: np.ndarray) -> int:
-    digest = hashlib.blake2b(np.ascontiguousarray(image), digest_size=BITS // 8)
+    digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=BITS // 8)
     digest.update(str(image.shape).encode())
     return int.from_bytes(digest.digest(), "little")

@@ -48,7 +48,7 @@ class Splits:
 
     @property
     def name(self) -> str:
-        return next(iter(self._splits.values()), None).name if self._splits else self.any.name
+        return (next(iter(self._splits.values())) if self._splits else self.any).name
 
     @property
     def any(self) -> ImageSet:

@@ -149,7 +149,9 @@ class MaskedPixels(Recorder):
         prepared = self.prepared
         originals = originals_of(prepared, batch.images)
         flags = masking.expand(batch.hidden.cpu(), prepared.grid, prepared.size).reshape(-1, *prepared.size).numpy()
-        predicted = prepared.model.reconstruct(batch.images, batch.hidden, statistics=STATISTICS).float().cpu().numpy()
+        predicted = (
+            prepared.decoding_model.reconstruct(batch.images, batch.hidden, statistics=STATISTICS).float().cpu().numpy()
+        )
         found = {"mse": images.masked_mse(originals, predicted, flags)}
         if self.structured:
             place = (self.source.image_set.fingerprint, prepared.preprocess.pixels_fingerprint, batch.indices.tobytes())

@@ -59,7 +59,8 @@ def originals_of(prepared: PreparedModel, batch: Tensor) -> np.ndarray:
 
 def unmasked(prepared: PreparedModel, batch: Batch) -> Tensor:
     """`model.reconstruct(images)` from the tokens of the traced forward."""
-    model = prepared.model
+    model = prepared.decoding_model
+    assert model.decoder is not None  # a decoding model has one
     prediction = model.decoder(batch.tokens, None, prepared.grid).float()
     if model.normalised_targets:
         patches = model.patchify(batch.images)
@@ -98,6 +99,7 @@ class _Reconstructing(Recorder):
 
     def hidden_pixels(self, batch: Batch) -> np.ndarray:
         """The batch's masks in pixels, bool (n, H, W)."""
+        assert self.units is not None  # asked for only where `hidden` gives masks
         rows = self.units[torch.from_numpy(batch.indices)]
         return (
             masking.expand(rows, self.prepared.mask_grid, self.prepared.size).reshape(-1, *self.prepared.size).numpy()
@@ -105,7 +107,7 @@ class _Reconstructing(Recorder):
 
     def masked(self, batch: Batch, hidden: Tensor) -> Tensor:
         """The prediction from the visible patches, nothing pasted."""
-        return self.prepared.model.reconstruct(
+        return self.prepared.decoding_model.reconstruct(
             batch.images, hidden.to(batch.images.device), statistics=STATISTICS
         ).float()
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from probekit.errors import ProbeError
 
 if TYPE_CHECKING:
     from probekit.models import Checkpoint, LayerShape
+    from probekit.models.mae import MaskedAutoencoder
 
 
 SEED_STEP = 0x9E3779B1
@@ -70,6 +71,13 @@ class PreparedModel:
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    @property
+    def decoding_model(self) -> MaskedAutoencoder:
+        """The model, for what needs its decoder."""
+        if not self.model.has_decoder:
+            raise ProbeError(f"{self.checkpoint.name} has no decoder, so it reconstructs no images.")
+        return cast("MaskedAutoencoder", self.model)
 
     @property
     def size(self) -> tuple[int, int]:

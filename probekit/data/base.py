@@ -176,6 +176,10 @@ class ImageSet(abc.ABC):
             raise DataError(f"{self.spec}: the images have no class labels, which are needed here.")
         return self.labels
 
+    def partners(self, keep: int, seed: int = 0) -> ImageSet:
+        """For each image one that shares its latents of height >= `keep`: only of sets that are made from latents."""
+        raise DataError(f"{self.spec}: the images come from no known latents, so they have no partners.")
+
     @abc.abstractmethod
     def read(self, index: int) -> np.ndarray:
         """Image `index`, decoded: uint8 (height, width, channels). A DataError names an image that cannot be read."""

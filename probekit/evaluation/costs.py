@@ -12,7 +12,7 @@ import xarray as xr
 
 from probekit import probes
 from probekit.collect import Measurements, PreparedModel, Splits
-from probekit.collect.measurements import Planned
+from probekit.collect.needs import Planned
 from probekit.collect.prepared import Source
 
 

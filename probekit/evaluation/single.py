@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from probekit import cache, probes, progress
 from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits
-from probekit.collect.measurements import LIMITS, NEEDS, Planned, measurable
+from probekit.collect.needs import LIMITS, NEEDS, Planned, measurable
 from probekit.data import SPLITS
 from probekit.errors import ProbeError
 from probekit.evaluation import costs, results, suites

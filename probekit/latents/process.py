@@ -12,7 +12,6 @@ Since g keeps everything, dim(z) = noise dim + the parents' dims. Roots are thei
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
@@ -21,42 +20,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from probekit.errors import did_you_mean
 from probekit.latents.graph import LatentGraph
+from probekit.latents.modules import Block, layout, means, orthogonal, scales
 from probekit.latents.nodes import GraphError, Node
-from probekit.latents.samples import Array, Draw, Layout
+from probekit.latents.samples import Array, Draw
 
 CHUNK = 32
 """Samples that go through the graph together."""
 
 ROOTS = ("normal", "mixture")
-
-
-@dataclass
-class Block:
-    """Nodes that are computed together: same depth in the graph, same parents' dims, same noise dim, same height.
-
-    Attributes:
-        positions: (nodes,) positions in `graph.nodes`.
-        parents: (nodes, parents) positions.
-        parent_dims: dimension of each parent.
-        scale: of the noise, where it enters g.
-        rotations: (layers, nodes, dim, dim), orthogonal.
-        gain, offset: (layers, nodes, dim): the affine map is gain * h - offset, with gain > 0.
-        weights: (layers, nodes, dim, dim): transposed rotations times gain, for the way forwards.
-    """
-
-    positions: NDArray[np.int64]
-    parents: NDArray[np.int64]
-    parent_dims: tuple[int, ...]
-    noise_dim: int
-    scale: float
-    rotations: Array
-    gain: Array
-    offset: Array
-    weights: Array
-
-    @property
-    def is_root(self) -> bool:
-        return not self.parent_dims
 
 
 class GeneratingProcess:
@@ -105,11 +76,11 @@ class GeneratingProcess:
         self.graph = graph
         self.seed, self.depth, self.slope = seed, depth, slope
         self.n_classes = n_classes if root == "mixture" else 0
-        self._scales = _scales(graph, noise_scale)
+        self._scales = scales(graph, noise_scale)
         self._keys = [node if tie is None else tie(node) for node in graph.nodes]
         self.blocks = self._blocks()
-        self.layout = _layout(graph, self.blocks)
-        self.means = _means(n_classes, int(graph.noise_dims[0]), mixture_spread, seed) if root == "mixture" else None
+        self.layout = layout(graph, self.blocks)
+        self.means = means(n_classes, int(graph.noise_dims[0]), mixture_spread, seed) if root == "mixture" else None
         self._mixture_scale = 1.0 / np.sqrt(1.0 + mixture_spread**2 / int(graph.noise_dims[0]))
         if calibration:
             self._calibrate(calibration)
@@ -133,7 +104,7 @@ class GeneratingProcess:
             for row, position in enumerate(members):
                 rng = np.random.default_rng([self.seed, seeds[position]])
                 for layer in range(layers):
-                    rotations[layer, row] = _orthogonal(size, rng)
+                    rotations[layer, row] = orthogonal(size, rng)
             blocks.append(
                 Block(
                     positions=np.array(members),
@@ -359,40 +330,3 @@ class GeneratingProcess:
             raise GraphError(f"The observables have {observables.shape[1]} components; expected {dims.sum()}.")
         parts = np.split(observables.to_numpy(), np.cumsum(dims)[:-1], axis=1)
         return self.recover_nodes(dict(zip(self.graph.observables, parts, strict=True)), dtype=dtype).to_dataset()
-
-
-def _layout(graph: LatentGraph, blocks: list[Block]) -> Layout:
-    home, row = np.empty(len(graph), dtype=np.int64), np.empty(len(graph), dtype=np.int64)
-    for index, block in enumerate(blocks):
-        home[block.positions] = index
-        row[block.positions] = np.arange(len(block.positions))
-    return Layout(graph, home, row)
-
-
-def _scales(graph: LatentGraph, noise_scale: float | Mapping[int, float]) -> dict[int, float]:
-    heights = range(graph.height + 1)
-    given = noise_scale if isinstance(noise_scale, Mapping) else dict.fromkeys(heights, noise_scale)
-    # The highest nodes are roots, whose noise is not scaled: the top height may be left out.
-    scales = {height: float(given.get(height, 1.0 if height == graph.height else np.nan)) for height in heights}
-    for height, scale in scales.items():
-        if not scale > 0.0:
-            raise GraphError(
-                f"noise_scale at height {height} is {given.get(height)}; expected a number above 0 for each height."
-            )
-    return scales
-
-
-def _orthogonal(size: int, rng: np.random.Generator) -> Array:
-    """A random orthogonal matrix, uniform (Haar): QR of a normal matrix with the signs of R's diagonal undone."""
-    q, r = np.linalg.qr(rng.standard_normal((size, size)))
-    return np.asarray(q * np.sign(np.diagonal(r)))
-
-
-def _means(n_classes: int, dim: int, spread: float, seed: int, tries: int = 256) -> Array:
-    """Means of a mixture on a sphere, (n_classes, dim): of many random sets the one whose nearest two are farthest."""
-    if n_classes < 2 or spread < 0:
-        raise GraphError(f"n_classes={n_classes}, mixture_spread={spread}: expected two or more, and 0 or above.")
-    sets = np.random.default_rng([seed, n_classes]).standard_normal((tries, n_classes, dim))
-    sets /= np.linalg.norm(sets, axis=2, keepdims=True)
-    cosine = np.einsum("sid,sjd->sij", sets, sets) - 2.0 * np.eye(n_classes)
-    return np.asarray(spread * sets[cosine.max((1, 2)).argmin()])

@@ -3,7 +3,7 @@
 A probe module has a docstring (its first line is the probe's line in `probekit probes`) and
 
 - `VARIABLES`: the `probekit.schema.Variable`s that `run` returns;
-- `NEEDS`: names of measurements that must have been taken (`probekit.collect.measurements.NEEDS` and `EXTRA`);
+- `NEEDS`: names of measurements that must have been taken (`probekit.collect.needs.NEEDS` and `EXTRA`);
 - `REQUIRES`: what the checkpoint and the image set must have, from `REQUIREMENTS`;
 - `OPTIONS`: its settings with their defaults, JSON-able; other values must be of the same kind, and go into the
   variables' attribute `options`; `CHOICES`, if it has any: option -> the texts that it may be;

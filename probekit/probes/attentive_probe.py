@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from probekit.collect import Measurements, tokens
+from probekit.collect import Measurements
 from probekit.data import Views
 from probekit.errors import ProbeError
 from probekit.measures import attentive
@@ -48,7 +48,7 @@ PART = 1024
 def run(
     measurements: Measurements, *, heads: list[str], queries: int, steps: int, augment: bool
 ) -> dict[str, xr.DataArray]:
-    layers = list(tokens.chosen(measurements.prepared))
+    layers = measurements.token_layers
     labels = measurements.labels("test")
     classes = len(measurements.images("train").classes)
     correct = np.zeros((len(layers), len(heads), len(labels)), dtype=np.float32)
@@ -58,7 +58,7 @@ def run(
         read = {split: Reader(measurements, split, layer, scale) for split in ("train", "val", "test")}
         for j, kind in enumerate(heads):
             fitted = attentive.fit(
-                kind, read["train"].drawn(augment), read["val"].all, width=measurements.prepared.shapes[layer].width,
+                kind, read["train"].drawn(augment), read["val"].all, width=measurements.widths[layer],
                 classes=classes, queries=queries, steps=steps, seed=measurements.seed, device=measurements.device,
             )  # fmt: skip
             correct[i, j], found = applied(fitted.head, read["test"], labels, examples(measurements))
@@ -88,7 +88,7 @@ def applied(
 
 def pictures(measurements: Measurements, layer: int, kind: str, maps: np.ndarray | None) -> dict[str, xr.DataArray]:
     """Where the head looks, on the images that are kept; nothing where the places of tokens are unknown."""
-    if maps is None or measurements.prepared.shapes[layer].grid is None:
+    if maps is None or not measurements.has_places(layer):
         return {}
     attrs = {"long_name": f"Attention of the {kind} head, layer {layer}, mean over queries", "units": "1"}
     picture = enlarge(maps, measurements, measurements.layer_grid(layer))
@@ -135,7 +135,8 @@ class Reader:
             low, high = int(rows.min()), int(rows.max()) + 1
             found = torch.from_numpy(self.stored[low:high][rows - low])
         else:
-            return torch.cat([self._encoded(images) for images, _ in self._images(rows)])
+            parts = self.measurements.batches(rows, self.measurements.batch_size, self.split)
+            return torch.cat([self._encoded(images) for images, _ in parts])
         return found.to(self.measurements.device).float() / self.scale
 
     def all(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -175,37 +176,16 @@ class Reader:
 
     # --- from the encoder -------------------------------------------------------------------------------------------
 
-    def _images(self, rows: np.ndarray) -> Iterator[tuple[Tensor, Any]]:
-        prepared = self.measurements.prepared
-        found = self.measurements.images(self.split).batches(
-            self.measurements.batch_size, prepared.preprocess, indices=rows, device=self.measurements.device
-        )
-        for batch in found:
-            yield batch["image"], batch["index"]
-
-    @torch.inference_mode()
     def _encoded(self, images: Tensor) -> Tensor:
         """Patch tokens of the layer, scaled. The encoder stays as it is."""
-        prepared = self.measurements.prepared
-        self.measurements.forwards += len(images)
-        with prepared.autocast():
-            for layer in prepared.model.trace(images, attention=False):
-                if layer.index == self.layer:
-                    patches = layer.tokens[:, prepared.model.num_prefix_tokens :]
-                    return patches.to(torch.float16).float() / self.scale
-        raise AssertionError("a layer that was chosen is traced")
+        return self.measurements.patch_tokens(images, self.layer) / self.scale
 
     def _augmented(self, rows: np.ndarray, epoch: int) -> Tensor:
         """Tokens of a random crop and flip of each image, others in every epoch."""
         measurements = self.measurements
         keys = measurements.order(self.rows, self.split)
-        views = Views(
-            measurements.images(self.split),
-            measurements.prepared.preprocess,
-            1,
-            seed=measurements.seed + epoch,
-            keys=keys,
-        )
+        images_of = measurements.images(self.split)
+        views = Views(images_of, measurements.preprocess, 1, seed=measurements.seed + epoch, keys=keys)
         size, parts = measurements.batch_size, []
         for start in range(0, len(rows), size):
             images = views.batch(rows[start : start + size])[:, 0].to(measurements.device)

@@ -27,7 +27,7 @@ class Probe:
         name: what it is asked for by; results carry it as the attribute `probe`.
         summary: one line for `probekit probes`.
         variables: what `run` returns.
-        needs: measurements that must be taken (`probekit.collect.measurements.NEEDS` and `EXTRA`).
+        needs: measurements that must be taken (`probekit.collect.needs.NEEDS` and `EXTRA`).
         requires: what checkpoint and image set must have (`probekit.probes.REQUIREMENTS`).
         options: settings with their defaults.
         choices: option -> the texts that it may be.

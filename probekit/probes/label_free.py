@@ -84,7 +84,7 @@ def images_of(measurements: Measurements, name: str) -> str:
 
 def amplitudes(measurements: Measurements) -> dict[str, xr.DataArray]:
     """Fourier log-amplitudes of all layers, where they lie on one grid."""
-    reason = measurements.prepared.no_common_grid
+    reason = measurements.no_common_grid
     if reason:
         measurements.lacking["fourier_amplitude"] = reason
         return {}

@@ -54,7 +54,7 @@ AFTER = {"untrained": ("untrained:pairs",)}
 
 def run(measurements: Measurements, *, untrained: bool) -> dict[str, xr.DataArray]:
     covariance, variance = shared(measurements.store("pairs"))
-    poolings = [*measurements.prepared.poolings, "token"]
+    poolings = [*measurements.all_poolings, "token"]
     coords = {"layer": measurements.all_layers, "pooling": poolings, "scaling": list(SCALINGS)}
     order = measurements.order(len(covariance))
     share, share_ci, mean, mean_ci, per_image = spectra(covariance, variance, measurements.seed, order)
@@ -125,7 +125,7 @@ def whitened_terms(base: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np
 
 def missing_whitening(measurements: Measurements, values: np.ndarray) -> str | None:
     """Why whitened levels (layer, pooling) are missing, if some are that have a raw level."""
-    images, width = measurements.size("test"), max(shape.width for shape in measurements.prepared.shapes)
+    images, width = measurements.size("test"), max(measurements.widths)
     pairs = measurements.partners().rows
     if not np.isnan(values).any() or pairs >= IMAGES_PER_DIMENSION * width:
         return None

@@ -8,7 +8,7 @@ import xarray as xr
 from torch import Tensor
 
 from probekit.collect import Measurements
-from probekit.collect.measurements import GRADIENT_STEPS as STEPS
+from probekit.collect.needs import GRADIENT_STEPS as STEPS
 from probekit.measures import focus
 from probekit.probes.intervals import mean_with_interval
 from probekit.probes.linear_head import HEAD, head
@@ -86,7 +86,8 @@ def integrated_gradients(measurements: Measurements, indices: np.ndarray) -> np.
     )
 
     def logits(images: Tensor) -> Tensor:
-        return model.pool(model.encode(images), pooling) @ weights + bias
+        found: Tensor = model.pool(model.encode(images), pooling) @ weights + bias
+        return found
 
     attribution = IntegratedGradients(logits)
     maps = []

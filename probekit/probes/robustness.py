@@ -51,4 +51,4 @@ def hits(measurements: Measurements, spec: str, logits: np.ndarray) -> np.ndarra
     """Which images of a shifted set are classified rightly."""
     shifted = measurements.shifted_images(spec)
     scores = own_classes(measurements, shifted, logits)
-    return scores.argmax(axis=1) == np.asarray(shifted.labels[: len(logits)])
+    return np.asarray(scores.argmax(axis=1) == shifted.known_labels[: len(logits)])

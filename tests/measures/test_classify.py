@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from probekit.errors import ProbeError
-from probekit.measures import classify, linear, logistic, sgd
+from probekit.measures import classify, cross_entropy, linear, logistic, sgd
 
 CLASSES = 4
 
@@ -84,7 +84,7 @@ def test_features_on_disk_and_in_memory_give_the_same(tmp_path: Path, monkeypatc
     file = np.memmap(tmp_path / "features", dtype=np.float32, mode="w+", shape=features.shape)
     file[:] = features
     kept = logistic.fit_logistic(features, labels, classes=CLASSES, strengths=[0.1])
-    monkeypatch.setattr(logistic, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(cross_entropy, "MEMORY_BYTES", 0)
     monkeypatch.setattr(linear, "CHUNK_BYTES", 0)
     read = logistic.fit_logistic(file, labels, classes=CLASSES, strengths=[0.1])
     assert read.objective[0] == pytest.approx(kept.objective[0], rel=1e-6)
@@ -116,7 +116,7 @@ def test_the_next_strength_is_solved_if_the_end_made_the_first_worse(
 ) -> None:
     names = (0.5, 1.0, 2.0)
     after = dict(zip(names, tight, strict=True))
-    state = logistic.State(*[torch.zeros(1)] * 4)
+    state = cross_entropy.State(*[torch.zeros(1)] * 4)
     found = {name: logistic.Solution(state._replace(loss=name), 1.0, 1, False) for name in names}
     seen = SimpleNamespace(n=100, accuracies=dict(zip(names, loose, strict=True)))
     seen.see = lambda strength, _: seen.accuracies.__setitem__(strength, after[strength])

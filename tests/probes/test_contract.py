@@ -12,7 +12,7 @@ from tiny_measured import COUNTS, SPEC, coloured, tiny
 
 from probekit import evaluation, probes, schema
 from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
-from probekit.collect.measurements import EXTRA, NEEDS
+from probekit.collect.needs import EXTRA, NEEDS
 from probekit.errors import ProbeError
 
 IMAGES = {
