@@ -17,4 +17,4 @@ SUITE = ["robustness", "shape_bias"]
 COUNTS = {"train": 2000, "val": 500, "test": 500, "shifted": 500}
 
 if __name__ == "__main__":
-    writing.measure(__doc__, HERE, lambda: writing.shipped("shapes"), SUITE, "shapes", COUNTS)
+    writing.measure(__doc__, HERE, lambda: writing.shipped("cifar10"), SUITE, "shapes", COUNTS)

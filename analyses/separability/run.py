@@ -17,4 +17,4 @@ SUITE = ["linear_probe", "knn", "embedding"]
 COUNTS = {"train": 2000, "val": 500, "test": 1000, "images": 300}
 
 if __name__ == "__main__":
-    writing.measure(__doc__, HERE, lambda: writing.shipped("shapes"), SUITE, "shapes", COUNTS)
+    writing.measure(__doc__, HERE, lambda: writing.shipped("cifar10"), SUITE, "shapes", COUNTS)

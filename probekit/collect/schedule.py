@@ -20,6 +20,9 @@ from probekit.collect.store import SHARD, Store, alone
 PAUSE = 0.2
 """Seconds between looks at what other processes have finished."""
 
+PATIENCE = 10.0
+"""Seconds of waiting for another process after which it is said."""
+
 
 @dataclass
 class Recording:
@@ -57,7 +60,7 @@ def fill(takes: Sequence[Recording], size: int, compute: Callable[[int, int], No
 
     Rows that another process is at work on are left to it and waited for at the end.
     """
-    pending, refused, computed, said = deque(groups(takes)), 0, 0, False
+    pending, refused, computed, said, waited = deque(groups(takes)), 0, 0, False, 0.0
     while pending:
         start, stop = pending.popleft()
         with alone([shard for take in takes for shard in take.store.between(start, stop)]) as ours:
@@ -70,12 +73,13 @@ def fill(takes: Sequence[Recording], size: int, compute: Callable[[int, int], No
         pending.append((start, stop))
         refused += 1
         if refused >= len(pending):
-            if not said:
+            if not said and waited >= PATIENCE:
+                said = True
                 warnings.warn(
                     f"Another process is measuring the same ({takes[0].store.folder}): waiting for it.",
                     RuntimeWarning,
                     stacklevel=3,
                 )
-            said = True
             time.sleep(PAUSE)
+            waited += PAUSE
     return computed
