@@ -26,7 +26,7 @@ def train(
     warmup: Annotated[float | None, typer.Option(help="Share of training in which the rate rises.")] = None,
     strategy: Annotated[str | None, typer.Option(help="random, block or structure.")] = None,
     boundary: Annotated[bool, typer.Option(help="Count hidden patches beside visible ones in the loss.")] = True,
-    normalise_targets: Annotated[bool, typer.Option(help="Predict pixels normalised per patch.")] = False,
+    normalise_targets: Annotated[bool | None, typer.Option(help="Predict pixels normalised per patch.")] = None,
     augment: Annotated[bool | None, typer.Option(help="Random crops and flips.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32, tf32, bfloat16 or float16.")] = None,
     compile: Annotated[bool, typer.Option(help="Compile the loss with torch.compile.")] = False,
@@ -38,6 +38,9 @@ def train(
     save_every: Annotated[float, typer.Option(help="Seconds between saved states.")] = 60.0,
     log_every: Annotated[int, typer.Option(help="Steps between lines of log.jsonl.")] = 20,
     tracker: Annotated[str | None, typer.Option(help="tensorboard or wandb.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Begin with these weights: a checkpoint, as `probekit inspect` takes it.")
+    ] = None,
     together: Annotated[int, typer.Option(help="Cells of a grid that share a GPU at the same time.")] = 1,
 ) -> None:
     """Pretrain masked autoencoders: one run, or a grid of mask ratios, patch sizes and seeds.
@@ -46,7 +49,6 @@ def train(
     grid and share it.
     """
     from probekit import training
-    from probekit.errors import TrainingError
 
     options: dict[str, Any] = {
         "batch_size": batch_size, "accumulate": accumulate, "image_size": image_size, "vit_patch_size": vit_patch_size,
@@ -54,19 +56,9 @@ def train(
         "normalise_targets": normalise_targets, "augment": augment, "precision": precision, "compile": compile,
         "snapshots": snapshots or None, "device": device, "threads": threads, "workers": workers,
         "save_every": save_every, "log_every": log_every, "tracker": tracker, "preset": preset, "images": images,
-        "output": output,
+        "output": output, "init": init,
     }  # fmt: skip
-    for assignment in set_ or []:
-        name, found, value = assignment.partition("=")
-        if not found or name in ("data", "mask_ratio", "patch_size", "seed", *options):
-            raise TrainingError(
-                f"--set {assignment}: expected NAME=VALUE, e.g. --set width=192, with a name that has no option of its "
-                "own and is set once."
-            )
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise TrainingError(f"--set {assignment}: {value!r} is no JSON, such as 192, 0.5 or [1, 2].") from error
+    add_assigned(options, set_ or [])
     single = len(mask_ratio) == len(patch_size) == len(seed) == 1
     try:
         if single:
@@ -80,3 +72,20 @@ def train(
         raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
         typer.echo("\n".join(finished))
+
+
+def add_assigned(options: dict[str, Any], assignments: list[str]) -> None:
+    """Add settings of the form NAME=JSON to those that have options of their own."""
+    from probekit.errors import TrainingError
+
+    for assignment in assignments:
+        name, found, value = assignment.partition("=")
+        if not found or name in ("data", "mask_ratio", "patch_size", "seed", *options):
+            raise TrainingError(
+                f"--set {assignment}: expected NAME=VALUE, e.g. --set width=192, with a name that has no option of its "
+                "own and is set once."
+            )
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise TrainingError(f"--set {assignment}: {value!r} is no JSON, such as 192, 0.5 or [1, 2].") from error

@@ -6,15 +6,25 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, cast
 
+from timm.layers.attention import Attention
 from torch import nn
 
 from probekit.models import MaskedAutoencoder
 from probekit.training.settings import PRODUCT_TOKENS, Settings, hidden_patches
+from probekit.training.starting import Start, model_from
 
 
-def create_model(settings: Settings) -> MaskedAutoencoder:
-    """The untrained model of a run: a function of the settings' sizes and seed."""
-    model = MaskedAutoencoder.create(
+def create_model(settings: Settings, start: Start | None = None) -> MaskedAutoencoder:
+    """The model that a run begins with: a function of the settings, and of the weights to go on from."""
+    model = model_from(start, settings) if start is not None else fresh_model(settings)
+    if settings.attention == "product":
+        multiply_explicitly(model, settings)
+    return model
+
+
+def fresh_model(settings: Settings) -> MaskedAutoencoder:
+    """A model as MAE initialises it."""
+    return MaskedAutoencoder.create(
         image_size=settings.image_size,
         vit_patch_size=settings.vit_patch_size,
         width=settings.width,
@@ -23,14 +33,12 @@ def create_model(settings: Settings) -> MaskedAutoencoder:
         decoder_width=settings.decoder_width,
         decoder_depth=settings.decoder_depth,
         decoder_num_heads=settings.decoder_num_heads,
+        channels=settings.channels,
         normalised_targets=settings.normalise_targets,
         mean=settings.mean,
         std=settings.std,
         seed=settings.seed,
     )
-    if settings.attention == "product":
-        multiply_explicitly(model, settings)
-    return model
 
 
 def multiply_explicitly(model: MaskedAutoencoder, settings: Settings) -> None:
@@ -38,15 +46,15 @@ def multiply_explicitly(model: MaskedAutoencoder, settings: Settings) -> None:
     patches = settings.grid[0] * settings.grid[1]
     for part, tokens in ((model.encoder, patches - hidden_patches(settings)), (model.decoder, patches)):
         if tokens + model.num_prefix_tokens <= PRODUCT_TOKENS:
-            for block in blocks_of(part):
-                block.attn.fused_attn = False
+            for attention in attentions_of(part):
+                attention.fused_attn = False
 
 
 @contextlib.contextmanager
 def fused_attention(model: MaskedAutoencoder) -> Iterator[None]:
     """Undo `multiply_explicitly` for a while."""
-    explicit = [block.attn for part in (model.encoder, model.decoder) for block in blocks_of(part)]
-    explicit = [attention for attention in explicit if not attention.fused_attn]
+    every = [attention for part in (model.encoder, model.decoder) for attention in attentions_of(part)]
+    explicit = [attention for attention in every if not attention.fused_attn]
     for attention in explicit:
         attention.fused_attn = True
     try:
@@ -61,6 +69,12 @@ def compile_blocks(model: MaskedAutoencoder) -> None:
     for part in (model.encoder, model.decoder):
         for block in blocks_of(part):
             block.compile(dynamic=False)
+
+
+def attentions_of(part: nn.Module | None) -> list[Any]:
+    """The plain attention modules of an encoder or a decoder."""
+    found = [getattr(block, "attn", None) for block in blocks_of(part)]
+    return [attention for attention in found if isinstance(attention, Attention)]
 
 
 def blocks_of(part: nn.Module | None) -> list[Any]:

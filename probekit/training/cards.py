@@ -8,14 +8,24 @@ import torch
 
 from probekit import models
 from probekit.data import ImageSet
-from probekit.models.loading import describe
+from probekit.errors import CheckpointError
+from probekit.models.architecture import describe
+from probekit.models.formats.transformers_vit_mae import refuse
+from probekit.training import starting
 from probekit.training.settings import Settings, hidden_patches
+from probekit.training.starting import Start
 
 
 def card_of(
-    name: str, model: models.MaskedAutoencoder, settings: Settings, image_set: ImageSet, seen: int
+    name: str,
+    model: models.MaskedAutoencoder,
+    settings: Settings,
+    image_set: ImageSet,
+    seen: int,
+    start: Start | None = None,
 ) -> models.Card:
-    """The card after `seen` training images."""
+    """The card after `seen` training images, begun with the weights of `start`."""
+    begun = f", begun with the weights of {settings.init}" if settings.init else ""
     return models.Card(
         name=name,
         architecture=describe(model),
@@ -27,11 +37,11 @@ def card_of(
         std=settings.std,
         normalisation_known=True,
         normalised_targets=settings.normalise_targets,
-        data=f"{image_set.spec}, train split (fingerprint {image_set.fingerprint})",
+        data=f"{image_set.spec}, train split (fingerprint {image_set.fingerprint}){begun}",
         epochs=None if image_set.endless else seen / len(image_set),
         images_seen=seen,
         seed=settings.seed,
-        licence=image_set.licence,
+        licence=starting.licence(start, image_set.licence),
     )
 
 
@@ -40,7 +50,7 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "processor"
 
 
-def story(settings: Settings, image_set: ImageSet, seen: int, device: torch.device) -> str:
+def story(settings: Settings, image_set: ImageSet, seen: int, device: torch.device, start: Start | None = None) -> str:
     """How it was trained, in Markdown, for the card."""
     targets = "pixels normalised per patch" if settings.normalise_targets else "plain pixels"
     counted = "every hidden patch" if settings.boundary else "hidden patches that touch no visible one"
@@ -48,6 +58,7 @@ def story(settings: Settings, image_set: ImageSet, seen: int, device: torch.devi
     name = f"{image_set.name} ({image_set.description})" if image_set.description else image_set.name
     real = hidden_patches(settings) / (settings.grid[0] * settings.grid[1])
     rate, decay, betas = settings.learning_rate, settings.weight_decay, settings.betas
+    begun = "" if start is None else starting.story(start, settings)
     return f"""## Training
 
 Trained by `probekit train` on {name}: {seen:,} of {settings.steps * settings.batch_size:,} images, batches of
@@ -56,17 +67,26 @@ Trained by `probekit train` on {name}: {seen:,} of {settings.steps * settings.ba
 AdamW, betas {betas[0]:g} and
 {betas[1]:g}, weight decay {decay:g}, highest learning rate {rate:.3g} after {settings.warmup:.0%} of the steps, then
 half a cosine; {settings.precision}; device: {device_name(device)}.
-"""
+{begun}"""
 
 
 def save_checkpoint(
-    folder: Path, name: str, model: models.MaskedAutoencoder, settings: Settings, image_set: ImageSet, seen: int
+    folder: Path,
+    name: str,
+    model: models.MaskedAutoencoder,
+    settings: Settings,
+    image_set: ImageSet,
+    seen: int,
+    start: Start | None = None,
 ) -> None:
-    """Write model and card into `folder`, in the format that transformers reads (ours where images are not square)."""
-    card = card_of(name, model, settings, image_set, seen)
+    """Write model and card into `folder`, in the format that transformers reads, or ours where it cannot hold them."""
+    card = card_of(name, model, settings, image_set, seen, start)
     verdict = models.Verdict("probekit training", model)
-    square = settings.image_size[0] == settings.image_size[1]
-    format = "transformers" if square else "probekit"  # transformers' ViTMAE has one side length
+    try:
+        refuse(model.architecture)
+        format = "transformers"
+    except CheckpointError:
+        format = "probekit"
     models.Checkpoint(model=model, card=card, verdict=verdict, source=str(folder)).save(
-        folder, format=format, card_text=story(settings, image_set, seen, model.mean.device)
+        folder, format=format, card_text=story(settings, image_set, seen, model.mean.device, start)
     )

@@ -76,7 +76,7 @@ def suits(run: Run) -> bool:
 
 def fits(settings: Settings, stream: TrainingStream) -> bool:
     """Whether a stream's images can all lie on the device."""
-    if not stream.packed:
+    if not stream.packed or stream.image_set.channels != settings.channels:  # the device converts no channels
         return False
     first = stream.image_set[0].shape
     target = stream.preprocess.height, stream.preprocess.width
@@ -195,10 +195,9 @@ class GraphedSteps:
         device, steps = self.run.device, len(stretch.rates)
         if self.buffers is None:
             longest = len(self.losses)
-            shapes = [None if part is None else (longest, *part.shape[1:]) for part in stretch]
             self.buffers = Stretch(*(
-                None if part is None else torch.zeros(shape, dtype=part.dtype, device=device)
-                for part, shape in zip(stretch, shapes, strict=True)
+                None if part is None else torch.zeros((longest, *part.shape[1:]), dtype=part.dtype, device=device)
+                for part in stretch
             ))  # type: ignore[arg-type]  # fmt: skip
             self.order = torch.zeros(self.buffers.masks.shape, dtype=torch.int64, device=device)
         for buffer, part in zip(self.buffers, stretch, strict=True):

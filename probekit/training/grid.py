@@ -22,11 +22,12 @@ from probekit import data as image_sets
 from probekit import progress
 from probekit.data import ImageSet
 from probekit.errors import TrainingError, did_you_mean
-from probekit.training import graphs
+from probekit.training import graphs, starting
 from probekit.training.directory import BusyError, RunDirectory
 from probekit.training.run import Conduct, check_conduct, prepared, training, using_threads
 from probekit.training.settings import Settings
 from probekit.training.signals import interruptible
+from probekit.training.starting import Start
 from probekit.training.values import as_declared
 
 AXES = ("seed", "mask_ratio", "patch_size")
@@ -78,6 +79,7 @@ def train_grid(
     log_every: int = 20,
     tracker: str | None = None,
     together: int = 1,
+    init: Any = None,
     **settings: Any,
 ) -> dict[str, Path]:
     """Train the cells that are not finished, in order.
@@ -86,8 +88,8 @@ def train_grid(
         data: as for `train`.
         grid: what `cells` gives, or any cells in the order in which they are wanted.
         output: the folder of the runs; a cell lives in `output/<cell.name>`.
-        preset, images, device, threads, workers, save_every, log_every, tracker, settings: as for `train`, the same for
-            every cell.
+        preset, images, device, threads, workers, save_every, log_every, tracker, init, settings: as for `train`, the
+            same for every cell.
         together: cells that are trained at the same time on one GPU, each on a stream of its own; worth it for models
             that are too small to fill the device. What a cell computes does not depend on the others.
 
@@ -105,18 +107,19 @@ def train_grid(
     wanted = list(dict.fromkeys(grid))
     if not wanted:
         raise TrainingError("The grid has no cell: give at least one mask ratio, patch size and seed.")
+    start = starting.opened(init)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=tracker, project_dir=str(output))
     planned: dict[str, Settings] = {}
     for cell in wanted:
         directory = RunDirectory(Path(output) / cell.name)
-        chosen = prepared(image_set, accelerator, preset, directory, **vars(cell), images=images, **settings)
+        chosen = prepared(image_set, accelerator, preset, directory, start, **vars(cell), images=images, **settings)
         directory.verify(chosen.record())
         planned[cell.name] = chosen
     conduct = Conduct(workers=workers, save_every=save_every, log_every=log_every, tracker=tracker)
     total = sum(chosen.steps * chosen.batch_size for chosen in planned.values())
     with using_threads(threads), interruptible() as stop, progress.bar("grid: training", total) as bar:
         conduct = replace(conduct, stop=stop, advance=bar)
-        jobs = Jobs(image_set, accelerator, Path(output), planned, conduct)
+        jobs = Jobs(image_set, accelerator, Path(output), planned, conduct, start)
         busy = jobs.run(list(planned), together)
         busy = jobs.run(busy, together) if busy else []
     graphs.resident.cache_clear()
@@ -138,9 +141,10 @@ class Jobs:
         output: Path,
         planned: dict[str, Settings],
         conduct: Conduct,
+        start: Start | None = None,
     ) -> None:
         self.image_set, self.accelerator, self.output = image_set, accelerator, output
-        self.planned, self.conduct = planned, conduct
+        self.planned, self.conduct, self.begun = planned, conduct, start
 
     def run(self, names: list[str], together: int) -> list[str]:
         """Train these cells, so many at a time; returns those that another process is working on."""
@@ -175,6 +179,6 @@ class Jobs:
     def start(self, name: str) -> tuple[str, Iterator[None], Any]:
         """A cell, its steps to come, and its stream."""
         directory = RunDirectory(self.output / name)
-        steps = training(self.image_set, self.accelerator, self.planned[name], directory, self.conduct)
+        steps = training(self.image_set, self.accelerator, self.planned[name], directory, self.conduct, self.begun)
         device = self.accelerator.device
         return name, steps, graphs.new_stream(device) if device.type == "cuda" else None

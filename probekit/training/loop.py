@@ -25,6 +25,7 @@ from probekit.training.building import compile_blocks, create_model, fused_atten
 from probekit.training.cards import save_checkpoint
 from probekit.training.directory import RunDirectory
 from probekit.training.settings import Settings, draw_masks, hidden_patches, interior, on_device
+from probekit.training.starting import Start
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,6 +39,7 @@ class Run:
         accelerator: of accelerate; says which process this is.
         directory: where the run lives.
         workers: processes that decode images.
+        start: the weights that the run begins with; None = fresh ones.
     """
 
     def __init__(
@@ -48,12 +50,13 @@ class Run:
         directory: RunDirectory,
         *,
         workers: int = 0,
+        start: Start | None = None,
     ) -> None:
         self.settings = settings = on_device(settings, accelerator.device)
         self.accelerator, self.directory, self.device = accelerator, directory, accelerator.device
-        self.image_set = image_set
+        self.image_set, self.start = image_set, start
         self.share = share_of(settings, accelerator.num_processes)
-        self.model = create_model(settings).to(self.device).train()
+        self.model = create_model(settings, start).to(self.device).train()
         groups = objective.parameter_groups(self.model, settings.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, fused=True)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "float16")
@@ -304,9 +307,8 @@ class Run:
             seen = self.step * self.settings.batch_size
             known_as = self.directory.path.name + ("" if name is None else f"@{name.split('/')[-1]}")
             with fused_attention(self.model):  # what readers of the checkpoint compute with
-                self.directory.place(
-                    lambda to: save_checkpoint(to, known_as, self.model, self.settings, self.image_set, seen), name
-                )
+                facts = self.model, self.settings, self.image_set, seen, self.start
+                self.directory.place(lambda to: save_checkpoint(to, known_as, *facts), name)
 
 
 def preprocess(settings: Settings) -> Preprocess:

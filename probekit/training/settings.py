@@ -51,7 +51,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 COUNTS = (
     "images", "batch_size", "accumulate", "width", "depth", "num_heads",
-    "decoder_width", "decoder_depth", "decoder_num_heads",
+    "decoder_width", "decoder_depth", "decoder_num_heads", "channels",
 )  # fmt: skip
 PRECISIONS = ("auto", "float32", "tf32", "bfloat16", "float16")
 WIDE = 512
@@ -61,7 +61,7 @@ PRODUCT_TOKENS = 64
 """Up to so many tokens the explicit product is faster on a processor: 9 times at 17 tokens with heads of 16; at 65 they
 are equal, and at 197 scaled_dot_product_attention is 1.6 times faster (one thread, forward and backward)."""
 
-EARLIER: dict[str, Any] = {"attention": "fused"}
+EARLIER: dict[str, Any] = {"attention": "fused", "channels": 3, "init": "", "init_sha256": "", "init_tensors": ""}
 """Settings that older run directories do not name, and what those runs were trained with."""
 
 
@@ -88,6 +88,10 @@ class Settings:
             or "float16"; "auto" follows `choose_precision`.
         attention: "product" multiplies queries and keys in layers of at most `PRODUCT_TOKENS` tokens, "fused"
             calls scaled_dot_product_attention everywhere; "auto" follows `choose_attention`.
+        channels: of the images that the model takes; those of the image set unless stated.
+        mean, std: of pixels in [0, 1], one number a channel.
+        init, init_sha256, init_tensors: the checkpoint whose weights the run begins with, its file's sha256 and that of
+            its tensors; empty for fresh weights. They come from `train(init=)`.
     """
 
     data: str
@@ -115,12 +119,16 @@ class Settings:
     warmup: float = 0.05
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    channels: int = 3
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     precision: str = "auto"
     attention: str = "auto"
     compile: bool = False
     snapshots: tuple[float, ...] = (1 / 8, 1 / 4, 1 / 2)
+    init: str = ""
+    init_sha256: str = ""
+    init_tensors: str = ""
 
     @property
     def steps(self) -> int:
@@ -187,13 +195,9 @@ def check(settings: Settings) -> None:
     for name in COUNTS:
         if getattr(settings, name) < 1:
             raise TrainingError(f"{name}={getattr(settings, name)}: expected at least 1.")
-    for side in ("", "decoder_"):
-        width_, heads = getattr(settings, f"{side}width"), getattr(settings, f"{side}num_heads")
-        if width_ % heads or width_ % 4:
-            raise TrainingError(
-                f"{side}width={width_} with {side}num_heads={heads}: expected a width that is a multiple of the "
-                "heads and of 4 (the position embedding has four parts)."
-            )
+    if not settings.init:  # weights that exist fit one another
+        check_width("", settings.width, settings.num_heads)
+        check_width("decoder_", settings.decoder_width, settings.decoder_num_heads)
     if settings.images < settings.batch_size:
         raise TrainingError(
             f"images={settings.images} is less than one batch (batch_size={settings.batch_size}). Train on more "
@@ -212,6 +216,15 @@ def check(settings: Settings) -> None:
     check_masks(settings)
 
 
+def check_width(side: str, width: int, heads: int) -> None:
+    """Raise for a width of the encoder (side "") or the decoder ("decoder_") that cannot be built."""
+    if width % heads or width % 4:
+        raise TrainingError(
+            f"{side}width={width} with {side}num_heads={heads}: expected a width that is a multiple of the "
+            "heads and of 4 (the position embedding has four parts)."
+        )
+
+
 def check_recipe(settings: Settings) -> None:
     """Raise for numbers of the optimizer, the schedule and the pixels that are out of their range, NaN included."""
     expected = {
@@ -220,8 +233,14 @@ def check_recipe(settings: Settings) -> None:
         "betas": ("numbers in [0, 1)", all(0 <= beta < 1 for beta in settings.betas)),
         "warmup": ("a share of training in [0, 1)", 0 <= settings.warmup < 1),
         "snapshots": ("shares of training between 0 and 1", all(0 < share < 1 for share in settings.snapshots)),
-        "mean": ("finite numbers", all(map(math.isfinite, settings.mean))),
-        "std": ("finite numbers above 0", all(0 < deviation < math.inf for deviation in settings.std)),
+        "mean": (
+            f"finite numbers, one for each channel of {settings.channels}",
+            len(settings.mean) == settings.channels and all(map(math.isfinite, settings.mean)),
+        ),
+        "std": (
+            f"finite numbers above 0, one for each channel of {settings.channels}",
+            len(settings.std) == settings.channels and all(0 < deviation < math.inf for deviation in settings.std),
+        ),
         "seed": ("a number from 0 to 2^63 - 1", 0 <= settings.seed < 2**63),
     }
     for name, (what, holds) in expected.items():
