@@ -128,7 +128,8 @@ def check_size(image: Image.Image, name: str) -> None:
 
 def unreadable(name: str, error: Exception | str) -> DataError:
     """The error for an image that cannot be read."""
+    reason = str(error).removesuffix(".")
     return DataError(
-        f"Cannot read the image {name}: {error}. Replace or remove it, or leave unreadable images out "
+        f"Cannot read the image {name}: {reason}. Replace or remove it, or leave unreadable images out "
         "with on_unreadable='skip'."
     )

@@ -86,6 +86,8 @@ def _array(labels: Any, n: int, name: str) -> np.ndarray:
         ) from error
     if array.dtype == object and all(isinstance(label, str) for label in array.reshape(-1)):
         array = array.astype(str)
+    if array.dtype.kind == "u":  # beside signed numbers, NumPy would make fractions of the largest unsigned type
+        array = array.astype(np.int64) if not array.size or array.max() < MOST_CLASSES else array
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind != "f" else array
     if array.ndim not in (1, 2) or len(array) != n or array.dtype.kind not in "iubUf" or 0 in array.shape[1:]:
         raise DataError(
@@ -97,6 +99,8 @@ def _array(labels: Any, n: int, name: str) -> np.ndarray:
 
 def _classes(known: dict[str, np.ndarray], names: Sequence[str] | None, spec: str) -> Labelling:
     values = np.unique(np.concatenate([np.unique(array) for array in known.values()]))
+    if not len(values):
+        raise DataError(f"{spec}: there are no images, and no labels.")
     if values.dtype.kind == "i" and values[0] < 0:
         negative = sum(int((array < 0).sum()) for array in known.values())
         raise DataError(
@@ -126,12 +130,15 @@ def _several(known: dict[str, np.ndarray], names: Sequence[str] | None, spec: st
     """A row of labels per image: one-hot, or several labels."""
     width = _width(known, names, spec)
     for array in known.values():
-        if array.dtype.kind not in "iub" or array.min() < 0 or array.max() > 1:
+        if array.dtype.kind not in "iub" or not np.isin(array, (0, 1)).all():
+            held = "texts" if array.dtype.kind == "U" else f"{array.min()} to {array.max()}"
             raise DataError(
-                f"{spec}: labels of shape {array.shape} from {array.min()} to {array.max()}; a row of labels holds "
+                f"{spec}: labels of shape {array.shape} with {held}; a row of labels holds "
                 "bools (or 0 and 1), or fractional numbers to predict."
             )
     columns = tuple(str(name) for name in names) if names is not None else tuple(str(i) for i in range(width))
+    if not sum(map(len, known.values())):
+        raise DataError(f"{spec}: there are no images, and no labels.")
     if all(array.dtype.kind != "b" and (array.sum(axis=1) == 1).all() for array in known.values()):
         note = f"the labels are one-hot rows: read as the numbers of {width} classes"
         return Labelling(list(columns), {key: array.argmax(axis=1) for key, array in known.items()}, {}, notes=(note,))
@@ -144,8 +151,10 @@ def _regression(known: dict[str, np.ndarray], names: Sequence[str] | None, spec:
     known = {key: array[:, None] if array.ndim == 1 else array for key, array in known.items()}
     width = _width(known, names, spec)
     for key, array in known.items():
-        if not np.isfinite(array).all():
-            raise DataError(f"{spec}: {key} has labels that are not finite; leave those images out.")
+        if not (np.abs(array) <= np.finfo(np.float32).max).all():  # NaN too
+            raise DataError(
+                f"{spec}: {key} has labels that are not finite in single precision; leave those images out."
+            )
     note = "the labels are fractional: read as numbers to predict (use whole numbers for classes)"
     columns = tuple(str(name) for name in names) if names is not None else tuple(str(i) for i in range(width))
     targets = {key: array.astype(np.float32) for key, array in known.items()}

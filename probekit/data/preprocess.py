@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from probekit import cache
+from probekit.checks import as_number
 from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.errors import DataError, did_you_mean
 
@@ -67,12 +68,12 @@ class Preprocess:
         object.__setattr__(self, "std", tuple(float(value) for value in self.std))
         if min(self.height, self.width) < 1:
             raise DataError(f"Images of {self.height} x {self.width} pixels were asked for; both must be at least 1.")
-        if self.interpolation not in FILTERS:
+        if not isinstance(self.interpolation, str) or self.interpolation not in FILTERS:
             raise DataError(
-                f"Unknown interpolation {self.interpolation!r}. {did_you_mean(self.interpolation, FILTERS)}"
+                f"Unknown interpolation {self.interpolation!r}. {did_you_mean(str(self.interpolation), FILTERS)}"
             )
-        if not 0 < self.crop_fraction <= 1:
-            raise DataError(f"crop_fraction is {self.crop_fraction}; it must lie in (0, 1].")
+        if not 0 < (as_number(self.crop_fraction) or 0) <= 1:
+            raise DataError(f"crop_fraction is {self.crop_fraction!r}; it must lie in (0, 1].")
         if not self.mean or len(self.mean) != len(self.std) or not min(self.std) > 0:
             raise DataError(
                 f"mean {self.mean} and std {self.std} must have one number per channel each, and std must be positive."

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from probekit import probes, schema
-from probekit.checks import whole
+from probekit.checks import as_whole, whole
 from probekit.collect import Counts
 from probekit.collect.pass_settings import Preparation
 from probekit.data import Preprocess
@@ -56,8 +56,9 @@ def preparation_of(image_size: Any, crop_fraction: Any, interpolation: Any) -> P
     """How images go in, checked; None = as the checkpoint's card says."""
     size = None
     if image_size is not None:
-        sides = (image_size, image_size) if isinstance(image_size, int | np.integer) else tuple(image_size)
-        if len(sides) != 2 or not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
+        sides = tuple(image_size) if isinstance(image_size, Sequence | np.ndarray) else (image_size, image_size)
+        numbers = [as_whole(side) for side in sides]
+        if len(numbers) != 2 or not all(side is not None and side > 0 for side in numbers):
             raise ProbeError(f"image_size={image_size!r}: expected a number of pixels, or (height, width).")
         size = int(sides[0]), int(sides[1])
     trial = {"crop_fraction": crop_fraction, "interpolation": interpolation}
@@ -110,12 +111,17 @@ def sampling_of(sampling: Any) -> str:
     return str(sampling)
 
 
-def single(name: str, value: Any) -> list[Any]:
-    """The value of an own coordinate for one checkpoint, as a list of one."""
-    values = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
-    if len(values) != 1:
-        raise ProbeError(f"coords: {name} has {len(values)} values for one checkpoint.")
-    return values
+def coords_of_one(coords: Any) -> Any:
+    """Own coordinates of one checkpoint as `compare` takes them: name -> a list of one value."""
+    if not isinstance(coords, Mapping):
+        return coords  # `coords_of` says what is expected
+    listed = {}
+    for name, value in coords.items():
+        values = np.asarray(value, dtype=object).ravel().tolist()
+        if len(values) != 1:
+            raise ProbeError(f"coords: {name} has {len(values)} values for one checkpoint.")
+        listed[name] = values
+    return listed
 
 
 def coords_of(coords: Any, measured: int) -> dict[str, list[Any]]:

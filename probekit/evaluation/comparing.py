@@ -82,9 +82,8 @@ def evaluate(
         >>> ds = probekit.evaluate("shipped:quadtree-r0.75-p4-s0", "knn", counts={"train": 200, "test": 100})
         >>> float(ds["knn_accuracy"].isel(checkpoint=0, data=0, layer=-1, pooling=0, k=0))
     """
-    own_coords = None if coords is None else {name: arguments.single(name, value) for name, value in coords.items()}
     return compare(
-        [ckpt], suite, data, coords=own_coords, image_size=image_size, crop_fraction=crop_fraction,
+        [ckpt], suite, data, coords=arguments.coords_of_one(coords), image_size=image_size, crop_fraction=crop_fraction,
         interpolation=interpolation, layers=layers, poolings=poolings, sampling=sampling,
         batch_size=batch_size, device=device,
         precision=precision, workers=workers, cache=cache, seed=seed, counts=counts, options=options,

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from probekit.checks import whole
 from probekit.errors import CheckpointError
 from probekit.models.card import RECORDED, Card, Verdict
 from probekit.models.checkpoint import Checkpoint
@@ -152,7 +153,12 @@ def _wrapped(
     class_token: bool | None,
 ) -> Checkpoint:
     """See `Encoder.wrap`."""
-    size = (image_size, image_size) if isinstance(image_size, int) else (int(image_size[0]), int(image_size[1]))
+    sides = tuple(image_size) if isinstance(image_size, Sequence | np.ndarray) else (image_size, image_size)
+    if len(sides) != 2:
+        raise CheckpointError(f"image_size={image_size!r}: expected (height, width) in pixels, or one side.")
+    height, width = (whole("image_size", side, least=1, error=CheckpointError) for side in sides)
+    patch_size = whole("patch_size", patch_size, least=1, error=CheckpointError)
+    num_prefix_tokens = whole("num_prefix_tokens", num_prefix_tokens, least=0, error=CheckpointError)
     mean, std = tuple(map(float, mean)), tuple(map(float, std))
     if not callable(encode):
         raise CheckpointError(f"encode is a {type(encode).__name__}; expected a function of images.")
@@ -163,11 +169,11 @@ def _wrapped(
             f"mean={mean} and std={std} for {channels} channels; expected {channels} numbers each, std above 0."
         )
     model = WrappedEncoder(
-        encode, attention, mean=mean, std=std, channels=channels, image_size=size, vit_patch_size=int(patch_size),
-        num_prefix_tokens=int(num_prefix_tokens), depth=0, width=0,
+        encode, attention, mean=mean, std=std, channels=channels, image_size=(height, width), vit_patch_size=patch_size,
+        num_prefix_tokens=num_prefix_tokens, depth=0, width=0,
         class_token=num_prefix_tokens > 0 if class_token is None else class_token,
     )  # fmt: skip
-    model.grid(*size)
+    model.grid(height, width)
     with torch.inference_mode():
         layers = model._called(encode, trial_images(model, 1), "encode", 3)
     model.depth, model.width = len(layers) - 1, int(layers[-1].shape[2])

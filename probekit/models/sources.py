@@ -111,6 +111,8 @@ def check_options(asked: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if name in STATED:
             given[name] = checked(name, value, "load")
+    if given["key"] is not None and not isinstance(given["key"], str):
+        raise CheckpointError(f"load: key is {given['key']!r}; expected the name of a network, such as 'model_ema'.")
     for name in ("num_heads", "decoder_num_heads"):
         if given[name] is not None and not (type(given[name]) is int and given[name] > 0):
             raise CheckpointError(f"load: {name} is {given[name]!r}; expected a whole number above 0.")

@@ -7,6 +7,7 @@ and its degrees of freedom are given with it. What a setting is, `results.settin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from probekit import schema
 from probekit.constants import CONFIDENCE
 from probekit.errors import ResultsError, did_you_mean
 from probekit.measures import inference
+from probekit.results.reading import opened
 from probekit.results.settings import Setting, settings_of
 
 UNEQUAL = 0.1
@@ -23,12 +25,16 @@ UNEQUAL = 0.1
 
 
 def seed_spread(
-    ds: xr.Dataset, variable: str, *, by: Sequence[str] | None = None, pooled: bool | None = None
+    ds: xr.Dataset | str | os.PathLike[str],
+    variable: str,
+    *,
+    by: Sequence[str] | None = None,
+    pooled: bool | None = None,
 ) -> xr.Dataset:
     """Mean of a result over seeds for each setting, with its between-seed t-interval.
 
     Args:
-        ds: a results dataset with several seeds of some settings.
+        ds: a results dataset with several seeds of some settings, or the path of one.
         variable: a result's name.
         by: coordinates on `checkpoint` that define a setting; None for `results.settings.SETTING` and the user's own.
         pooled: one between-seed variance for all settings (more degrees of freedom, assumes that they spread alike);
@@ -47,10 +53,14 @@ def seed_spread(
     Example:
         >>> seed_spread(ds, "representation_level").representation_level_ci  # doctest: +SKIP
     """
+    if not isinstance(ds, xr.Dataset):
+        ds = opened(ds, "seed_spread")
     if variable not in schema.result_names(ds):
         raise ResultsError(
             f"No result is called {variable!r}. {did_you_mean(variable, schema.result_names(ds), limit=30)}"
         )
+    if by is not None and (isinstance(by, str) or not isinstance(by, Sequence) or not by):
+        raise ResultsError(f"by={by!r}: expected a list of coordinates along checkpoint, such as ['mask_ratio'].")
     for name in by or ():
         if name not in ds.coords or ds[name].dims != ("checkpoint",):
             known = [str(key) for key, coord in ds.coords.items() if coord.dims == ("checkpoint",)]

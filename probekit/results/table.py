@@ -43,6 +43,8 @@ def summary(ds: xr.Dataset | str | os.PathLike[str], *, variables: Sequence[str]
 
     ds = opened(ds, "summary")
     known = schema.result_names(ds)
+    if variables is not None and (not isinstance(variables, Sequence) or not variables):
+        raise ResultsError(f"variables={variables!r}: expected a list, of some of {', '.join(known)}.")
     names = known if variables is None else [variables] if isinstance(variables, str) else list(variables)
     for name in names:
         if name not in known:

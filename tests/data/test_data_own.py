@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, TensorDataset
 from probekit.collect import Counts, Splits
 from probekit.data import SPLITS, Preprocess, load
 from probekit.data.contact_sheet import contact_sheet
+from probekit.data.labelling import read_labels
 from probekit.data.splits import split_name
 from probekit.errors import DataError
 from probekit.probes.requirements import REQUIREMENTS
@@ -334,6 +335,31 @@ def test_labels_are_mapped_and_told(labels: np.ndarray, classes: tuple[str, ...]
     else:
         found = {key: label for images in sets for key, label in seen(images).items()}
         assert found == {image.tobytes(): label for image, label in zip(PIXELS, LABELS.tolist(), strict=True)}
+
+
+def test_labels_of_two_integer_types_stay_whole_numbers() -> None:
+    labels = {"train": LABELS[:30], "test": LABELS[30:].astype(np.uint64)}
+    found = read_labels(labels, {"train": 30, "test": 30}, None, "own")
+    assert found.classes == ["0", "1", "2"]
+    assert (found.labels["test"] == LABELS[30:]).all()
+    with pytest.raises(DataError, match="negative"):
+        read_labels(labels | {"train": LABELS[:30] - 1}, {"train": 30, "test": 30}, None, "own")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.empty(0, dtype=int), "no images"),
+        (np.empty((0, 3), dtype=int), "no images"),
+        (np.array([["a", "b"], ["c", "a"]]), "with texts"),
+        (np.array([[0, 7], [1, 0]]), "with 0 to 7"),
+        (np.array([1e300, 0.5]), "not finite"),
+        (np.array([np.nan, 0.5]), "not finite"),
+    ],
+)
+def test_labels_of_no_kind_are_refused(labels: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_labels({"all": labels}, {"all": len(labels)}, None, "own")
 
 
 @pytest.mark.parametrize(

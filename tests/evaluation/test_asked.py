@@ -62,6 +62,10 @@ def test_only_layers_that_are_asked_for_are_fitted(monkeypatch: pytest.MonkeyPat
         ({"poolings": "mean"}, "expected a list"),
         ({"image_size": "big"}, "number of pixels"),
         ({"image_size": (16, 0)}, "number of pixels"),
+        ({"image_size": 16.5}, "number of pixels"),
+        ({"image_size": True}, "number of pixels"),
+        ({"coords": "loss"}, "expected a dict"),
+        ({"coords": {"loss": None}}, "numbers or texts"),
         ({"coords": {"loss": [1, 2]}}, "2 values for one checkpoint"),
         ({"coords": {"layer": 1}}, "probekit's own"),
         ({"coords": {"my loss": 1}}, "is no name"),
@@ -84,6 +88,10 @@ def test_images_go_in_as_asked_and_the_protocol_says_so() -> None:
         probekit.compare([card, larger.assign_coords(checkpoint=["larger"])])
     with pytest.raises(DataError, match="crop_fraction"):
         probekit.evaluate(ckpt, **KNN, crop_fraction=1.5)
+    with pytest.raises(DataError, match="crop_fraction is 'half'"):
+        probekit.evaluate(ckpt, **KNN, crop_fraction="half")
+    with pytest.raises(DataError, match="Unknown interpolation"):
+        probekit.evaluate(ckpt, **KNN, interpolation=["bicubic"])
     with pytest.raises(DataError, match="do not divide"):
         probekit.evaluate(ckpt, **KNN, image_size=18)
 

@@ -157,6 +157,8 @@ def test_encoder_and_decoder_come_from_one_network(tiny, weights, images, hidden
     assert torch.equal(load(f"{path}?key={taken}", **HEADS).model.predict(images, hidden), expected)
     with pytest.raises(CheckpointError, match=r"has no network 'emma'.*Networks in the file: "):
         load(path, **HEADS, key="emma")
+    with pytest.raises(CheckpointError, match="key is 5; expected the name of a network"):
+        load(path, **HEADS, key=5)
 
 
 def test_a_lone_average_is_read(tiny, weights, images, hidden, tmp_path) -> None:
@@ -227,6 +229,6 @@ def test_blocks_of_a_live_module_are_unwrapped(tiny, images, hidden) -> None:
         checkpoint = load(wrapped)
     finally:
         blocks[0] = first
-    assert checkpoint.model.has_attention
+    assert checkpoint.model.no_attention is None
     assert checkpoint.model.encoder.blocks[0].norm1.weight is first.norm1.weight
     assert torch.equal(checkpoint.model.predict(images, hidden), tiny.predict(images, hidden))

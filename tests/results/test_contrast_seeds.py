@@ -163,6 +163,19 @@ def test_a_grid_without_seeds_supports_no_sentence_about_masking(three) -> None:
         seed_spread(three, "accuracy")
     with pytest.raises(ResultsError, match="no coordinate along checkpoint"):
         seed_spread(grid(), "accuracy", by=["mask_ration"])
+    for by in ([], "mask_ratio", 3):
+        with pytest.raises(ResultsError, match="expected a list of coordinates"):
+            seed_spread(grid(), "accuracy", by=by)
+    with pytest.raises(ResultsError, match="was given a int"):
+        seed_spread(3, "accuracy")
+
+
+def test_seed_spread_works_from_a_file(tmp_path) -> None:
+    file = schema.write(grid(), tmp_path / "grid.nc")
+    xr.testing.assert_allclose(
+        seed_spread(file, "accuracy", by=["mask_ratio"]),
+        seed_spread(grid(), "accuracy", by=["mask_ratio"]),
+    )
 
 
 def test_variances_are_pooled_unless_they_differ_and_a_missing_number_empties_nothing_else() -> None:

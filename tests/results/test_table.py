@@ -47,3 +47,6 @@ def test_one_variable_and_a_wrong_name(ds: xr.Dataset) -> None:
     assert table["layer"].dtype == "Int64"
     with pytest.raises(ResultsError, match="Did you mean 'knn_accuracy'"):
         probekit.summary(ds, variables=["knn_acuracy"])
+    for nothing in ([], 3):
+        with pytest.raises(ResultsError, match="expected a list, of some of"):
+            probekit.summary(ds, variables=nothing)
