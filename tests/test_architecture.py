@@ -116,6 +116,70 @@ def test_the_check_can_fail() -> None:
     assert violations("report/command.py", "def f():\n    from probekit.evaluation import compare") == set()
 
 
+LONGEST_FILE = 350
+LONGEST_FUNCTION = 60
+"""Lines, without the docstring."""
+MOST_PARAMETERS = 8
+"""By position, of a public function: what goes beyond is given by name."""
+
+
+def functions(source: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function from `def` to its end, without the docstring."""
+    first = function.body[0]
+    told = ast.get_docstring(function, clean=False) is not None
+    assert function.end_lineno is not None
+    assert first.end_lineno is not None
+    return function.end_lineno - function.lineno + 1 - (first.end_lineno - first.lineno + 1 if told else 0)
+
+
+def too_large(source: str) -> list[str]:
+    """What of a file is longer, or takes more arguments by position, than the project's bars allow."""
+    lines = source.count("\n")
+    found = [f"{lines} lines"] if lines > LONGEST_FILE else []
+    for function in functions(source):
+        if body_lines(function) > LONGEST_FUNCTION:
+            found.append(f"{function.name}: {body_lines(function)} lines")
+        places = [*function.args.posonlyargs, *function.args.args]
+        count = len([place for place in places if place.arg not in ("self", "cls")])
+        if not function.name.startswith("_") and count > MOST_PARAMETERS:
+            found.append(f"{function.name}: {count} parameters by position")
+    return found
+
+
+def reaches_through(source: str) -> list[str]:
+    """Where a probe reads the model or the splits behind its measurements, instead of the measurements themselves."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr in ("prepared", "sets")
+    ]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_files_functions_and_signatures_stay_small(file: str) -> None:
+    assert too_large((PACKAGE / file).read_text()) == []
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("probes/")])
+def test_probes_read_measurements_by_their_documented_names(file: str) -> None:
+    assert reaches_through((PACKAGE / file).read_text()) == []
+
+
+def test_the_checks_of_size_and_reach_can_fail() -> None:
+    doc = '    """' + "told\n" * 70 + '    """\n'
+    assert too_large("def f(*, a=1, b=1, c=1, d=1, e=1, f=1, g=1, h=1, i=1):\n" + doc + "    pass\n") == []
+    assert too_large("def f():\n" + "    pass\n" * 60) == ["f: 61 lines"]
+    assert too_large("def f(a, b, c, d, e, f, g, h, i): ...\n") == ["f: 9 parameters by position"]
+    assert too_large("\n" * 351) == ["351 lines"]
+    assert reaches_through("def run(measurements):\n    return measurements.prepared.shapes") == [
+        "measurements.prepared"
+    ]
+
+
 def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 

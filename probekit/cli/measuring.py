@@ -12,6 +12,7 @@ from probekit.cli import options as given
 
 def evaluate(
     checkpoint: given.Checkpoint,
+    *,
     output: given.ResultsFile = "results.nc",
     suite: given.Suite = "high_level",
     data: given.Data = None,
@@ -20,7 +21,6 @@ def evaluate(
     options: given.ProbeOptions = "{}",
     coord: given.Coord = None,
     dry_run: given.DryRun = False,
-    *,
     loading: given.Loading,
     inputs: given.Inputs,
     run: given.Run,
@@ -37,6 +37,7 @@ def evaluate(
 
 def compare(
     checkpoints: given.Checkpoints,
+    *,
     output: given.ResultsFile = "results.nc",
     suite: given.SuiteOrOwn = None,
     data: given.Data = None,
@@ -50,7 +51,6 @@ def compare(
     executor: given.Executor = None,
     keep_going: given.KeepGoing = None,
     shards: given.Shards = 1,
-    *,
     loading: given.Loading,
     inputs: given.Inputs,
     run: given.Run,
@@ -180,6 +180,7 @@ def report(
         list[str] | None,
         typer.Argument(help="A results file (.nc), or checkpoints to evaluate; none for those that ship."),
     ] = None,
+    *,
     data: given.Data = None,
     suite: given.Suite = "paper",
     output: Annotated[str, typer.Option("--output", "-o", help="The page to write.")] = "report.html",
@@ -195,7 +196,6 @@ def report(
     seed: given.Seed = 0,
     executor: given.Executor = None,
     keep_going: given.KeepGoing = None,
-    *,
     loading: given.Loading,
     run: given.Run,
 ) -> None:

@@ -12,6 +12,7 @@ import typer
 def train(
     data: Annotated[str, typer.Option(help="An image set, e.g. quadtree or imagefolder:DIR.")],
     output: Annotated[str, typer.Option("--output", "-o", help="The run's directory; of a grid, the folder of runs.")],
+    *,
     mask_ratio: Annotated[list[float], typer.Option(help="Share of the image that is hidden. Several make a grid.")],
     patch_size: Annotated[list[int], typer.Option(help="Mask unit in pixels. Several make a grid.")],
     seed: Annotated[list[int], typer.Option(help="Of everything random. Several make a grid.")] = [0],  # noqa: B006 - never changed

@@ -13,7 +13,7 @@ from probekit.collect.pass_settings import PICTURE_SIDE
 from probekit.evaluation import arguments, executors, opening, suites
 from probekit.evaluation.comparison import Comparison
 from probekit.evaluation.executors import Executor
-from probekit.evaluation.inheriting import inherited
+from probekit.evaluation.inheriting import Inherited, inherited
 from probekit.evaluation.tasks import Costing, Measuring
 
 
@@ -82,6 +82,8 @@ def evaluate(
         >>> ds = probekit.evaluate("shipped:quadtree-r0.75-p4-s0", "knn", counts={"train": 200, "test": 100})
         >>> float(ds["knn_accuracy"].isel(checkpoint=0, data=0, layer=-1, pooling=0, k=0))
     """
+    suites.as_list(suite)
+    PassSettings(precision=precision, seed=seed)  # None, which `compare` takes as "those of the results", is an error
     return compare(
         [ckpt], suite, data, coords=arguments.coords_of_one(coords), image_size=image_size, crop_fraction=crop_fraction,
         interpolation=interpolation, layers=layers, poolings=poolings, sampling=sampling,
@@ -165,23 +167,16 @@ def compare(
         chosen,
         own=own,
         options=arguments.options_of(file.options_of(chosen) if options is None else options, chosen),
-        settings=PassSettings(
-            batch_size=batch_size,
-            precision=precision or file.precision or "float32",
-            workers=workers,
-            cache=cache,
-            seed=file.seed or 0 if seed is None else seed,
-            mask_grid=file.mask_grid,
-            picture_side=file.picture_side or PICTURE_SIDE,
+        settings=_settings(
+            file, precision, seed, batch_size=batch_size, workers=workers, cache=cache,
             preparation=arguments.preparation_of(image_size, crop_fraction, interpolation),
-            layers=arguments.layers_of(layers),
-            poolings=arguments.poolings_of(poolings),
+            layers=arguments.layers_of(layers), poolings=arguments.poolings_of(poolings),
         ),
         device=str(device),
         sampling=arguments.sampling_of(sampling),
         keep_going=executor is not None if keep_going is None else keep_going,
         shards=arguments.shards_of(shards, executor is not None, cache),
-    )
+    )  # fmt: skip
     if names is not None:
         arguments.check_names(names, len(live))
     own_coords = arguments.coords_of(coords, len(live))
@@ -190,3 +185,14 @@ def compare(
     if dry_run:
         return comparison.costs()
     return comparison.finish(found, mixed, suites.describe(suite) | ({"data": "own"} if own else {}))
+
+
+def _settings(file: Inherited, precision: str | None, seed: int | None, **others: Any) -> PassSettings:
+    """How images are measured: as asked for, else as the results among the checkpoints were, else the defaults."""
+    return PassSettings(
+        precision=precision or file.precision or "float32",
+        seed=file.seed or 0 if seed is None else seed,
+        mask_grid=file.mask_grid,
+        picture_side=file.picture_side or PICTURE_SIDE,
+        **others,
+    )

@@ -164,8 +164,10 @@ HOME = {
 
 
 def as_list(suite: Any) -> Any:
-    """An iterable of probe names as a list; a name, or what is neither, as it is."""
-    return suite if isinstance(suite, str) or not isinstance(suite, Iterable) else list(suite)
+    """An iterable of probe names as a list; a name as it is; a `ProbeError` for what is neither."""
+    if not isinstance(suite, Iterable):
+        raise ProbeError(f"suite={suite!r}: expected a suite ({', '.join(SUITES)}), a probe, or a list of probes.")
+    return suite if isinstance(suite, str) else list(suite)
 
 
 def published(suite: Any) -> Suite | None:
@@ -224,9 +226,7 @@ def _pair(data: Sequence[Any]) -> bool:
 
 def listed(suite: str | Sequence[str]) -> tuple[str, ...]:
     """Names of the probes asked for one by one; every one exists."""
-    if not isinstance(suite, Iterable):
-        raise ProbeError(f"suite={suite!r}: expected a suite ({', '.join(SUITES)}), a probe, or a list of probes.")
-    chosen = (suite,) if isinstance(suite, str) else tuple(suite)
+    chosen = (suite,) if isinstance(suite, str) else tuple(as_list(suite))
     if not chosen:
         raise ProbeError(f"An empty list of probes. Known: {', '.join(probes.names())}.")
     for name in chosen:

@@ -7,26 +7,32 @@ very forward whose output they determine, and handed out. All three give what th
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import torch
-from timm.layers import Attention, Mlp
+from timm.layers import Attention, Mlp  # type: ignore[attr-defined]  # public, but not in its `__all__`
 from timm.models.vision_transformer import Block, ResPostBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+TimmModule: TypeAlias = Any
+"""A block or part of one: `nn.Module` types its attributes as `Tensor | Module`, which says less than timm does."""
 
-def opens(block: nn.Module) -> bool:
+
+def opens(block: TimmModule) -> bool:
     """Whether the probabilities of this block can be had: its attention is timm's softmax(q k / sqrt(d)) v."""
     return type(block) in (Block, ResPostBlock) and type(block.attn) is Attention
 
 
-def forward(block: nn.Module, x: Tensor) -> Tensor:
+def forward(block: TimmModule, x: Tensor) -> Tensor:
     """`block(x)`; where no gradient is wanted, sums and activations are written over what is not needed any more."""
     if torch.is_grad_enabled() or type(block) is not Block or _hooked(block):
-        return block(x)
+        whole: Tensor = block(x)
+        return whole
     return _finish(block, x, block.attn(block.norm1(x)))
 
 
-def forward_with_probabilities(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def forward_with_probabilities(block: TimmModule, x: Tensor) -> tuple[Tensor, Tensor]:
     """A block's output and its attention probabilities; only for blocks that `opens` says yes to."""
     if isinstance(block, ResPostBlock):
         mixed, probabilities = attend(block.attn, x)
@@ -36,7 +42,7 @@ def forward_with_probabilities(block: nn.Module, x: Tensor) -> tuple[Tensor, Ten
     return _finish(block, x, mixed), probabilities
 
 
-def forward_at(block: Block, x: Tensor, index: Tensor) -> Tensor:
+def forward_at(block: TimmModule, x: Tensor, index: Tensor) -> Tensor:
     """The block's output for some tokens only: keys and values of all, queries and MLP of those.
 
     Args:
@@ -60,7 +66,7 @@ def forward_at(block: Block, x: Tensor, index: Tensor) -> Tensor:
     return _finish(block, x.gather(1, where), mixed)
 
 
-def attend(attention: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
+def attend(attention: TimmModule, x: Tensor) -> tuple[Tensor, Tensor]:
     """The output (batch, tokens, width) and the probabilities (batch, heads, queries, keys) that made it."""
     queries, keys, values = _heads(attention, attention.qkv(x), 3)
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)
@@ -69,22 +75,23 @@ def attend(attention: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
     return _output(attention, attention.attn_drop(probabilities) @ values, x), probabilities
 
 
-def _heads(attention: Attention, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+def _heads(attention: TimmModule, x: Tensor, parts: int) -> tuple[Tensor, ...]:
     """(batch, tokens, parts * width) -> `parts` tensors (batch, heads, tokens, head width)."""
     batch, tokens, _ = x.shape
     return x.reshape(batch, tokens, parts, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
 
-def _output(attention: Attention, mixed: Tensor, x: Tensor) -> Tensor:
+def _output(attention: TimmModule, mixed: Tensor, x: Tensor) -> Tensor:
     """From (batch, heads, tokens, head width) to the attention module's output, (batch, tokens, width)."""
     mixed = attention.norm(mixed.transpose(1, 2).flatten(2))
     gate = getattr(attention, "gate", None)  # newer timm only
     if gate is not None:
         mixed = mixed * gate(x).sigmoid()
-    return attention.proj_drop(attention.proj(mixed))
+    out: Tensor = attention.proj_drop(attention.proj(mixed))
+    return out
 
 
-def _finish(block: Block, x: Tensor, mixed: Tensor) -> Tensor:
+def _finish(block: TimmModule, x: Tensor, mixed: Tensor) -> Tensor:
     """What follows a block's attention: both residual sums and the MLP."""
     x = _add(x, block.drop_path1(block.ls1(mixed)))
     return _add(x, block.drop_path2(block.ls2(_mlp(block.mlp, block.norm2(x)))))
@@ -96,12 +103,14 @@ def _add(x: Tensor, fresh: Tensor) -> Tensor:
     return fresh.add_(x) if spare else x + fresh
 
 
-def _mlp(mlp: nn.Module, x: Tensor) -> Tensor:
+def _mlp(mlp: TimmModule, x: Tensor) -> Tensor:
     """`mlp(x)`, its GELU written over its input, which is its largest tensor by far."""
     if torch.is_grad_enabled() or type(mlp) is not Mlp or type(mlp.act) is not nn.GELU or _hooked(mlp):
-        return mlp(x)
+        plain: Tensor = mlp(x)
+        return plain
     hidden = torch.ops.aten.gelu_(mlp.fc1(x), approximate=mlp.act.approximate)
-    return mlp.drop2(mlp.fc2(mlp.norm(mlp.drop1(hidden))))
+    out: Tensor = mlp.drop2(mlp.fc2(mlp.norm(mlp.drop1(hidden))))
+    return out
 
 
 def _hooked(module: nn.Module) -> bool:

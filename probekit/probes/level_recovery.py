@@ -69,7 +69,7 @@ VARIABLES = (
     ),
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test", "local:train", "local:val", "local:test")
-REQUIRES = ("latents", "splits")
+REQUIRES = ("latents", "places", "splits")
 OPTIONS = {"landmarks": 512, "untrained": True, "inputs": "whitened"}
 AFTER = {"untrained": tuple(f"{twin}:{need}" for twin in ("untrained", "untrained-1") for need in NEEDS)}
 CHOICES = {"inputs": ("whitened", "standardised", "either")}

@@ -89,21 +89,13 @@ def build(results: Results, headline: Headline | None, differences: Differences)
     )
     levels, *others = [group_section(results, *group) for group in [*GROUPS, further]]
     levels.figures[:0] = [figure for data in results.data for figure in composition(results, data)]
-    masks = [mask_curves.response_figure(results, name, data) for name in mask_curves.NAMES for data in results.data]
-    response = Section(
-        "response",
-        "What a mask at evaluation does",
-        "Masks",
-        "The same images with patches hidden: how far features move, what level is left, how well pixels are told.",
-        [figure for figure in masks if figure],
-    )
     alike = [figure for data in results.data if (figure := similarity_figure(results, data))]
     shown = [
-        levels, theory, compared, *others, response,
+        levels, theory, compared, *others, mask_response(results),
         Section("similarity", "Similarity of checkpoints", "Similarity", "", alike),
         Section("embeddings", "Classes in feature space", "t-SNE", "", last_layer.embeddings(results)),
-        Section("published", "Published figures", "Published", "A reference from the literature, where the same "
-                                                               "quantity was measured.", 
+        Section("published", "Published figures", "Published",
+                "A reference from the literature, where the same quantity was measured.",
                 beside_published.figures(results), tables=published_tables(results)),
         Section("summary", "At a glance", "Summary", "One line per checkpoint, each number with its 95 % interval.",
                 tables=summary_table(results)),
@@ -133,6 +125,18 @@ def build(results: Results, headline: Headline | None, differences: Differences)
         *shown,
         Section("provenance", "Where the numbers come from", "Sources", "What it takes to make this report again."),
     ]
+
+
+def mask_response(results: Results) -> Section:
+    """What evaluation masks do to features and pixels."""
+    found = [mask_curves.response_figure(results, name, data) for name in mask_curves.NAMES for data in results.data]
+    return Section(
+        "response",
+        "What a mask at evaluation does",
+        "Masks",
+        "The same images with patches hidden: how far features move, what level is left, how well pixels are told.",
+        [figure for figure in found if figure],
+    )
 
 
 def composition(results: Results, data: str) -> list[Figure]:
