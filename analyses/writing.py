@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 import probekit
 from probekit import schema
+from probekit.results.directions import directions
+from probekit.results.settings import settings_of
 
 BLOCK = re.compile(r"(<!-- numbers -->\n).*?(<!-- /numbers -->)", re.S)
 TINY = {"train": 40, "val": 20, "test": 40, "images": 16, "pairs": 20, "ladder": 30, "masked": 8, "shifted": 10}
@@ -55,7 +58,7 @@ def opened(folder: Path) -> xr.Dataset:
 def save(chart: Any, folder: Path, name: str) -> None:
     """A chart as SVG, PDF and PNG."""
     for suffix in ("svg", "pdf", "png"):
-        chart.save(folder / f"{name}.{suffix}", **({"scale_factor": 2} if suffix == "png" else {}))
+        chart.save(folder / f"{name}.{suffix}", **({"scale_factor": 1.25} if suffix == "png" else {}))
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -65,35 +68,66 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def one_each(ds: xr.Dataset, name: str, labels: dict[str, Any]) -> Any:
+    """One number per checkpoint: the last layer, heads averaged, the given labels."""
+    array = ds[name].sel({dim: label for dim, label in labels.items() if dim in ds[name].dims})
+    array = array.isel(layer=-1) if "layer" in array.dims else array
+    array = array.mean("head") if "head" in array.dims else array
+    return array.squeeze([dim for dim in array.dims if dim != "checkpoint"], drop=True).transpose("checkpoint").values
+
+
 def by_setting(ds: xr.Dataset, names: dict[str, dict[str, Any]], digits: int = 3) -> str:
-    """A table of means over seeds with the range of seeds: a row for each setting, a column for each quantity.
+    """A table of means over seeds with the range of seeds, and what the seeds carry.
 
     Args:
         ds: results on one image set.
-        names: variable -> labels of its dims; the last layer is taken of those that have layers.
+        names: variable -> labels of its dims; the last layer is taken of those that have layers, heads are averaged.
         digits: after the point.
     """
-    from probekit.results.settings import settings_of
-
-    rows = []
-    settings = settings_of(ds)
+    columns = {name: one_each(ds, name, labels) for name, labels in names.items()}
     groups: dict[str, list[int]] = {}
-    for setting in settings:
+    for setting in settings_of(ds):
         groups.setdefault(setting.words, []).extend(run.index for run in setting.runs)
-    for words, indices in groups.items():
+    rows = []
+    for words, indices in sorted(groups.items(), key=lambda item: (item[0] == "untrained", item[0])):
         cells = [words, str(len(indices))]
-        for name, labels in names.items():
-            array = ds[name].isel(checkpoint=indices)
-            array = array.isel(layer=-1) if "layer" in array.dims else array
-            values = array.sel({dim: label for dim, label in labels.items() if dim in array.dims}).squeeze(drop=True)
-            found = values.values.reshape(-1)
-            low, high = found.min(), found.max()
-            cells.append(
-                f"{found.mean():.{digits}f}" + (f" ({low:.{digits}f} to {high:.{digits}f})" if len(found) > 1 else "")
-            )
+        for values in columns.values():
+            low, high = values[indices].min(), values[indices].max()
+            spread = f" ({low:.{digits}f} to {high:.{digits}f})" if len(indices) > 1 else ""
+            cells.append(f"{values[indices].mean():.{digits}f}{spread}")
         rows.append(cells)
     titles = [str(ds[name].attrs["long_name"]) for name in names]
-    return table(["setting", "runs", *titles], rows)
+    return table(["setting", "runs", *titles], rows) + "\n" + carried(ds, columns)
+
+
+def carried(ds: xr.Dataset, columns: dict[str, Any]) -> str:
+    """What runs of several seeds carry along the ratio and along the unit: all lines of all quantities, one family."""
+    ratios, units = ds["mask_ratio"].values, ds["patch_size"].values
+    names, places, lines = [], [], []
+    for name, values in columns.items():
+        for along, fixed, label in (
+            ("ratio", units == 4, "mask ratio at 4 px"),
+            ("unit", ratios == 0.75, "unit at ratio 0.75"),
+        ):
+            steps = ratios if along == "ratio" else units
+            known = sorted(set(steps[fixed & np.isfinite(steps)].tolist()))
+            runs = [
+                {
+                    float(seed): float(value)
+                    for seed, value in zip(ds["seed"].values[chosen], values[chosen], strict=True)
+                }
+                for step in known
+                if (chosen := fixed & (steps == step)).any()
+            ]
+            if len(runs) > 1:
+                names.append(str(ds[name].attrs["long_name"]))
+                places.append(label)
+                lines.append(runs)
+    out = ["What the seeds carry (trend and all pairs of all lines, one family, Holm's correction):", ""]
+    for title, place, direction in zip(names, places, directions(lines), strict=True):
+        verdict = f"**{direction.claim}**" if direction.claim else "nothing beyond the luck of the seed"
+        out.append(f"- {title}, {place}: {verdict} (the means: {direction.shape}).")
+    return "\n".join(out) + "\n"
 
 
 def write_numbers(folder: Path, text: str) -> None:
