@@ -1,4 +1,4 @@
-"""Images of any number of channels: trained on, resumed, read back, and read by transformers."""
+"""Images of any shape and number of channels: trained on, resumed, read back, and read by transformers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from test_training_run import facts, interrupted, weights
 from transformers import ViTMAEForPreTraining
 
@@ -127,3 +128,9 @@ def test_every_channel_is_augmented_alike(channels: int) -> None:
     )  # fmt: skip
     single = TrainingStream(alone, 8, Preprocess(8, 8, (0.0,), (1.0,)), seed=1, augment=True).batch(2)
     torch.testing.assert_close(batch[:, -1:], single, rtol=0, atol=1e-6)
+
+
+def test_images_that_are_not_square(images: ArraySet, options: Options, tmp_path: Path) -> None:
+    checkpoint = probekit.train(images, **options(images=16, image_size=(16, 8)))
+    assert checkpoint.card.image_size == (16, 8)
+    assert "encoder.blocks.0.attn.qkv.weight" in load_file(tmp_path / "run/model.safetensors")

@@ -338,12 +338,6 @@ def test_tensorboard(images: ArraySet, options: Options, tmp_path: Path) -> None
     assert list((tmp_path / "run").glob("probekit/**/events.out.*"))
 
 
-def test_images_that_are_not_square(images: ArraySet, options: Options, tmp_path: Path) -> None:
-    checkpoint = probekit.train(images, **options(images=16, image_size=(16, 8)))
-    assert checkpoint.card.image_size == (16, 8)
-    assert "encoder.blocks.0.attn.qkv.weight" in load_file(tmp_path / "run/model.safetensors")
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default:The .grad attribute")  # torch's compiler hides it itself, but not from "error"
 def test_compiled_blocks_give_the_same_training(images: ArraySet, options: Options, tmp_path: Path) -> None:
