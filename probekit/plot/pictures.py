@@ -81,6 +81,8 @@ def reconstructions(results: Results) -> list[Strip]:
             note = (
                 "Every checkpoint got the same images and the same masks. Input row: what it saw, then the whole image."
             )
+            if any(name.endswith("full") for name, _ in kinds):
+                note += unmasked_note(results, data)
             found.append(
                 Strip(
                     f"Reconstructions, {data}",
@@ -92,6 +94,19 @@ def reconstructions(results: Results) -> list[Strip]:
                 )
             )
     return found
+
+
+def unmasked_note(results: Results, data: str) -> str:
+    """What pictures without masking can say, and how far they are from the masked ones."""
+    note = " Without masking, the decoder is asked for patches that the loss of most masked autoencoders never trained."
+    where = results.data.index(data)
+    means = []
+    for name in ("psnr", "masked_psnr"):
+        values = np.asarray(results.ds[name].isel(data=where), float) if name in results.ds else np.array([])
+        if not np.isfinite(values).any():
+            return note
+        means.append(float(np.nanmean(values)))
+    return f"{note} Mean PSNR over checkpoints: {means[0]:.1f} dB without masking, {means[1]:.1f} dB of hidden pixels."
 
 
 def attention(results: Results) -> list[Strip]:

@@ -24,6 +24,12 @@ _REFERENCE = "probekit; Sobol 1993 for the index, Kong et al. 2023 for the gener
 _OVER = "bootstrap over pairs of test images"
 _DIMS = ("layer", "pooling", "scaling")
 
+BASELINES = ("pooled_pixels", "mean_colour", "random_features")
+"""Pixels averaged over 4 x 4 cells; the mean colour; `RANDOM` rectified random projections of all pixels."""
+
+RANDOM = 64
+"""Few enough that the 150 pairs of the suite `paper` are two for each, which whitening needs."""
+
 VARIABLES = (
     Variable(
         "level_share", (*_DIMS, "level"), "Share of variance by level", "1", "none",
@@ -45,6 +51,12 @@ VARIABLES = (
         _PROTOCOL + "; f = the same architecture, freshly initialised with seed 0", _REFERENCE, version=3,
         interval=_OVER,
     ),
+    Variable(
+        "representation_level_baseline", ("baseline", "scaling"), "Representation level of simple features", "levels",
+        "none", _PROTOCOL + "; f = pixels averaged over 4 x 4 cells; mean colour; or random features: "
+        f"{RANDOM} rectified random projections of all pixels, weights drawn once (standard normal / sqrt(pixels))",
+        _REFERENCE, interval=_OVER,
+    ),
 )  # fmt: skip
 NEEDS = ("pairs",)
 REQUIRES = ("latents", "test")
@@ -63,8 +75,14 @@ def run(measurements: Measurements, *, untrained: bool) -> dict[str, xr.DataArra
     out |= VARIABLES[1].arrays(mean, mean_ci, coords=coords, per_image=per_image)
     if reason := missing_whitening(measurements, mean[..., -1]):
         measurements.lacking["representation_level, whitened"] = reason
-    _, _, mean, mean_ci, _ = spectra(*pixel_terms(measurements), measurements.seed, order)
+    pixels = pixel_features(measurements)
+    _, _, mean, mean_ci, _ = spectra(*terms_of(pixels), measurements.seed, order)
     out |= VARIABLES[2].arrays(mean, mean_ci, coords={"scaling": list(SCALINGS)})
+    simple = [terms_of([baseline(name, images) for images in pixels]) for name in BASELINES]
+    above, below = (np.stack([one[part] for one in simple], axis=1) for part in (0, 1))
+    _, _, mean, mean_ci, _ = spectra(above, below, measurements.seed, order)
+    here = {"baseline": list(BASELINES), "scaling": list(SCALINGS)}
+    out |= VARIABLES[4].arrays(mean, mean_ci, coords=here)
     if untrained and (reason := measurements.model.no_twin):
         measurements.lacking["representation_level_untrained"] = reason
     elif untrained:
@@ -100,11 +118,30 @@ def spectra(
     return share, share_ci, level_shares.representation_level(share), mean_ci, per_image.astype(np.float32)
 
 
-def pixel_terms(measurements: Measurements) -> tuple[np.ndarray, np.ndarray]:
-    """Covariance and variance terms of raw pixels as the checkpoint sees them: (pairs, scalings, H), levels 1..H."""
+def pixel_features(measurements: Measurements) -> list[np.ndarray]:
+    """The pairs' images as the checkpoint sees them, then their partners: (pairs, channels, height, width) each."""
     pairs = measurements.partners()
-    base, *others = (measurements.inputs(images, pairs.rows) for images in (pairs.image_set, *pairs.partners))
-    base, *others = (images.reshape(len(images), -1) for images in (base, *others))
+    return [measurements.inputs(images, pairs.rows) for images in (pairs.image_set, *pairs.partners)]
+
+
+def baseline(name: str, images: np.ndarray) -> np.ndarray:
+    """One of `BASELINES` of images (pairs, channels, height, width): (pairs, features)."""
+    if name == "random_features":
+        flat = images.reshape(len(images), -1).astype(np.float64)
+        weights = np.random.default_rng(0).standard_normal((flat.shape[1], RANDOM)) / np.sqrt(flat.shape[1])
+        return np.asarray(np.maximum(flat @ weights, 0))
+    cells = 1 if name == "mean_colour" else 4
+    parts = [
+        cell.mean(axis=(2, 3), dtype=np.float64)
+        for row in np.array_split(images, cells, axis=2)
+        for cell in np.array_split(row, cells, axis=3)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def terms_of(features: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Covariance and variance terms of images' and of their partners' features: (pairs, scalings, H), levels 1..H."""
+    base, *others = (one.reshape(len(one), -1) for one in features)
     found = [
         [level_shares.level_terms(base, theirs, scaling=scaling) for scaling in level_shares.SCALINGS]
         + [whitened_terms(base, theirs)]

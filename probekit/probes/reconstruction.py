@@ -13,7 +13,13 @@ from probekit.probes.intervals import OVER_TEST, mean_with_interval
 from probekit.schema import Variable
 
 _TARGETS = "normalised targets undone with one mean and variance from all visible pixels of the image"
-_FULL = f"reconstruction without masking (the paper's Figure 5), nothing pasted, RGB in [0, 1]; {_TARGETS}"
+_UNTRAINED = (
+    "the loss of most masked autoencoders never trained the decoder on visible patches, and all are visible here: "
+    "read it beside the number of hidden pixels"
+)
+_FULL = (
+    f"reconstruction without masking (the paper's Figure 5), nothing pasted, RGB in [0, 1]; {_TARGETS}; {_UNTRAINED}"
+)
 _MASKED = (
     f"reconstruction from {1 - MASK_RATIO:.0%} of the image, hidden pixels only; {MASK_RATIO:.0%} hidden at random, "
     f"same pixels for every checkpoint, drawn for each image by its pixels on the grid of the attribute mask_grid; "
@@ -37,7 +43,9 @@ _HOW = {
 def _variable(name: str, masked: bool) -> Variable:
     title, units, better, how, reference = _HOW[name]
     if not masked:
-        return Variable(name, (), title, units, better, f"{how}; {_FULL}", reference, interval=OVER_TEST)
+        return Variable(
+            name, (), title, units, better, f"{how}; {_FULL} (masked_{name})", reference, interval=OVER_TEST
+        )
     how += _PASTED if name in ("ssim", "fsim") else ""
     protocol = f"{how}; {_MASKED}"
     return Variable(

@@ -15,6 +15,7 @@ from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
 from probekit.collect.partners import Reference, reference, terms
 from probekit.measures import level_shares
 from probekit.measures.whitening import fit_whitening
+from probekit.probes import level_spectrum
 
 MANY = replace(COUNTS, train=300, val=100, test=200)
 
@@ -213,3 +214,15 @@ def test_constant_features_have_no_share_rather_than_a_wrong_one() -> None:
     assert np.isnan(mean).all()
     assert np.isnan(share_ci).all()
     assert np.isnan(mean_ci).all()
+
+
+def test_simple_features_have_a_level_and_mean_colour_is_no_position() -> None:
+    images = np.random.default_rng(0).normal(size=(20, 3, 9, 10))
+    np.testing.assert_allclose(level_spectrum.baseline("mean_colour", images), images.mean(axis=(2, 3)))
+    assert level_spectrum.baseline("pooled_pixels", images).shape == (20, 48)
+    even = np.ones((2, 3, 8, 8)) * np.array([0.2, 0.7])[:, None, None, None]
+    np.testing.assert_allclose(level_spectrum.baseline("pooled_pixels", even)[1], 0.7)
+    random = level_spectrum.baseline("random_features", images)
+    np.testing.assert_array_equal(random, level_spectrum.baseline("random_features", images))
+    assert (random >= 0).all()
+    assert random.any(axis=0).mean() > 0.9
