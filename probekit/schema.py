@@ -68,6 +68,7 @@ DIMS: dict[str, str] = {
     "metric": "how similarity is measured: cka, mutual_knn, procrustes, rsa",
     "layer_kept": "the layer whose embedding is kept",
     "axis": "axis of a plane",
+    "baseline": "simple features of the images, computed without a model",
     "rung": "what two views of an image share, from pixel over appearance, layout, image and class to superclass",
     "class": "a class of the image set, by name",
     "eval_mask_ratio": "share of the image that is hidden at evaluation",
