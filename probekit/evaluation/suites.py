@@ -39,7 +39,7 @@ class Suite:
         return tuple(dict.fromkeys(name for plan in self.plans for name in plan.probes))
 
 
-QUADTREE, SHAPES, PHOTOS = "quadtree", "shapes", "photos"
+QUADTREE, SHAPES, PHOTOS, STEREO = "quadtree", "shapes", "photos", "stereo_motorcycle"
 ATTENTION = ("attention_distance", "attention_entropy", "attention_nmi")
 CLASSES = ("linear_probe", "knn")
 LATENTS = ("latent_recovery", "level_spectrum")
@@ -63,7 +63,7 @@ EVERYTHING = (
 
 LATER = (
     "level_recovery", "level_ladder", "mask_response", "attentive_probe", "identifiability", "multilabel_probe",
-    "regression_probe", "low_shot", "retrieval", "calibration",
+    "regression_probe", "low_shot", "retrieval", "calibration", "segmentation", "depth", "correspondence",
 )  # fmt: skip
 """What the suite `all` holds besides since version 2."""
 
@@ -109,6 +109,11 @@ FIRST: dict[str, Suite] = {
             Plan(SHAPES, (*CLASSES, *SHIFTED, "object_focus", "label_free", "embedding"), BRIEF),
             Plan(PHOTOS, ("reconstruction", *ATTENTION, "attention_maps", "low_level"), FEWER),
         ),
+    ),
+    "dense": Suite(
+        1,
+        "what frozen patch tokens tell of every pixel",
+        (Plan(SHAPES, ("segmentation",)), Plan(STEREO, ("correspondence",))),
     ),
     "all": Suite(
         1,
@@ -159,6 +164,7 @@ EARLIER: dict[str, Suite] = {f"{name}@{suite.version}": suite for name, suite in
 HOME = {
     **dict.fromkeys((*LEVELS, "expected_levels", "identifiability"), QUADTREE),
     **dict.fromkeys((*ATTENTION, "attention_maps", "reconstruction", "low_level", "colour_accuracy"), PHOTOS),
+    **dict.fromkeys(("depth", "correspondence"), STEREO),
 }
 """The image set on which a probe runs when it is asked for by name without data; `shapes` for the others."""
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from probekit.errors import ProbeError
 
 EPSILON = 1e-6
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2)
 STEPS, BATCH, WARMUP, DECAY = 300, 16, 0.1, 1e-3
 NONE = -100
 """Target of a drawn pixel that counts for nothing: cross-entropy's own number for it."""
@@ -76,6 +76,8 @@ def moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     if total is None or square is None:
         raise ProbeError("There are no tokens to fit a linear head on.")
     mean = total / count
+    if not bool(torch.isfinite(square).all()):
+        raise ProbeError("Some tokens are not finite, or exceed the range of float16 (65,504), in which they are kept.")
     variance = (square / count - mean.square()).clamp_min(0)
     return mean.float(), (variance + EPSILON).sqrt().float()
 
@@ -160,12 +162,19 @@ def at_pixels(scores: Tensor, y: np.ndarray, x: np.ndarray, reduce: Callable[[Te
         (len(y), len(x)).
     """
     rows, parts = max(1, CHUNK // max(1, len(x))), []
-    across = torch.from_numpy(x).to(scores)
+    wide = torch.einsum("xw,hwc->hxc", bilinear(x, scores.shape[1], scores), scores)
     for start in range(0, len(y), rows):
-        down = torch.from_numpy(y[start : start + rows]).to(scores)
-        places = torch.stack(torch.meshgrid(down, across, indexing="ij"), dim=-1).flatten(0, 1)
-        parts.append(reduce(at_places(scores[None], places[None])[0]).reshape(len(down), len(x)).cpu().numpy())
+        down = bilinear(y[start : start + rows], scores.shape[0], scores)
+        found = torch.einsum("yh,hxc->yxc", down, wide)
+        parts.append(reduce(found.flatten(0, 1)).reshape(found.shape[:2]).cpu().numpy())
     return np.concatenate(parts)
+
+
+def bilinear(places: np.ndarray, cells: int, like: Tensor) -> Tensor:
+    """Weights of cells at places along one side, (places, cells), as in `at_places`; of the type of `like`."""
+    at = np.clip(places * cells - 0.5, 0, cells - 1)
+    weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(cells)))
+    return torch.from_numpy(weights).to(like)
 
 
 @torch.inference_mode()

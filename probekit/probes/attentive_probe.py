@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
 
 from probekit.collect import Measurements
-from probekit.data import Views
 from probekit.errors import ProbeError
 from probekit.measures import attentive
 from probekit.probes.intervals import OVER_IMAGES, mean_with_interval
+from probekit.probes.patch_tokens import Reader
 from probekit.probes.pictures import enlarge, example_images, examples
 from probekit.schema import Variable
 
@@ -37,12 +35,6 @@ NEEDS = ("tokens:train", "tokens:val", "tokens:test")
 REQUIRES = ("splits", "classes")
 CHOICES = {"heads": attentive.HEADS}
 OPTIONS = {"heads": ["ep"], "queries": attentive.QUERIES, "steps": attentive.STEPS, "augment": False}
-
-IN_MEMORY = 2**30
-"""Bytes of float16 tokens of one layer that are read at once; more are read in parts of `PART` images."""
-
-PART = 1024
-"""Images that are read, and shuffled, together where a layer's tokens are not held in memory."""
 
 
 def run(
@@ -107,87 +99,3 @@ def root_mean_square(measurements: Measurements, layer: int) -> float:
     if not np.isfinite(square) or square <= 0:
         raise ProbeError(f"Tokens of layer {layer} are constant at 0, or exceed the range of float16 (65,504).")
     return float(np.sqrt(square))
-
-
-class Reader:
-    """Tokens of one layer and split: from the store where they are kept, else from the frozen encoder.
-
-    Args:
-        measurements: with the tokens gathered.
-        split, layer: whose.
-        scale: what tokens are divided by.
-    """
-
-    def __init__(self, measurements: Measurements, split: str, layer: int, scale: float) -> None:
-        self.measurements, self.split, self.layer, self.scale = measurements, split, layer, scale
-        self.rows = measurements.size(split)
-        store, name = measurements.store(f"tokens:{split}"), f"tokens_{layer}"
-        self.stored = store[name] if name in store.names() else None
-        small = self.stored is not None and self.stored.nbytes <= IN_MEMORY
-        self._table = np.asarray(self.stored[:]) if self.stored is not None and small else None
-        self.labels = torch.from_numpy(measurements.labels(split)).to(measurements.device)
-
-    def tokens(self, rows: np.ndarray) -> Tensor:
-        """(rows, patches, width), float32 on the device, scaled; `rows` sorted."""
-        if self._table is not None:
-            found = torch.from_numpy(self._table[rows])
-        elif self.stored is not None:
-            low, high = int(rows.min()), int(rows.max()) + 1
-            found = torch.from_numpy(self.stored[low:high][rows - low])
-        else:
-            parts = self.measurements.batches(rows, self.measurements.batch_size, self.split)
-            return torch.cat([self._encoded(images) for images, _ in parts])
-        return found.to(self.measurements.device).float() / self.scale
-
-    def all(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image in order, batch by batch."""
-        for start in range(0, self.rows, attentive.BATCH):
-            rows = np.arange(start, min(start + attentive.BATCH, self.rows))
-            yield self.tokens(rows), self.labels[rows]
-
-    def drawn(self, augment: bool) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
-        """Shuffled batches; the order depends on the images' pixels and the seed alone."""
-
-        def batches(steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-            rng = np.random.default_rng(self.measurements.seed)
-            found, epoch = self._epoch(rng), 0
-            for _ in range(steps):
-                rows = next(found, None)
-                if rows is None:
-                    epoch += 1
-                    found = self._epoch(rng)
-                    rows = next(found)
-                yield (self._augmented(rows, epoch) if augment else self.tokens(rows)), self.labels[rows]
-
-        return batches
-
-    def _epoch(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """Rows of one pass over the images, in batches; the last, smaller batch is left out where there is another."""
-        ranked = np.argsort(self.measurements.order(self.rows, self.split))
-        if self.stored is not None and self._table is None:  # consecutive rows are read together
-            starts = rng.permutation(np.arange(0, self.rows, PART))
-            order = np.concatenate([rng.permutation(np.arange(at, min(at + PART, self.rows))) for at in starts])
-        else:
-            order = ranked[rng.permutation(self.rows)]
-        size = min(attentive.BATCH, self.rows)
-        for start in range(0, self.rows - size + 1, size):
-            rows = order[start : start + size]
-            yield np.sort(rows) if self._table is None else rows
-
-    # --- from the encoder -------------------------------------------------------------------------------------------
-
-    def _encoded(self, images: Tensor) -> Tensor:
-        """Patch tokens of the layer, scaled. The encoder stays as it is."""
-        return self.measurements.patch_tokens(images, self.layer) / self.scale
-
-    def _augmented(self, rows: np.ndarray, epoch: int) -> Tensor:
-        """Tokens of a random crop and flip of each image, others in every epoch."""
-        measurements = self.measurements
-        keys = measurements.order(self.rows, self.split)
-        images_of = measurements.images(self.split)
-        views = Views(images_of, measurements.preprocess, 1, seed=measurements.seed + epoch, keys=keys)
-        size, parts = measurements.batch_size, []
-        for start in range(0, len(rows), size):
-            images = views.batch(rows[start : start + size])[:, 0].to(measurements.device)
-            parts.append(self._encoded(images))
-        return torch.cat(parts)

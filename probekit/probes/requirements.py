@@ -116,6 +116,21 @@ def _regression(prepared: PreparedModel, splits: Splits) -> str | None:
     return None if kind == "regression" else "the image set has no numbers to predict (float, images x targets)"
 
 
+def _segmentation(prepared: PreparedModel, splits: Splits) -> str | None:
+    known = splits.any.segmentation is not None
+    return None if known else "the image set has no class for every pixel (it has on 'shapes' and segmentation:DIR)"
+
+
+def _depth(prepared: PreparedModel, splits: Splits) -> str | None:
+    known = splits.any.depth is not None
+    return None if known else "the image set has no depth for every pixel (it has on 'stereo_motorcycle', depth:DIR)"
+
+
+def _matches(prepared: PreparedModel, splits: Splits) -> str | None:
+    known = hasattr(splits.any, "correspondences")  # of stereo pairs alone
+    return None if known else "no second view with known matches comes with the images (on 'stereo_motorcycle' it does)"
+
+
 REQUIREMENTS: dict[str, Callable[[PreparedModel, Splits], str | None]] = {
     "decoder": _decoder,
     "hides": _hides,
@@ -132,6 +147,9 @@ REQUIREMENTS: dict[str, Callable[[PreparedModel, Splits], str | None]] = {
     "multilabel": _multilabel,
     "regression": _regression,
     "object_masks": _masks,
+    "segmentation": _segmentation,
+    "depth": _depth,
+    "matches": _matches,
     "conflict": _conflict,
     "shifts": _shifts,
     "colour_baseline": _colour,

@@ -10,7 +10,7 @@ from tiny_measured import COUNTS, tiny
 import probekit
 from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits, tokens
 from probekit.models.card import tensor_digest
-from probekit.probes import attentive_probe
+from probekit.probes import attentive_probe, patch_tokens
 
 CLASSES = 3
 
@@ -79,12 +79,12 @@ def test_tokens_are_kept_read_in_parts_or_computed_again_to_the_same_numbers(mea
     def tokens_of(folder):
         one = measured(folder=folder)
         one.gather(attentive_probe.NEEDS)
-        read = attentive_probe.Reader(one, "test", 2, 2.0)
+        read = patch_tokens.Reader(one, "test", 2, 2.0)
         return read, torch.cat([batch for batch, _ in read.all()])
 
     held, first = tokens_of("a")
     assert held.stored is not None
-    monkeypatch.setattr(attentive_probe, "IN_MEMORY", 0)
+    monkeypatch.setattr(patch_tokens, "IN_MEMORY", 0)
     parts, second = tokens_of("a")
     assert parts._table is None
     monkeypatch.setattr(tokens, "LIMIT", 0)
