@@ -87,7 +87,8 @@ def run(measurements: Measurements, *, level: bool, pixels: bool) -> dict[str, x
         measurements.gather(["masked_pixels"])
         out |= of_pixels(measurements, coords, ratios, units)
     elif pixels:
-        measurements.lacking["response_ssim, response_mse"] = "the checkpoint is an encoder alone: it has no decoder"
+        without = "the checkpoint is an encoder alone: it has no decoder to predict hidden pixels with"
+        measurements.lacking |= {"response_ssim": without, "response_mse": without}
     total = int(np.prod(measurements.mask_grid))
     hidden = [[masking.real_ratio(total // unit**2, ratio) for unit in units] for ratio in ratios]
     return out | VARIABLES[5].arrays([[0.0] * len(units), *hidden], coords=coords)
