@@ -22,7 +22,7 @@ from probekit import cache, probes, progress
 from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits
 from probekit.collect.needs import LIMITS, NEEDS, Planned, measurable
 from probekit.data import SPLITS
-from probekit.errors import ProbeError
+from probekit.errors import ProbeError, ProbekitError
 from probekit.evaluation import costs, results, suites
 from probekit.evaluation.labelling import labelled
 from probekit.measures import resample
@@ -180,10 +180,16 @@ class Evaluation:
             measurements.lacking.clear()
             try:
                 found = self.probe(name, measurements)
-            except (ProbeError, ArithmeticError, np.linalg.LinAlgError) as error:
-                named = ProbeError(f"The probe {name} on {self.sets.name}: {error}")
+            except (OSError, MemoryError):  # the machine's faults are nobody's missing number
+                raise
+            except Exception as error:  # a probe of one's own may raise anything: it takes its own numbers alone
+                if isinstance(error, ProbekitError) and not isinstance(error, ProbeError):
+                    raise
+                known = isinstance(error, ProbeError | ArithmeticError | np.linalg.LinAlgError)
+                what = str(error) if known else f"it raised {type(error).__name__}: {error}"
+                named = ProbeError(f"The probe {name} on {self.sets.name}: {what}")
                 named.__cause__ = error
-                self.cannot(name, named, str(error))
+                self.cannot(name, named, what)
                 continue
             if file is not None:
                 results.save(file, found, measurements.lacking, self.facts(probes.find(name), self.chosen[name]))

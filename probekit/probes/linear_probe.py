@@ -72,8 +72,11 @@ def run(measurements: Measurements, *, preset: str) -> dict[str, xr.DataArray]:
         )
     out: dict[str, xr.DataArray] = {}
     balanced = classify.balanced_contributions(top1, labels)
+    plain = mean_with_interval(measurements, top1)[1]
     for variable, correct in zip(VARIABLES[:3], (top1, top5, balanced), strict=True):
         values, interval = mean_with_interval(measurements, correct)
+        # Outcomes that all agree leave nothing to resample: then it is the interval of the plain accuracy, Wilson's.
+        interval = np.where(np.ptp(interval, axis=-1, keepdims=True) < 1e-6, plain, interval)
         out |= variable.arrays(values, interval, coords=layer_pooling(measurements), per_image=correct)
     return out | by_class(measurements, top1, labels) | {"linear_prediction": stored(measurements, predicted)}
 
