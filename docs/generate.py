@@ -113,7 +113,7 @@ def probe_page(name: str) -> str:
 
 def cost(probe: Any) -> str:
     """Forward passes of a probe, in words."""
-    from probekit.collect.measurements import EXTRA, LIMITS, NEEDS
+    from probekit.collect.needs import EXTRA, LIMITS, NEEDS
 
     needs = [*probe.needs, *(name for names in probe.after.values() for name in names)]
     splits = sorted({NEEDS[need].split for need in needs if need in NEEDS and NEEDS[need].recorder})
