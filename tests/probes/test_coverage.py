@@ -86,7 +86,7 @@ def test_paired_differences() -> None:
         "accuracy": (("checkpoint", "data", "layer"), correct.mean(axis=-1)[:, None], variable.attributes),
         "accuracy_image": (("checkpoint", "data", *arrays["accuracy_image"].dims), correct[:, None]),
     }
-    coords = {name: ("checkpoint", [0.0, 0.0]) for name in schema.CHECKPOINT_COORDS}
+    coords = {name: ("checkpoint", [np.nan, np.nan]) for name in schema.CHECKPOINT_COORDS}
     attrs = {"schema_version": 1, "not_applicable": json.dumps({}), "provenance": json.dumps({})}
     ds = xr.Dataset(stacked, coords={"checkpoint": ["a", "b"], "data": ["simulated"], **coords}, attrs=attrs)
     found = evaluation.contrast(ds, baseline="b")

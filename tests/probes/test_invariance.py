@@ -99,7 +99,11 @@ def agree(name: str, first, other, order: np.ndarray) -> None:
     assert compared
 
 
-@pytest.mark.parametrize("name", probes.names())
+DENSE = {"segmentation", "depth", "matches"}
+"""Requirements whose maps and second views `Reordered` cannot carry along."""
+
+
+@pytest.mark.parametrize("name", [name for name in probes.names() if not DENSE & set(probes.find(name).requires)])
 def test_shuffled_images_give_the_same_numbers_and_intervals(runs, orders, name) -> None:
     agree(name, runs(name, shuffled=False), runs(name, shuffled=True), orders["test"])
 
