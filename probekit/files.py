@@ -92,7 +92,7 @@ def written_whole(
         StorageError: the target cannot be written.
 
     Example:
-        >>> with written_whole("/tmp/example.txt") as part:
+        >>> with written_whole("example.txt") as part:
         ...     _ = part.write_text("whole or not at all")
     """
     path = Path(target)

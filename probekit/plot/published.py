@@ -49,7 +49,7 @@ TABLE_2 = {
 """(ratio, patch size, ViT patch) -> shape bias."""
 
 
-PROBING = "Efficient Probing, ICLR 2026 (arXiv 2506.10178), and MAE-CT, for MAE pretrained on ImageNet-1K"
+PROBING = "Efficient Probing (ICLR 2026) and MAE-CT, for MAE pretrained on ImageNet-1K"
 PROBING_TABLE = {
     "MAE ViT-S/16": (18.0, 47.1, 64.6),
     "MAE ViT-B/16": (35.6, 67.8, 75.5),
