@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,16 @@ LAST = ".checkpoint"
 
 
 class RunDirectory:
-    """Reads and writes one run's files; knows nothing of models."""
+    """Reads and writes one run's files; knows nothing of models.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    Args:
+        path: of the directory.
+        earlier: settings that older directories do not name, and what those runs were trained with.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, earlier: Mapping[str, Any] = EARLIER) -> None:
         self.path = Path(path)
+        self.earlier = dict(earlier)
         self.log_path = self.path / "log.jsonl"
         self.states = self.path / "state"
 
@@ -88,7 +94,7 @@ class RunDirectory:
             return None
         try:
             found = read_json(file, what="the record of a training run", error=TrainingError)
-            before, conditions = EARLIER | found["settings"], dict(found["conditions"])
+            before, conditions = self.earlier | found["settings"], dict(found["conditions"])
             differing = [key for key in sorted({*record, *before}) if record.get(key) != before.get(key)]
         except StorageError:
             raise
@@ -105,7 +111,7 @@ class RunDirectory:
     def recorded(self) -> dict[str, Any]:
         """The settings of the run that is here; none where there is no readable one (`verify` says what is wrong)."""
         try:
-            return EARLIER | dict(read_json(self.path / "settings.json")["settings"])
+            return self.earlier | dict(read_json(self.path / "settings.json")["settings"])
         except (KeyError, TypeError, ValueError):
             return {}
 
