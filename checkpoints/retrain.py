@@ -1,9 +1,9 @@
-"""Train everything that ships, and write it here: grids on quadtree and CIFAR-10.
+"""Train the grids of probekit, and write what ships of them here.
 
-    python checkpoints/retrain.py runs                                          # quadtree
-    python checkpoints/retrain.py runs --cifar torchvision:CIFAR10:DIR          # and CIFAR-10, or imagefolder:DIR
-    python checkpoints/retrain.py runs --together 26                            # on a GPU: minutes
-    python checkpoints/retrain.py runs --ship                                   # only write what is finished
+    python checkpoints/retrain.py runs                                             # quadtree, shapes, their variants
+    python checkpoints/retrain.py runs --cifar torchvision:CIFAR10:DIR             # and CIFAR-10, or imagefolder:DIR
+    python checkpoints/retrain.py runs --only quadtree --seeds 0 1 --together 8    # a part of it, side by side on a GPU
+    python checkpoints/retrain.py runs --ship                                      # only write what is finished
 
 The same command goes on after an interruption, and given several times at once shares the work among its processes. The
 first seed's cells come first, so that what is finished is a usable grid at any time; cells side by side finish
@@ -37,20 +37,21 @@ CIFAR = "CIFAR-10 training images, train split: 4,050 of the first 4,500 of each
 class Plan:
     """A grid on one image set."""
 
+    data: str
     seeds: tuple[int, ...]
-    factorial: bool
-    """Every ratio with every unit; else every ratio at the smallest unit, and every unit at ratio 0.75."""
+    pairs: tuple[tuple[float, int], ...]
+    """Mask ratio and mask unit of each cell; of those that hide equally many units only the nearest is trained."""
     options: dict[str, Any] = field(default_factory=dict)
     """Of `train`, beside the preset's."""
+    ships: int = 0
+    """Seeds whose weights ship."""
 
     def cells(self) -> list[Cell]:
-        """The cells, whole grids of the first seeds first; of cells that hide equally many units, only one."""
-        pairs = [(ratio, unit) for unit in UNITS for ratio in RATIOS if self.factorial or ratio == 0.75 or unit == 4]
+        """The cells, whole grids of the first seeds first."""
         seen: dict[tuple[int, float], tuple[float, int]] = {}
-        for ratio, unit in sorted(pairs, key=lambda pair: abs(pair[0] - real_ratio(*pair))):
+        for ratio, unit in sorted(self.pairs, key=lambda pair: abs(pair[0] - real_ratio(*pair))):
             seen.setdefault((unit, real_ratio(ratio, unit)), (ratio, unit))
-        kept = [pair for pair in pairs if pair in seen.values()]
-        return [Cell(ratio, unit, seed) for seed in self.seeds for ratio, unit in kept]
+        return [Cell(*pair, seed) for seed in self.seeds for pair in self.pairs if pair in seen.values()]
 
 
 def real_ratio(ratio: float, unit: int) -> float:
@@ -58,11 +59,19 @@ def real_ratio(ratio: float, unit: int) -> float:
     return masking.real_ratio((32 // unit) ** 2, ratio)
 
 
+FACTORIAL = tuple((ratio, unit) for unit in UNITS for ratio in RATIOS)
+CROSS = tuple(pair for pair in FACTORIAL if pair[0] == 0.75 or pair[1] == 4)
+HALF_MILLION: dict[str, Any] = {"images": 500_000}
 PLANS = {
-    "quadtree": Plan((0, 1), factorial=True, options={"images": 500_000}),
-    "cifar10": Plan((0, 1), factorial=False, options={"images": 250_000}),
+    "quadtree": Plan("quadtree", (0, 1, 2, 3, 4), FACTORIAL, HALF_MILLION, ships=2),
+    "shapes": Plan("shapes", (0, 1), ((0.75, 4), (0.9, 4), (0.5, 4), (0.75, 8), (0.75, 16)), HALF_MILLION, ships=2),
+    "no-boundary": Plan(
+        "quadtree", (0, 1, 2, 3, 4), ((0.75, 4), (0.9, 4), (0.5, 4), (0.75, 8)), HALF_MILLION | {"boundary": False}
+    ),
+    "structure": Plan("quadtree", (0, 1, 2), ((0.9, 4), (0.75, 4)), HALF_MILLION | {"strategy": "structure"}),
+    "cifar10": Plan("", (0, 1), CROSS, {"images": 250_000}, ships=2),
 }
-"""What ships: the quadtree cells were trained on an NVIDIA H200 in TF32, CIFAR-10 on a processor in float32."""
+"""The grids, by name; CIFAR-10's specification is the user's."""
 
 
 def ship(run: Path, target: Path, data: str | None) -> None:
@@ -95,29 +104,33 @@ def ship_untrained(seed: int) -> None:
 
 
 def write(runs: Path) -> None:
-    """Write what is finished."""
+    """Write what is finished and ships."""
     for name, plan in PLANS.items():
         for cell in plan.cells():
-            if (runs / name / cell.name / "finished.json").is_file():
+            if cell.seed < plan.ships and (runs / name / cell.name / "finished.json").is_file():
                 ship(runs / name / cell.name, HERE / f"{name}-{cell.name}", CIFAR if name == "cifar10" else None)
-    for seed in PLANS["quadtree"].seeds:
+    for seed in range(PLANS["quadtree"].ships):
         ship_untrained(seed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="folder of the runs")
-    parser.add_argument("--cifar", help="spec of CIFAR-10, e.g. torchvision:CIFAR10:DIR")
+    parser.add_argument("--cifar", default="", help="spec of CIFAR-10, e.g. torchvision:CIFAR10:DIR")
+    parser.add_argument("--only", nargs="+", choices=PLANS, help="these grids")
+    parser.add_argument("--seeds", nargs="+", type=int, help="these seeds")
     parser.add_argument("--together", type=int, default=1, help="cells that are trained at the same time")
     parser.add_argument("--ship", action="store_true", help="train nothing")
     args = parser.parse_args()
-    specs = {"quadtree": "quadtree"} | ({"cifar10": args.cifar} if args.cifar else {})
     precision = "tf32" if torch.cuda.is_available() else "float32"
-    for name, spec in () if args.ship else specs.items():
+    for name in () if args.ship else args.only or PLANS:
         plan = PLANS[name]
+        cells = [cell for cell in plan.cells() if args.seeds is None or cell.seed in args.seeds]
         given = {"precision": precision, "threads": 1, "workers": 8, "log_every": 250, "together": args.together}
-        train_grid(spec, plan.cells(), output=args.runs / name, **given, **plan.options)
-    write(args.runs)
+        if (spec := plan.data or args.cifar) and cells:
+            train_grid(spec, cells, output=args.runs / name, **given | plan.options)
+    if args.only is None:
+        write(args.runs)
 
 
 if __name__ == "__main__":

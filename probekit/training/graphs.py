@@ -4,13 +4,15 @@ A step of a small model is some 300 short kernels; launching them one by one fro
 Here a step (crop, forward, backward, AdamW) is captured once as a CUDA graph that reads what belongs to it from
 buffers on the device, at a counter that it moves on itself. The processor draws the masks and crops of a whole stretch
 of steps ahead, in a thread, and fills the buffers between stretches. Several runs can share a device, each on a stream
-of its own (`train_grid(together=)`): what one computes does not depend on the others.
+of its own (`train_grid(together=)`): they launch their steps by turns, so that their kernels run side by side, and what
+one computes does not depend on the others.
 
 The numbers are those of `Run.train_step`: the same images, masks, loss and update rule.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -37,6 +39,10 @@ RESIDENT_LIMIT = 2**33
 
 CHUNK = 4096
 """Images that are read or generated at a time."""
+
+TURN = 2
+"""Steps that a run launches before it is another's turn. A whole stretch at once would fill the device's queue, and the
+kernels of the other streams would wait behind it: 8 tiny models reach 56,000 images/s so, and 144,000 by turns."""
 
 WARM_UP = 3
 """Steps before a graph is captured, so that libraries have set up what a graph cannot record."""
@@ -175,14 +181,16 @@ class GraphedSteps:
     def __exit__(self, *error: object) -> None:
         self.drawn.close()  # type: ignore[attr-defined]
 
-    def advance(self) -> None:
-        """Hand the next stretch to the device, which may still be busy with it on return."""
+    def advance(self) -> Iterator[None]:
+        """Hand the next stretch to the device, a turn at a time; it may still be busy with it at the end."""
         run, stretch = self.run, next(self.drawn)
         steps = len(stretch.rates)
         self.fill(stretch)
         if self.graph is None and run.device.type == "cuda":
             self.capture()
-        for _ in range(steps):
+        for number in range(steps):
+            if number and number % TURN == 0:
+                yield
             if self.graph is None:
                 self.step()
             else:

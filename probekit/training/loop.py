@@ -156,7 +156,9 @@ class Run:
         track: Callable[[dict[str, Any], int], None],
         advance: Callable[..., None],
     ) -> Generator[None, None, bool]:
-        """Train to the end, in stretches between which it yields; returns False if `stop` asked to leave before it.
+        """Train to the end, yielding whenever another run may take its turn.
+
+        Returns False if `stop` asked to leave before the end.
 
         Args:
             save_every: seconds between states (one is also saved on leaving).
@@ -168,8 +170,10 @@ class Run:
         snapshots = settings.snapshot_steps()
         started = saved = logged = time.monotonic()
         before, logged_step, told = self.seconds, self.step, self.step
-        for _ in self.stretches(log_every, set(snapshots)):
+        for ended in self.stretches(log_every, set(snapshots)):
             yield
+            if not ended:
+                continue
             self.seconds = before + time.monotonic() - started
             last = self.step == settings.steps
             if last or self.step % log_every == 0:
@@ -193,20 +197,24 @@ class Run:
                 return False
         return True
 
-    def stretches(self, log_every: int, snapshots: set[int]) -> Iterator[None]:
-        """Take the steps that are left: as graphs, many between two visits, where that is possible; else one by one."""
+    def stretches(self, log_every: int, snapshots: set[int]) -> Iterator[bool]:
+        """Take the steps that are left: as graphs, many between two visits, where that is possible; else one by one.
+
+        Yields whenever other runs may take their turn, and whether a stretch has ended there.
+        """
         steps = self.settings.steps
         if graphs.suits(self):
             ends = graphs.stretches(self.step, steps, log_every, snapshots)
             with graphs.GraphedSteps(self, ends) as graphed:
                 for _ in ends:
-                    graphed.advance()
-                    yield
+                    for _ in graphed.advance():
+                        yield False
+                    yield True
             return
         with contextlib.closing(self.stream.iterate(self.step, steps)) as batches:  # type: ignore[type-var]
             for images in batches:
                 self.train_step(images.to(self.device, non_blocking=True))
-                yield
+                yield True
 
     def agree(self, wish: bool) -> bool:
         """What the main process wishes: clocks and signals differ between processes, decisions must not."""
