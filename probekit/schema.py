@@ -89,6 +89,7 @@ COORDS: dict[str, dict[str, str]] = {
     "epochs": {"long_name": "Epochs of training", "units": "epochs"},
     "sha256": {"long_name": "Digest of the weights: two checkpoints of one name are the same if it is"},
     "trained_on": {"long_name": "Training data, empty where unknown"},
+    "finetuned": {"long_name": "How and on what the encoder was fine-tuned after pretraining, empty if it was not"},
     "data_fingerprint": {"long_name": "What the images depend on"},
     "relative_depth": {"long_name": "Layer / number of blocks", "units": "1"},
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import xarray as xr
 
 from probekit import schema
 from probekit.collect import PreparedModel, Splits
+from probekit.models.facts import coordinates
 from probekit.results.aligning import merged
 
 
@@ -56,31 +56,14 @@ def _labels(sets: Splits) -> dict[str, xr.DataArray]:
 
 
 def _facts(prepared: PreparedModel, sets: Splits, ds: xr.Dataset) -> dict[str, Any]:
-    """Facts of the checkpoint, as coordinates on it."""
+    """Facts of the checkpoint and of the images, as coordinates."""
     card, model = prepared.checkpoint.card, prepared.model
-    numbers: dict[str, Any] = {
-        "mask_ratio": card.mask_ratio,
-        "patch_size": card.patch_size,
-        "vit_patch_size": card.vit_patch_size,
-        "seed": card.seed,
-        "epochs": card.epochs,
-        "images_seen": card.images_seen,
-        "normalised_targets": model.normalised_targets if model.has_decoder else None,
-        "image_height": prepared.size[0],
-        "depth": model.depth,
-        "width": model.width,
-    }
-    coords: dict[str, Any] = {
-        key: ("checkpoint", [math.nan if value is None or isinstance(value, tuple) else float(value)])
-        for key, value in numbers.items()  # a range (low, high) is no number
-    }
-    coords["sha256"] = ("checkpoint", [card.sha256])
-    coords["trained_on"] = ("checkpoint", [str(card.data or "")])
-    coords["data_fingerprint"] = ("data", [sets.any.fingerprint])
+    coords = coordinates(card, model, prepared.size[0])
+    coords["data_fingerprint"] = ("data", [sets.any.fingerprint], schema.COORDS["data_fingerprint"])
     if "layer" in ds.dims:
         depth = np.asarray(ds["layer"].values, dtype=np.float64) / max(1, model.depth)
-        coords["relative_depth"] = (("checkpoint", "layer"), depth[None])
-    return {key: (*coord, schema.COORDS[key]) for key, coord in coords.items()}
+        coords["relative_depth"] = (("checkpoint", "layer"), depth[None], schema.COORDS["relative_depth"])
+    return coords
 
 
 def _storable(value: Any) -> Any:

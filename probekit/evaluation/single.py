@@ -210,6 +210,8 @@ class Evaluation:
                 attrs["precision"] = self.prepared.settings.precision
                 attrs["seed"] = self.prepared.settings.seed
                 attrs["options"] = json.dumps(changed, sort_keys=True)
+                if self.prepared.checkpoint.card.finetuned:
+                    attrs["finetuned"] = self.prepared.checkpoint.card.finetuned
                 if self.sets.sampling != "proportional":
                     attrs["sampling"] = self.sets.sampling
                 if self.prepared.settings.preparation.asked:
@@ -258,7 +260,7 @@ class Evaluation:
             "counts": asdict(self.sets.counts),
             "card": [card.mask_ratio, card.patch_size] if "mask" in probe.requires else [],
             "run": {**run.facts, "mask_grid": self.prepared.mask_grid, "picture_side": run.picture_side},
-        }
+        } | ({"finetuned": card.finetuned} if card.finetuned else {})
 
     def key(self, probe: Probe, settings: Mapping[str, Any]) -> str:
         return cache.key(**self.facts(probe, settings))

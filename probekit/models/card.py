@@ -93,12 +93,14 @@ FACTS = {
     "images_seen": Fact("a whole number of at least 0", _whole),
     "seed": Fact("a whole number", lambda value: _whole(value, -(2**63))),
     "licence": TEXT,
+    "finetuned": TEXT,
+    "finetuned_from": TEXT,
 }  # fmt: skip
 """Every fact of a card, checked here wherever it comes from: a file, a caller, or code."""
 
 RECORDED = (
     "mask_ratio", "mean", "std", "normalisation_known", "interpolation", "crop_fraction", "normalised_targets",
-    "data", "epochs", "images_seen", "seed", "licence",
+    "data", "epochs", "images_seen", "seed", "licence", "finetuned", "finetuned_from",
 )  # fmt: skip
 """Fields of a card that tensors do not tell: a format gives them to the card, and a writer writes them."""
 
@@ -160,10 +162,12 @@ class Card:
     """The facts of a checkpoint. None = not recorded anywhere.
 
     `patch_size` is the mask unit in pixels, `vit_patch_size` the ViT's patch in pixels, `image_size` (height, width).
-    `mask_ratio` and `patch_size` are (low, high) where they varied in training. `epochs` and `images_seen` are of
-    pretraining. `interpolation` and `crop_fraction` say how images are brought to `image_size`: the shorter side is
-    resized to size / crop_fraction, then the centre is cropped. `mean`, `std` and `normalised_targets` are the model's
-    own (`MaskedAutoencoder.pixels`): setting one here changes what the model uses.
+    `mask_ratio` and `patch_size` are (low, high) where they varied in training. `epochs`, `images_seen`, `data` and
+    `seed` are of pretraining; `finetuned` says how and on what the encoder was fine-tuned after it (None: not known to
+    be), `finetuned_from` which checkpoint that began with. `interpolation` and `crop_fraction` say how images are
+    brought to `image_size`: the shorter side is resized to size / crop_fraction, then the centre is cropped. `mean`,
+    `std` and `normalised_targets` are the model's own (`MaskedAutoencoder.pixels`): setting one here changes what the
+    model uses.
 
     Raises:
         CheckpointError: a value of the wrong kind, at any time.
@@ -187,6 +191,8 @@ class Card:
     images_seen: int | None = None
     seed: int | None = None
     licence: str | None = None
+    finetuned: str | None = None
+    finetuned_from: str | None = None
     digest: Callable[[], str] = field(default=lambda: "", repr=False, compare=False)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -22,7 +22,7 @@ from probekit import schema
 SETTING = ("trained_on", "depth", "width", "vit_patch_size", "mask_ratio", "patch_size", "images_seen")
 """Coordinates that make up a setting. One that a dataset lacks altogether is left out."""
 
-WHERE_APPLICABLE = ("normalised_targets", "image_height")
+WHERE_APPLICABLE = ("normalised_targets", "image_height", "finetuned")
 """Facts that some models do not have: there, having none is a fact too."""
 
 MASKING = ("mask_ratio", "patch_size")
@@ -159,6 +159,7 @@ SPOKEN = {
     "images_seen": "{} images",
     "image_height": "{} px images",
     "normalised_targets": "normalised targets {}",
+    "finetuned": "fine-tuned ({})",
 }
 
 

@@ -65,7 +65,7 @@ def test_different_protocols_are_refused_by_name() -> None:
         lining_up.lined_up(parts)
 
 
-@pytest.mark.parametrize("key", ["version", "options", "mask_grid", "counts", "precision", "images"])
+@pytest.mark.parametrize("key", ["version", "options", "mask_grid", "counts", "precision", "images", "finetuned"])
 def test_whatever_changes_a_number_is_part_of_the_protocol(key) -> None:
     with pytest.raises(ResultsError, match=key):
         lining_up.lined_up([tile("a", **{key: 7}), tile("b", **{key: 8})])
@@ -136,3 +136,12 @@ def test_a_fact_that_one_dataset_lacks_is_unknown_there() -> None:
     np.testing.assert_array_equal(ds.flag, [1, np.nan])
     assert ds.recipe.values.tolist() == ["x", ""]
     assert np.isnat(ds.when.values).tolist() == [False, True]
+
+
+def test_numbers_after_fine_tuning_never_line_up_with_frozen_ones() -> None:
+    frozen, tuned = tile("a"), tile("b", finetuned="full, on shapes")
+    with pytest.raises(ResultsError, match=r"accuracy was measured differently \(finetuned\): a: None; b: 'full"):
+        lining_up.lined_up([frozen, tuned])
+    marked = lining_up.lined_up([frozen, tuned], mixed=True)
+    assert "finetuned" in json.loads(marked.accuracy.attrs["mixed_protocols"])
+    assert lining_up.lined_up([tile("b", finetuned="full"), tile("cc", finetuned="full")]).sizes["checkpoint"] == 2

@@ -52,6 +52,8 @@ def read(found: Found) -> Reading:
         reading.presumed["decoder_num_heads"] = 16
     reading.presumed["normalised_targets"] = _targets_by_name(found.name)
     reading.stated = stated(found, side(found.tensors, _names.PROJECTION, -1))
+    if _is_fine_tuned(found) and "norm.weight" not in found.tensors:  # U-MAE has both norms, and is pretrained
+        reading.stated["finetuned"] = "yes, by its fc_norm; how and on what is not recorded"
     return reading
 
 
