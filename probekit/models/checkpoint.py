@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 
 from probekit.data import Preprocess
 from probekit.errors import CheckpointError
-from probekit.models import writing
+from probekit.models import gaze, writing
+from probekit.models.attribution import Attribution, attribution
 from probekit.models.card import Card, Verdict
 from probekit.models.contract import TokenModel
 from probekit.models.mae import MaskedAutoencoder
@@ -127,6 +129,68 @@ class Checkpoint:
                 "*_full, or mae_visualize_*)."
             )
         return reconstruct(self.model, self.card, self.preprocess, image, mask_ratio, seed, statistics)
+
+    def attention(
+        self,
+        image: Any,
+        layer: int = -1,
+        *,
+        head: int | None = None,
+        query: str | tuple[int, int] | None = None,
+    ) -> gaze.Attention:
+        """Show where a token looks in a plain image.
+
+        Args:
+            image: as in `reconstruct`.
+            layer: 1 to depth, or negative from the last.
+            head: show this head alone, from 0; None for the mean over heads, and each beside it.
+            query: who looks: "cls", "mean" (over all patches), or a patch (row, column); None for "cls" where there is
+                one, else "mean".
+
+        Returns:
+            `Attention`: `heads` (heads, rows, columns), their `mean`, and the pictures, which a notebook shows;
+            `strip()` gives them as a PIL image, `save(path)` writes them.
+
+        Raises:
+            CheckpointError: the encoder gives no attention.
+            DataError: the image cannot be read, or its values are no pixels.
+            ProbekitError: a layer, head or query that there is not.
+
+        Example:
+            >>> probekit.load("facebook/vit-mae-base").attention("cat.jpg").save("gaze.png")  # doctest: +SKIP
+        """
+        return gaze.attention(
+            self.model, self.preprocess, image, name=self.name, layer=layer, head=head, query=query
+        )
+
+    def attribution(
+        self, image: Any, direction: ArrayLike | None = None, *, pooling: str | None = None, steps: int = 64
+    ) -> Attribution:
+        """Show which pixels of a plain image a number made of its features depends on (integrated gradients, captum).
+
+        Args:
+            image: as in `reconstruct`.
+            direction: (width,), e.g. the weights of one class of a linear head: the number is features times direction.
+                None: the cosine of the features with those of the whole image, so that the values say which pixels
+                take the features from those of a blank picture to those of this image.
+            pooling: "cls", "mean" or "native"; None for "cls" where there is one, else "mean".
+            steps: points on the path from the mean colour to the image, a forward and a backward pass each.
+
+        Returns:
+            `Attribution`: `values` (height, width), `patches` (rows, columns), the score, its error, and the pictures.
+
+        Raises:
+            CheckpointError: the encoder's features have no gradient.
+            DataError: the image cannot be read, or its values are no pixels.
+            ProbekitError: a direction of the wrong length, an unknown pooling.
+
+        Example:
+            >>> head = sklearn.linear_model.LogisticRegression().fit(features, labels)  # doctest: +SKIP
+            >>> checkpoint.attribution("cat.jpg", head.coef_[3], pooling="mean")  # doctest: +SKIP
+        """
+        return attribution(
+            self.model, self.preprocess, image, name=self.name, direction=direction, pooling=pooling, steps=steps
+        )
 
     def __repr__(self) -> str:
         """Architecture, masking and warnings, a line each. Weights are not read for it."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from probekit.measures.colours import painted
 from probekit.plot.rows import Checkpoint, Results
 
 SIDE = 112
@@ -202,16 +203,7 @@ def attention_picture(
     if values is None or not values.any():
         return None
     values = np.nan_to_num(values)[:count]
-    top = values.max((1, 2), keepdims=True)
-    colours = np.array(
-        [
-            [int(code[i : i + 2], 16) for i in (1, 3, 5)]
-            for code in ("#140b34", "#52206e", "#a8325e", "#ed6925", "#fbd25b", "#fcffa4")
-        ]
-    )
-    at = np.clip(values / np.where(top > 0, top, 1), 0, 1) * (len(colours) - 1)
-    painted = np.stack([np.interp(at, np.arange(len(colours)), colours[:, i]) for i in range(3)], -1)
-    return strip_picture(painted.astype(np.uint8), f"Attention of the {title} by {checkpoint.name}")
+    return strip_picture(painted(values), f"Attention of the {title} by {checkpoint.name}")
 
 
 def shown_width(images: np.ndarray) -> int:

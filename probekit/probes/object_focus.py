@@ -10,6 +10,7 @@ from torch import Tensor
 from probekit.collect import Measurements
 from probekit.collect.needs import GRADIENT_STEPS as STEPS
 from probekit.measures import focus
+from probekit.models import attribution
 from probekit.probes.intervals import mean_with_interval
 from probekit.probes.linear_head import HEAD, head
 from probekit.schema import Variable
@@ -51,7 +52,7 @@ def run(measurements: Measurements, *, gradients: bool) -> dict[str, xr.DataArra
     share = np.stack([one.share for one in found]).astype(np.float32)
     values, interval = mean_with_interval(measurements, share)
     out = VARIABLES[0].arrays(values, interval, coords={"layer": measurements.all_layers[1:]}, per_image=share)
-    if gradients and (reason := no_gradients(measurements)):
+    if gradients and (reason := attribution.no_gradients(measurements.model, measurements.image_size)):
         measurements.lacking["object_focus_gradients"] = reason
     elif gradients:
         count = min(measurements.counts.gradients, rows)
@@ -62,23 +63,8 @@ def run(measurements: Measurements, *, gradients: bool) -> dict[str, xr.DataArra
     return out | VARIABLES[2].arrays(values, interval)
 
 
-def no_gradients(measurements: Measurements) -> str | None:
-    """Why the features have no gradient by the pixels (a wrapped function may cut it); None if they have."""
-    model = measurements.model
-    size = (1, model.channels, *measurements.image_size)
-    blank = torch.zeros(size, device=measurements.device, requires_grad=True)
-    try:
-        with torch.enable_grad():
-            follows = model.encode(blank).requires_grad
-    except RuntimeError as error:
-        return f"the encoder takes no images that need gradients ({error})"
-    return None if follows else "the encoder's features have no gradient by the pixels"
-
-
 def integrated_gradients(measurements: Measurements, indices: np.ndarray) -> np.ndarray:
     """|integrated gradients| of the true class's logit, channels summed: float (n, height, width)."""
-    from captum.attr import IntegratedGradients
-
     model, pooling, device = measurements.model, "cls", measurements.device
     probe = head(measurements, pooling)
     weights, bias = (
@@ -89,12 +75,10 @@ def integrated_gradients(measurements: Measurements, indices: np.ndarray) -> np.
         found: Tensor = model.pool(model.encode(images), pooling) @ weights + bias
         return found
 
-    attribution = IntegratedGradients(logits)
     maps = []
     size = measurements.batch_size
     for images, labels in measurements.batches(indices, max(1, size // STEPS)):
-        with torch.enable_grad():
-            found = attribution.attribute(images, target=labels, n_steps=STEPS, internal_batch_size=size)
-        maps.append(found.detach().abs().sum(dim=1).cpu().numpy())
+        found = attribution.integrated_gradients(logits, images, steps=STEPS, together=size, target=labels)
+        maps.append(found.abs().sum(dim=1).cpu().numpy())
     measurements.forwards += len(indices) * STEPS
     return np.concatenate(maps)

@@ -41,9 +41,10 @@ def test_the_same_pictures_from_a_path_an_image_and_arrays(tiny, picture, tmp_pa
 
 def test_the_strip(tiny, picture, tmp_path) -> None:
     found = load(tiny).reconstruct(picture)
-    assert found.strip().size == (128, 32)
+    assert found.strip().size == (4 * 160 + 3 * 6, 160 + 18)  # enlarged five times, under captions
     with Image.open(found.save(tmp_path / "strip.png")) as saved:
-        assert saved.size == (128, 32)
+        assert saved.size == found.strip().size
+        assert np.array_equal(np.asarray(saved)[18::5, :160:5], picture)
     assert found._repr_html_().startswith('<img src="data:image/png;base64,')
     assert "mask_ratio=0.75" in repr(found)
     assert len(repr(found)) < 100
@@ -90,7 +91,7 @@ def test_one_channel_sees_luminance(picture) -> None:
     found = load(model).reconstruct(picture)
     assert found.image.shape == (32, 32, 1)
     assert np.array_equal(found.image[..., 0], np.asarray(Image.fromarray(picture).convert("L")))
-    assert found.strip().size == (128, 32)
+    assert found.strip().size == (4 * 160 + 3 * 6, 160 + 18)
 
 
 def test_a_checkpoint_says_what_it_is_in_four_lines(tiny, mae_names, tmp_path) -> None:

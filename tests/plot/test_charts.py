@@ -60,6 +60,7 @@ def test_every_chart_is_valid_and_can_be_drawn(name: str, ds: xr.Dataset) -> Non
 
 def test_every_chart_is_tried_here() -> None:
     assert set(CALLS) | {"contrast"} == set(plot.CHARTS)
+    assert dir(plot) == sorted(plot.CHARTS)
 
 
 def test_contrasts_are_drawn_with_their_interval(ds: xr.Dataset) -> None:
