@@ -24,6 +24,9 @@ BLOCK = re.compile(r"(<!-- numbers -->\n).*?(<!-- /numbers -->)", re.S)
 TINY = {"train": 40, "val": 20, "test": 40, "images": 16, "pairs": 20, "ladder": 30, "masked": 8, "shifted": 10}
 """How many images `--tiny` uses: enough to try the analysis out, too few to believe its numbers."""
 
+RECIPES = ("no-boundary", "structure", "block")
+"""Folders of runs whose masks or loss differ from those of the plain grid."""
+
 
 def shipped(beginning: str, *, untrained: bool = True) -> list[str]:
     """Sources of the shipped checkpoints whose name begins so, and of the untrained ones."""
@@ -33,20 +36,57 @@ def shipped(beginning: str, *, untrained: bool = True) -> list[str]:
 
 
 def measure(
-    doc: str, folder: Path, sources: Callable[[], list[str]], suite: list[str], data: Any, counts: dict[str, int]
+    doc: str,
+    folder: Path,
+    sources: Callable[[], list[str]],
+    suite: list[str],
+    data: Any,
+    counts: dict[str, int],
+    *,
+    snapshots: bool = False,
+    **more: Any,
 ) -> None:
-    """The command line of a `run.py`: measure, and write `results.nc` beside it (or `--output`)."""
+    """The command line of a `run.py`: measure, and write `results.nc` beside it (or `--output`).
+
+    Args:
+        doc: what `--help` says.
+        folder: of the analysis.
+        sources: the checkpoints that are measured where none are named.
+        suite, data, counts: of `probekit.compare`.
+        snapshots: measure the snapshots of runs too.
+        more: further arguments of `probekit.compare`.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoints", nargs="*", help="instead of those that ship")
+    parser.add_argument("checkpoints", nargs="*", help="checkpoints or folders of runs, instead of those that ship")
     parser.add_argument("--output", type=Path, default=folder / "results.nc")
+    parser.add_argument("--data", default=data, help="another image set")
     parser.add_argument("--tiny", action="store_true", help="two checkpoints, few images: to try it out")
     parser.add_argument("--executor", help="e.g. local:2")
     args = parser.parse_args()
-    chosen = args.checkpoints or sources()
-    chosen = chosen[:1] + chosen[-1:] if args.tiny else chosen
-    more = {"executor": args.executor} if args.executor else {}
-    ds = probekit.compare(chosen, suite, data=data, counts=counts | TINY if args.tiny else counts, **more)
-    print(schema.write(ds, args.output))
+    found = [one for given in args.checkpoints for one in runs_in(given, snapshots)] or sources()
+    found = found[:1] + found[-1:] if args.tiny else found
+    more |= {"executor": args.executor} if args.executor else {}
+    counts = counts | TINY if args.tiny else counts
+    coords = {"recipe": [recipe_of(one) for one in found]}
+    ds = probekit.compare(found, suite, data=args.data, counts=counts, coords=coords, **more)
+    print(schema.write(without_images(ds), args.output))
+
+
+def runs_in(given: str, snapshots: bool = False) -> list[str]:
+    """The runs or checkpoints below a folder, each after its snapshots if asked for; a checkpoint is itself."""
+    runs = sorted(file.parent for file in Path(given).glob("*/config.json"))
+    kept = [[*sorted(run.glob("snapshots/*")), run] if snapshots else [run] for run in runs]
+    return [str(path) for part in kept for path in part] or [given]
+
+
+def recipe_of(source: str) -> str:
+    """What a run's folder says of its masks: one of `RECIPES`, else "plain"."""
+    return next((name for name in RECIPES if name in Path(source).parts), "plain")
+
+
+def without_images(ds: xr.Dataset) -> xr.Dataset:
+    """Results without their values by image, which no figure draws: a tenth of the size."""
+    return ds.drop_vars([name for name in ds.data_vars if str(name).endswith("_image") and name not in schema.SHARED])
 
 
 def opened(folder: Path) -> xr.Dataset:
@@ -76,13 +116,14 @@ def one_each(ds: xr.Dataset, name: str, labels: dict[str, Any]) -> Any:
     return array.squeeze([dim for dim in array.dims if dim != "checkpoint"], drop=True).transpose("checkpoint").values
 
 
-def by_setting(ds: xr.Dataset, names: dict[str, dict[str, Any]], digits: int = 3) -> str:
+def by_setting(ds: xr.Dataset, names: dict[str, dict[str, Any]], digits: int = 3, *, tests: bool = True) -> str:
     """A table of means over seeds with the range of seeds, and what the seeds carry.
 
     Args:
         ds: results on one image set.
         names: variable -> labels of its dims; the last layer is taken of those that have layers, heads are averaged.
         digits: after the point.
+        tests: say what the seeds carry.
     """
     columns = {name: one_each(ds, name, labels) for name, labels in names.items()}
     groups: dict[str, list[int]] = {}
@@ -97,7 +138,7 @@ def by_setting(ds: xr.Dataset, names: dict[str, dict[str, Any]], digits: int = 3
             cells.append(f"{values[indices].mean():.{digits}f}{spread}")
         rows.append(cells)
     titles = [str(ds[name].attrs["long_name"]) for name in names]
-    return table(["setting", "runs", *titles], rows) + "\n" + carried(ds, columns)
+    return table(["setting", "runs", *titles], rows) + ("\n" + carried(ds, columns) if tests else "")
 
 
 def carried(ds: xr.Dataset, columns: dict[str, Any]) -> str:
