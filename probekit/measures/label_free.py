@@ -84,7 +84,7 @@ def covariance_alpha(covariance: Floats) -> float:
 def rankme(features: ArrayLike) -> float:
     """RankMe of features (n, d): between 1 and min(n, d)."""
     array = table(features)
-    return gram_rankme(array.T @ array, len(array))
+    return gram_rankme(smaller_gram(array), len(array))
 
 
 def alpha_req(features: ArrayLike) -> float:
@@ -92,7 +92,12 @@ def alpha_req(features: ArrayLike) -> float:
     one."""
     array = table(features)
     array = array - array.mean(axis=0)
-    return covariance_alpha(array.T @ array / len(array))
+    return covariance_alpha(smaller_gram(array) / len(array))
+
+
+def smaller_gram(array: Floats) -> Floats:
+    """Second moments (d, d), or (n, n) where there are fewer images: their non-zero eigenvalues are the same."""
+    return np.asarray(array.T @ array if len(array) >= array.shape[1] else array @ array.T)
 
 
 def jackknife_spectrum(features: Rows, blocks: Blocks) -> dict[str, tuple[float, Floats]]:
@@ -141,10 +146,11 @@ def table_or_row(rows: Floats) -> Floats:
 def lidar_of(means: Floats, within: Floats) -> float:
     """LiDAR from image means (images, d) and the pooled within-image covariance (d, d)."""
     centred = means - means.mean(axis=0)
-    between = centred.T @ centred / max(len(means) - 1, 1)
-    # The generalised eigenvalues of (between, within) are those of within^-1/2 between within^-1/2.
-    values = linalg.eigh(between, within + LIDAR_DELTA * np.eye(len(within)), eigvals_only=True)
-    return effective_rank(np.maximum(values, 0))
+    # With within = L L', the eigenvalues of within^-1/2 between within^-1/2 are the squared singular values of L^-1
+    # centred' / root(images - 1); where there are fewer images than dims the others are 0.
+    root = linalg.cholesky(within + LIDAR_DELTA * np.eye(len(within)), lower=True)
+    values = linalg.svdvals(linalg.solve_triangular(root, centred.T, lower=True)) ** 2 / max(len(means) - 1, 1)
+    return effective_rank(np.concatenate([values, np.zeros(len(within) - len(values))]))
 
 
 def lidar(views: ArrayLike) -> float:

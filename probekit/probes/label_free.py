@@ -10,7 +10,7 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.errors import ProbeError
-from probekit.measures import label_free, resample
+from probekit.measures import label_free, resample, subsets
 from probekit.probes.intervals import cells, layer_pooling, mean_with_interval
 from probekit.schema import Variable
 
@@ -20,6 +20,11 @@ _AT_N = (
     "the value grows with the number of images (and of views): it is the value at this number, its interval too, and "
     "compares with others at the same number only"
 )
+_SUBSETS = (
+    "the same, mean over subsets of a stated number of images (options at_images, at_objects and at_views; drawn "
+    "without replacement, every image nearly equally often), so that image sets of different size compare"
+)
+_OF_SUBSETS = "delete-a-group jackknife over test images of the mean over subsets"
 
 VARIABLES = (
     Variable(
@@ -49,13 +54,37 @@ VARIABLES = (
         "linear centred kernel alignment of the features of two layers over test images", "Kornblith et al. 2019",
         interval=_JACKKNIFE,
     ),
+    Variable(
+        "rankme_at_n", _CELL, "RankMe of subsets", "dimensions", "none", f"RankMe: {_SUBSETS}",
+        "Garrido et al. 2023; Hoeffding 1948", interval=_OF_SUBSETS,
+    ),
+    Variable(
+        "alpha_req_at_n", _CELL, "alpha-ReQ of subsets", "1", "none", f"alpha-ReQ: {_SUBSETS}",
+        "Agrawal et al. 2022; Hoeffding 1948", interval=_OF_SUBSETS,
+    ),
+    Variable(
+        "lidar_at_n", _CELL, "LiDAR of subsets", "dimensions", "none",
+        f"LiDAR: {_SUBSETS}; of each image the first views", "Thilak et al. 2024; Hoeffding 1948",
+        interval=_OF_SUBSETS,
+    ),
 )  # fmt: skip
 NEEDS = ("features:test", "views", "fourier")
 REQUIRES = ("test",)
-OPTIONS: dict[str, object] = {}
+AT_IMAGES, AT_OBJECTS, AT_VIEWS = 256, 40, 4
+OPTIONS: dict[str, object] = {"at_images": AT_IMAGES, "at_objects": AT_OBJECTS, "at_views": AT_VIEWS}
+
+AT_N = {"rankme_at_n": label_free.rankme, "alpha_req_at_n": label_free.alpha_req, "lidar_at_n": label_free.lidar}
 
 
-def run(measurements: Measurements) -> dict[str, xr.DataArray]:
+def run(
+    measurements: Measurements, *, at_images: int = AT_IMAGES, at_objects: int = AT_OBJECTS, at_views: int = AT_VIEWS
+) -> dict[str, xr.DataArray]:
+    sizes = {"rankme_at_n": at_images, "alpha_req_at_n": at_images, "lidar_at_n": at_objects}
+    return full(measurements) | of_subsets(measurements, sizes, at_views)
+
+
+def full(measurements: Measurements) -> dict[str, xr.DataArray]:
+    """The measures at all images there are."""
     shape = (len(measurements.layers), len(measurements.poolings))
     found = {variable.name: (np.full(shape, np.nan), np.full((*shape, 2), np.nan)) for variable in VARIABLES[:3]}
     for i, j, layer, pooling in cells(measurements):
@@ -75,9 +104,46 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
         return out | amplitudes(measurements)
 
 
+def of_subsets(measurements: Measurements, sizes: dict[str, int], views: int) -> dict[str, xr.DataArray]:
+    """RankMe, alpha-ReQ and LiDAR at the same numbers of images whatever the image set.
+
+    Args:
+        sizes: variable -> images of a subset.
+        views: of each image, for LiDAR.
+    """
+    shape = (len(measurements.layers), len(measurements.poolings))
+    out: dict[str, xr.DataArray] = {}
+    for variable in VARIABLES[5:]:
+        name, size = variable.name, sizes[variable.name]
+        lidar = name == "lidar_at_n"
+        many = f"{size} images" + f" x {views} views" * lidar
+        images = measurements.rows("objects") if lidar else measurements.size("test")
+        values, interval = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
+        if images < size or (lidar and measurements.counts.views < views):
+            measurements.lacking[name] = (
+                f"{images_of(measurements, name)} are too few for subsets of {many}: give more (counts), or ask for "
+                "smaller subsets (options of label_free: at_images, at_objects, at_views)"
+            )
+        else:
+            chosen = subsets.subsets(images, size, order=measurements.order(images), seed=measurements.seed)
+            blocks = left_out(measurements, images)
+            for i, j, layer, pooling in cells(measurements):
+                if not np.ptp(measurements.pooled("test", layer, pooling), axis=0).any():
+                    continue
+                rows = measurements.views(layer, pooling) if lidar else measurements.pooled("test", layer, pooling)
+                rows = rows[:, :views] if lidar else rows
+                try:
+                    values[i, j], interval[i, j] = subsets.mean_over_subsets(AT_N[name], rows, chosen, blocks)
+                except ProbeError as error:
+                    measurements.lacking[name] = f"layer {layer}, {pooling}: {error}"
+        out |= variable.arrays(values, interval, coords=layer_pooling(measurements))
+        out[name].attrs["long_name"] = f"{variable.long_name} of {many}"
+    return out
+
+
 def images_of(measurements: Measurements, name: str) -> str:
     """The number of images that a statistic is of, in words."""
-    if name != "lidar":
+    if not name.startswith("lidar"):
         return f"{measurements.size('test')} images"
     return f"{measurements.rows('objects')} images x {measurements.counts.views} views"
 

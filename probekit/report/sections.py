@@ -54,13 +54,15 @@ GROUPS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
                                                                     "and squared error for pixels.",
      ("ssim", "fsim", "psnr", "mse", "masked_ssim", "masked_fsim", "masked_psnr", "masked_mse", "low_level_r2")),
     ("spectrum", "Shape of the feature space", "Spectrum", "Measures that fit nothing.",
-     ("rankme", "alpha_req", "lidar", "silhouette", "fourier_amplitude", "cka")),
+     ("rankme", "alpha_req", "lidar", "silhouette", "fourier_amplitude", "cka", "rankme_at_n", "alpha_req_at_n",
+      "lidar_at_n")),
 ]  # fmt: skip
 UNFIT = ("level_share", "ladder_share", "recovery_gain", "level_recovery", "low_level_r2")
 """Quantities that make no sense as one curve over layers: they are split by level or property elsewhere."""
 TABLE_ONLY = (
     "linear_accuracy_top5", "level_share", "ladder_share", "recovery_gain", "ladder_level_baseline",
-    "representation_level_baseline", "similarity", "response_hidden", *mask_curves.NAMES,
+    "representation_level_baseline", "similarity", "response_hidden", "rankme_at_n", "alpha_req_at_n", "lidar_at_n",
+    *mask_curves.NAMES,
 )  # fmt: skip
 """Quantities whose course another chart shows: their numbers are in the table."""
 BY_CHOICE = ("classes",)

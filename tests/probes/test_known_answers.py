@@ -111,6 +111,29 @@ def test_a_measure_that_fails_leaves_the_others(sets, tmp_path, monkeypatch) -> 
     assert np.isnan(found["lidar"]).all()
     assert "two images are alike" in m.lacking["lidar"]
     assert found["rankme"].attrs["long_name"] == "RankMe at 200 images"
+    assert np.isnan(found["rankme_at_n"]).all()
+    assert "200 images are too few for subsets of 256 images" in m.lacking["rankme_at_n"]
+
+
+def test_spectra_of_subsets_do_not_depend_on_how_many_images_there_are(tmp_path, monkeypatch) -> None:
+    from probekit.measures import label_free
+
+    monkeypatch.setattr("probekit.probes.label_free.amplitudes", lambda measurements: {})
+    rng, found = np.random.default_rng(0), []
+    features, views = rng.normal(size=(200, 40)).astype(np.float32), rng.normal(size=(50, 4, 40))
+    for images in (60, 200):
+        m = Given(Splits(SPEC, replace(MANY, test=images)), lambda images: features, tmp_path / str(images))
+        monkeypatch.setattr(m, "views", lambda layer, pooling: features[:50, None] + views)
+        monkeypatch.setattr(m, "rows", lambda name: 50)
+        monkeypatch.setattr(m.sets, "counts", replace(m.counts, views=4))
+        found.append(probes.find("label_free").run(m, at_images=60, at_objects=20, at_views=3))
+    first, second = found
+    assert first["rankme_at_n"].item() == pytest.approx(label_free.rankme(features[:60]))
+    assert first["rankme_at_n"].attrs["long_name"] == "RankMe of subsets of 60 images"
+    low, high = first["rankme_at_n_ci"].values[0, 0]
+    assert low < second["rankme_at_n"].item() < high < second["rankme"].item()
+    assert first["lidar_at_n"].attrs["long_name"] == "LiDAR of subsets of 20 images x 3 views"
+    assert np.isfinite(first["lidar_at_n_ci"]).all()
 
 
 def test_features_that_never_vary_have_no_embedding_and_say_why(sets, tmp_path) -> None:
