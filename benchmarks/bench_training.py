@@ -31,7 +31,8 @@ from probekit.training import objective
 from probekit.training.cards import save_checkpoint
 from probekit.training.directory import RunDirectory
 from probekit.training.loop import Run
-from probekit.training.settings import PRESETS, Settings, draw_masks, native_bfloat16, resolve
+from probekit.training.recipe import native_bfloat16
+from probekit.training.settings import PRESETS, Settings, draw_masks, resolve
 
 Step = Callable[[], object]
 STRETCH = 5

@@ -23,8 +23,9 @@ from probekit import progress
 from probekit.data import ImageSet
 from probekit.errors import TrainingError, did_you_mean
 from probekit.training import graphs, starting
+from probekit.training.conducting import Conduct, check_conduct, using_threads
 from probekit.training.directory import BusyError, RunDirectory
-from probekit.training.run import Conduct, check_conduct, prepared, training, using_threads
+from probekit.training.run import prepared, training
 from probekit.training.settings import Settings
 from probekit.training.signals import interruptible
 from probekit.training.starting import Start

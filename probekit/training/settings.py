@@ -10,9 +10,9 @@ is not recorded.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 
@@ -20,7 +20,8 @@ from probekit import masking
 from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
 from probekit.data.randomness import words
 from probekit.errors import MaskError, TrainingError, did_you_mean
-from probekit.training.values import as_declared
+from probekit.training import recipe
+from probekit.training.recipe import Recipe, choose_precision
 
 IMAGENET_IMAGES = 1_281_167
 
@@ -50,12 +51,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 `tiny` is what ships with probekit. Every entry can be overridden by an argument of the same name."""
 
 COUNTS = (
-    "images", "batch_size", "accumulate", "width", "depth", "num_heads",
-    "decoder_width", "decoder_depth", "decoder_num_heads", "channels",
+    "width", "depth", "num_heads", "decoder_width", "decoder_depth", "decoder_num_heads", "channels",
 )  # fmt: skip
-PRECISIONS = ("auto", "float32", "tf32", "bfloat16", "float16")
-WIDE = 512
-"""Width from which bfloat16 is worth its casts."""
 ATTENTIONS = ("auto", "product", "fused")
 PRODUCT_TOKENS = 64
 """Up to so many tokens the explicit product is faster on a processor: 9 times at 17 tokens with heads of 16; at 65 they
@@ -65,27 +62,19 @@ EARLIER: dict[str, Any] = {"attention": "fused", "channels": 3, "init": "", "ini
 """Settings that older run directories do not name, and what those runs were trained with."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Everything that the trained weights depend on.
+@dataclass(frozen=True, kw_only=True)
+class Settings(Recipe):
+    """Everything that the trained weights depend on: what every `Recipe` has, and what is of pretraining alone.
 
     Attributes:
-        data, data_fingerprint: the image set's specification or name, and what identifies its content.
         mask_ratio: share of mask units that are hidden, in (0, 1).
         patch_size: the mask unit, the smallest square that is hidden as a whole, in pixels.
         vit_patch_size: the ViT's own patch in pixels; divides `patch_size`.
         strategy: how masks are drawn: "random", "block" or "structure" (`probekit.masking`).
         boundary: count hidden patches that touch a visible one (above, below, left, right) in the loss; False leaves
             them out (section 3.6 of Kong et al. 2023).
-        images: training images in all, with repetition; the steps are `images / batch_size`, rounded.
-        batch_size: images per optimizer step, over all processes and accumulated micro-batches.
-        accumulate: micro-batches that one process splits its share of a batch into.
-        base_lr: learning rate at 256 images per step; the real one is `base_lr * batch_size / 256`.
-        warmup: share of the steps over which the rate rises from 0; after it a half cosine to 0.
         normalise_targets: predict pixels normalised per patch, as MAE's released encoders do, or plain pixels.
         augment: MAE's augmentation (a random crop of 20 to 100 % of the area, and a horizontal flip).
-        precision: "float32", "tf32" (products of ten-bit mantissas, on a GPU only), or the type of autocast, "bfloat16"
-            or "float16"; "auto" follows `choose_precision`.
         attention: "product" multiplies queries and keys in layers of at most `PRODUCT_TOKENS` tokens, "fused"
             calls scaled_dot_product_attention everywhere; "auto" follows `choose_attention`.
         channels: of the images that the model takes; those of the image set unless stated.
@@ -94,13 +83,8 @@ class Settings:
             its tensors; empty for fresh weights. They come from `train(init=)`.
     """
 
-    data: str
-    data_fingerprint: str
     mask_ratio: float
     patch_size: int
-    images: int
-    seed: int
-    preset: str
     image_size: tuple[int, int]
     vit_patch_size: int
     width: int
@@ -109,20 +93,13 @@ class Settings:
     decoder_width: int
     decoder_depth: int
     decoder_num_heads: int
-    batch_size: int
-    base_lr: float
     strategy: str = "random"
     boundary: bool = True
     normalise_targets: bool = False
     augment: bool = True
-    accumulate: int = 1
-    warmup: float = 0.05
-    weight_decay: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.95)
     channels: int = 3
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    precision: str = "auto"
     attention: str = "auto"
     compile: bool = False
     snapshots: tuple[float, ...] = (1 / 8, 1 / 4, 1 / 2)
@@ -131,28 +108,14 @@ class Settings:
     init_tensors: str = ""
 
     @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return max(1, round(self.images / self.batch_size))
-
-    @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of ViT patches."""
         return self.image_size[0] // self.vit_patch_size, self.image_size[1] // self.vit_patch_size
-
-    @property
-    def learning_rate(self) -> float:
-        """The highest learning rate of the schedule."""
-        return self.base_lr * self.batch_size / 256
 
     def snapshot_steps(self) -> dict[int, float]:
         """Step after which a snapshot is written -> share of training; the end itself is not among them."""
         found = {round(self.steps * share): share for share in sorted(self.snapshots)}
         return {step: share for step, share in found.items() if 0 < step < self.steps}
-
-    def record(self) -> dict[str, Any]:
-        """The settings as plain JSON values, to be stored and compared."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def resolve(preset: str, overrides: dict[str, Any], **known: Any) -> Settings:
@@ -163,17 +126,7 @@ def resolve(preset: str, overrides: dict[str, Any], **known: Any) -> Settings:
         overrides: any field of `Settings`; None means "as the preset has it".
         known: the fields that a preset does not give.
     """
-    if not isinstance(preset, str) or preset not in PRESETS:
-        raise TrainingError(f"No preset is called {preset!r}. {did_you_mean(str(preset), PRESETS)}")
-    kinds = get_type_hints(Settings)
-    for name in overrides:
-        if name not in kinds:
-            raise TrainingError(f"train() has no setting {name!r}. {did_you_mean(name, kinds)}")
-    given = {name: value for name, value in overrides.items() if value is not None}
-    values = PRESETS[preset] | given | known | {"preset": preset}
-    if not isinstance(values["image_size"], tuple | list):
-        values["image_size"] = (values["image_size"],) * 2
-    settings = Settings(**{name: as_declared(name, value, kinds[name]) for name, value in values.items()})
+    settings = recipe.resolved(Settings, "train", PRESETS, preset, overrides, known)
     check(settings)
     return settings
 
@@ -192,27 +145,14 @@ def check(settings: Settings) -> None:
             f"Images of {height} x {width} pixels are no whole number of ViT patches of {patch} x {patch}. Expected a "
             "`vit_patch_size` that divides both sides, or another `image_size`."
         )
-    for name in COUNTS:
-        if getattr(settings, name) < 1:
-            raise TrainingError(f"{name}={getattr(settings, name)}: expected at least 1.")
+    recipe.check_counts(settings, COUNTS)
+    recipe.check(settings)
     if not settings.init:  # weights that exist fit one another
         check_width("", settings.width, settings.num_heads)
         check_width("decoder_", settings.decoder_width, settings.decoder_num_heads)
-    if settings.images < settings.batch_size:
-        raise TrainingError(
-            f"images={settings.images} is less than one batch (batch_size={settings.batch_size}). Train on more "
-            "images, or with a smaller batch_size."
-        )
-    if settings.batch_size % settings.accumulate:
-        raise TrainingError(
-            f"batch_size={settings.batch_size} does not divide into accumulate={settings.accumulate} equal parts. "
-            f"Expected a multiple of {settings.accumulate}."
-        )
-    if settings.precision not in PRECISIONS:
-        raise TrainingError(f"precision={settings.precision!r}. {did_you_mean(settings.precision, PRECISIONS)}")
     if settings.attention not in ATTENTIONS:
         raise TrainingError(f"attention={settings.attention!r}. {did_you_mean(settings.attention, ATTENTIONS)}")
-    check_recipe(settings)
+    check_scale(settings)
     check_masks(settings)
 
 
@@ -225,13 +165,9 @@ def check_width(side: str, width: int, heads: int) -> None:
         )
 
 
-def check_recipe(settings: Settings) -> None:
-    """Raise for numbers of the optimizer, the schedule and the pixels that are out of their range, NaN included."""
-    expected = {
-        "base_lr": ("a finite number above 0", 0 < settings.base_lr < math.inf),
-        "weight_decay": ("a finite number, 0 or more", 0 <= settings.weight_decay < math.inf),
-        "betas": ("numbers in [0, 1)", all(0 <= beta < 1 for beta in settings.betas)),
-        "warmup": ("a share of training in [0, 1)", 0 <= settings.warmup < 1),
+def check_scale(settings: Settings) -> None:
+    """Raise for snapshots and a scale of pixels that are out of their range, NaN included."""
+    recipe.check_ranges(settings, {
         "snapshots": ("shares of training between 0 and 1", all(0 < share < 1 for share in settings.snapshots)),
         "mean": (
             f"finite numbers, one for each channel of {settings.channels}",
@@ -241,11 +177,7 @@ def check_recipe(settings: Settings) -> None:
             f"finite numbers above 0, one for each channel of {settings.channels}",
             len(settings.std) == settings.channels and all(0 < deviation < math.inf for deviation in settings.std),
         ),
-        "seed": ("a number from 0 to 2^63 - 1", 0 <= settings.seed < 2**63),
-    }
-    for name, (what, holds) in expected.items():
-        if not holds:
-            raise TrainingError(f"{name}={getattr(settings, name)}: expected {what}.")
+    })  # fmt: skip
 
 
 def check_masks(settings: Settings) -> None:
@@ -298,28 +230,6 @@ def interior(hidden: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     inner[:, :, 1:] &= mask[:, :, :-1]
     inner[:, :, :-1] &= mask[:, :, 1:]
     return inner.flatten(1)
-
-
-def choose_precision(precision: str, width: int, device: torch.device) -> str:
-    """The recorded rule behind "auto": bfloat16 where it is native and the model wide enough to gain, else float32.
-
-    On a processor native means AVX-512 BF16 or AMX. Wide enough is a width of 512: below it, casting costs more than
-    the products save. The rule never times anything, so a run that goes on elsewhere chooses the same.
-
-    Raises:
-        TrainingError: "tf32" without a GPU.
-    """
-    if precision == "tf32" and device.type != "cuda":
-        raise TrainingError("precision='tf32' needs an NVIDIA GPU, and this run is on a processor. Use float32.")
-    if precision != "auto":
-        return precision
-    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else native_bfloat16()
-    return "bfloat16" if width >= WIDE and native else "float32"
-
-
-def native_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def choose_attention(attention: str, device: torch.device) -> str:

@@ -18,12 +18,13 @@ from probekit import masking
 from probekit.errors import TrainingError
 from probekit.models import MaskedAutoencoder, architecture
 from probekit.models.architecture import Architecture, DecoderArchitecture
-from probekit.training import objective
+from probekit.training import objective, recipe
 from probekit.training import settings as room
 from probekit.training.building import create_model
 from probekit.training.directory import RunDirectory
 from probekit.training.loop import Run
-from probekit.training.settings import PRESETS, Settings, choose_precision, draw_masks, interior, resolve
+from probekit.training.recipe import choose_precision
+from probekit.training.settings import PRESETS, Settings, draw_masks, interior, resolve
 
 
 def some_settings(**changes: object) -> Settings:
@@ -186,11 +187,11 @@ def test_masks_of_several_steps_are_those_of_each(strategy: str) -> None:
 
 def test_precision_is_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr(room, "native_bfloat16", lambda: True)
+    monkeypatch.setattr(recipe, "native_bfloat16", lambda: True)
     chosen = [choose_precision("auto", width, cpu) for width in (128, 511, 512, 768)]
     assert chosen == ["float32"] * 2 + ["bfloat16"] * 2
     assert choose_precision("bfloat16", 128, cpu) == "bfloat16"
-    monkeypatch.setattr(room, "native_bfloat16", lambda: False)
+    monkeypatch.setattr(recipe, "native_bfloat16", lambda: False)
     assert choose_precision("auto", 768, cpu) == "float32"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     cuda = torch.device("cuda")

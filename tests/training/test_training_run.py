@@ -21,8 +21,8 @@ from transformers import ViTMAEForPreTraining
 import probekit
 from probekit.data import ArraySet
 from probekit.errors import MaskError, StorageError, TrainingError
+from probekit.training import conducting
 from probekit.training import directory as directories
-from probekit.training import run as runs
 from probekit.training.directory import RunDirectory
 from probekit.training.loop import Run
 
@@ -322,7 +322,7 @@ def test_a_directory_that_cannot_be_made_is_said(images: ArraySet, options: Opti
 def test_a_tracker_that_is_not_installed_is_said(
     images: ArraySet, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(runs.TRACKERS, "wandb", lambda: False)
+    monkeypatch.setitem(conducting.TRACKERS, "wandb", lambda: False)
     with pytest.raises(TrainingError, match="pip install wandb"):
         probekit.train(images, **options(tracker="wandb"))
 
