@@ -1,7 +1,8 @@
 """Progress on standard error: what stage, how far, how fast, how long still.
 
-On a terminal it is a bar. Elsewhere (notebooks, log files, batch jobs) it is lines: one when a run starts, then at most
-one every 30 seconds. `PROBEKIT_PROGRESS=0` silences both, `PROBEKIT_PROGRESS=1` draws bars everywhere.
+On a terminal it is a bar, in a notebook a bar in the cell's output. Elsewhere (log files, batch jobs) it is lines: one
+when a run starts, then at most one every 30 seconds. `PROBEKIT_PROGRESS=0` silences all, `PROBEKIT_PROGRESS=1` draws
+bars everywhere.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape
+from typing import Any
 
 from probekit.errors import printable
 
 EVERY = 30.0
 """Seconds between lines."""
+
+REFRESH = 0.2
+"""Seconds between two pictures of a bar in a notebook."""
 
 
 def shown() -> bool:
@@ -28,6 +34,12 @@ def shown() -> bool:
 def silent() -> bool:
     """Whether nothing is said at all."""
     return os.environ.get("PROBEKIT_PROGRESS", "") == "0"
+
+
+def in_notebook() -> bool:
+    """Whether a kernel runs this: what is displayed lands in a notebook's cell."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None and hasattr(shell, "kernel")
 
 
 def say(line: str) -> None:
@@ -53,12 +65,53 @@ class _Run:
     def advance(self, steps: int) -> None:
         first, self.done = self.done == 0, self.done + steps
         now = time.monotonic()
-        left = (now - self.started) / max(self.done, 1) * max(self.total - self.done, 0)
-        if (first and left >= EVERY) or now - self.said >= EVERY:
+        if (first and self.left(now) >= EVERY) or now - self.said >= EVERY:
             self.said = now
-            speed = self.done / max(now - self.started, 1e-9)
-            fast = f", {speed:,.0f} {self.unit}/s" if speed >= 1 else ""
-            say(f"{self.title}: {self.done:,} of {self.total:,} {self.unit}{fast}, about {duration(left)} left")
+            say(f"{self.title}: {self.words(now)}")
+
+    def left(self, now: float) -> float:
+        """Seconds until the end, at the speed until now."""
+        return (now - self.started) / max(self.done, 1) * max(self.total - self.done, 0)
+
+    def words(self, now: float) -> str:
+        """How far, how fast, how long still."""
+        speed = self.done / max(now - self.started, 1e-9)
+        fast = f", {speed:,.0f} {self.unit}/s" if speed >= 1 else ""
+        return f"{self.done:,} of {self.total:,} {self.unit}{fast}, about {duration(self.left(now))} left"
+
+    def close(self) -> None:
+        """A line of a log needs no end."""
+
+
+@dataclass
+class _Cell(_Run):
+    """A bar in the output of a notebook's cell, which ends as one line."""
+
+    handle: Any = None
+
+    def advance(self, steps: int) -> None:
+        self.done += steps
+        now = time.monotonic()
+        if self.handle is None or now - self.said >= REFRESH:
+            self.said = now
+            title = escape(printable(self.title, line=True))
+            bar = f'<progress value="{min(self.done, self.total)}" max="{self.total}" aria-label="{title}"></progress>'
+            self.show(f"{self.title}: {self.words(now)}", bar)
+
+    def close(self) -> None:
+        if self.handle is not None:
+            self.show(f"{self.title}: {self.done:,} {self.unit} in {duration(time.monotonic() - self.started)}")
+
+    def show(self, line: str, bar: str = "") -> None:
+        """Put the line, and the bar before it, where the last one was."""
+        from IPython.display import display
+
+        line = printable(line, line=True)
+        content = {"text/plain": line, "text/html": f"<div>{bar} {escape(line)}</div>"}
+        if self.handle is None:
+            self.handle = display(content, raw=True, display_id=True)
+        else:
+            self.handle.update(content, raw=True)
 
 
 _run: list[_Run] = []
@@ -78,7 +131,7 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def run(title: str, total: int, plan: str, unit: str = "forwards") -> Iterator[None]:
-    """Announce a run in a line, and follow it: the bars inside count towards it.
+    """Announce a run in a line, and follow it: the bars inside that count the same unit count towards it.
 
     Args:
         title: what is measured, e.g. "vit-mae-base on quadtree".
@@ -90,11 +143,18 @@ def run(title: str, total: int, plan: str, unit: str = "forwards") -> Iterator[N
         yield
         return
     say(f"{title}: {plan}")
-    _run.append(_Run(title, total, unit))
+    one = _followed(title, total, unit)
+    _run.append(one)
     try:
         yield
     finally:
-        _run.pop()
+        _run.remove(one)
+        one.close()
+
+
+def _followed(title: str, total: int, unit: str) -> _Run:
+    """What shows work of a known length where there is no terminal."""
+    return _Cell(title, total, unit) if in_notebook() and not silent() else _Run(title, total, unit)
 
 
 @contextmanager
@@ -106,14 +166,20 @@ def bar(stage: str, total: int | None, unit: str = "images") -> Iterator[Callabl
         total: steps in all; None if unknown.
         unit: what a step is, for the speed.
     """
-    if not shown():
-        alone = None if _run or total is None or silent() else _Run(stage, total, unit)
+    if in_notebook() or not shown():
+        outer = next((one for one in reversed(_run) if one.unit == unit), None)
+        alone = None if outer or not total or silent() else _followed(stage, total, unit)
+        followed = outer or alone
 
         def count(n: int = 1, note: str = "") -> None:
-            for one in _run[-1:] if alone is None else [alone]:
-                one.advance(n)
+            if followed is not None:
+                followed.advance(n)
 
-        yield count
+        try:
+            yield count
+        finally:
+            if alone is not None:
+                alone.close()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn

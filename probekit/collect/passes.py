@@ -54,7 +54,11 @@ def complete(prepared: PreparedModel, source: Source, takes: Sequence[Recording]
     training = prepared.model.training
     prepared.model.eval()
     try:
-        with progress.bar(stage, missing * source.per_row) as advance, torch.inference_mode(), prepared.autocast():
+        with (
+            progress.bar(stage, missing * source.per_row, "forwards") as advance,
+            torch.inference_mode(),
+            prepared.autocast(),
+        ):
 
             def compute(start: int, stop: int) -> None:
                 for batch in source.batches(prepared, start, stop):

@@ -146,7 +146,10 @@ def test_outside_a_terminal_a_run_is_a_line_and_then_one_now_and_then(
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     monkeypatch.delenv("PROBEKIT_PROGRESS", raising=False)
-    with progress.run("model on set", 1000, "1,000 forwards (train images 1,000)"), progress.bar("x", 1000) as advance:
+    with (
+        progress.run("model on set", 1000, "1,000 forwards (train images 1,000)"),
+        progress.bar("x", 1000, "forwards") as advance,
+    ):
         for _ in range(100):
             clock[0] += 1
             advance(10)
@@ -155,7 +158,7 @@ def test_outside_a_terminal_a_run_is_a_line_and_then_one_now_and_then(
     assert lines[1] == "probekit: model on set: 10 of 1,000 forwards, 10 forwards/s, about 2 min left"
     assert len(lines) == 2 + 3
     monkeypatch.setenv("PROBEKIT_PROGRESS", "0")
-    with progress.run("model on set", 1000, "much"), progress.bar("x", 1000) as advance:
+    with progress.run("model on set", 1000, "much"), progress.bar("x", 1000, "forwards") as advance:
         clock[0] += 100
         advance(10)
     assert capsys.readouterr().err == ""
