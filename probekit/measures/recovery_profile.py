@@ -8,6 +8,14 @@ twin's is the mean over its initialisations; gain(h) is their difference. Over t
 All intervals come from one bootstrap over images, with the same resampled images for the encoder and its twins: gains
 are paired differences. The levels that gained are those of the estimate, in every draw, so that the amount's interval
 can reach below 0: a sum of positive parts never would, even of noise. Height is defined where it does not.
+
+A regressor reads less than there is: of the same latents, less the more the map that made the features bends. What is
+left unread shrinks with the training images n and the landmarks, about as 1 / root(n). So a regressor of half the
+strength (half the images, half the landmarks) tells where recovery is going:
+
+    limit(h) = recovery(h) + max(recovery(h) - recovery at half strength(h), 0) / (root(2) - 1),      at most 1.
+
+Recovery is a lower bound and the limit an estimate of what endless images would read (Richardson's extrapolation).
 """
 
 from __future__ import annotations
@@ -22,6 +30,10 @@ from probekit.errors import ProbeError
 from probekit.measures import resample
 
 Floats = NDArray[np.float64]
+
+
+TO_THE_LIMIT = 1 / (2**0.5 - 1)
+"""What is left to read, over what doubling the regressor's strength brought, where it shrinks as 1 / root(n)."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +90,48 @@ def recovery_profile(
             f"Residuals {errors.shape[1:]}, deviations {deviation.shape} and levels {height.shape}: expected "
             "(layers, nodes, images), (nodes, images) and (nodes,)."
         )
-    mean_of = np.stack([(height == level) / (height == level).sum() for level in range(1, height.max() + 1)])
+    mean_of = _mean_of(height)
     influence = mean_of @ (1 - resample.ratio_influence(errors, deviation))
     drawn = _drawn(errors, deviation, groups, order, seed) @ mean_of.T
     recovery = _estimate(influence[0], drawn[:, 0])
     if len(errors) == 1:
         return RecoveryProfile(recovery)
     return _with_twins(recovery, influence, drawn)
+
+
+def recovery_limit(
+    residual: ArrayLike,
+    weaker: ArrayLike,
+    total: ArrayLike,
+    levels: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    order: ArrayLike | None = None,
+    seed: int = 0,
+) -> tuple[Floats, Floats]:
+    """Recovery extrapolated to endless training images: (layers, levels), and its interval (layers, levels, 2).
+
+    Args:
+        residual, weaker: (layers, nodes, images), squared errors of the regressor, and of one of half its strength.
+        total, levels, groups, order, seed: as in `recovery_profile`.
+    """
+    deviation, height = np.asarray(total, dtype=np.float64), np.asarray(levels, dtype=np.int64)
+    errors = np.stack([np.asarray(residual, dtype=np.float64), np.asarray(weaker, dtype=np.float64)])
+    mean_of = _mean_of(height)
+    value = _limit((1 - resample.ratio(errors, deviation)) @ mean_of.T, 0)
+    drawn = _limit(_drawn(errors, deviation, groups, order, seed) @ mean_of.T, 1)
+    return value, resample.percentiles(drawn, CONFIDENCE)
+
+
+def _limit(recovery: Floats, axis: int) -> Floats:
+    """The limit, from recovery at full and at half strength along an axis."""
+    full, half = np.moveaxis(recovery, axis, 0)
+    return np.asarray(np.minimum(full + np.maximum(full - half, 0) * TO_THE_LIMIT, 1))
+
+
+def _mean_of(height: NDArray[np.int64]) -> Floats:
+    """(levels, nodes): weights of the mean over the nodes of each level, 1..H."""
+    return np.stack([(height == level) / (height == level).sum() for level in range(1, height.max() + 1)])
 
 
 def _with_twins(recovery: Estimate, influence: Floats, drawn: Floats) -> RecoveryProfile:

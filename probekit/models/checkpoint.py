@@ -159,9 +159,7 @@ class Checkpoint:
         Example:
             >>> probekit.load("facebook/vit-mae-base").attention("cat.jpg").save("gaze.png")  # doctest: +SKIP
         """
-        return gaze.attention(
-            self.model, self.preprocess, image, name=self.name, layer=layer, head=head, query=query
-        )
+        return gaze.attention(self.model, self.preprocess, image, name=self.name, layer=layer, head=head, query=query)
 
     def attribution(
         self, image: Any, direction: ArrayLike | None = None, *, pooling: str | None = None, steps: int = 64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -11,7 +11,7 @@ from probekit.collect import Measurements
 from probekit.collect.recorders import chosen_nodes
 from probekit.errors import ProbeError
 from probekit.measures import regress
-from probekit.measures.recovery_profile import RecoveryProfile, recovery_profile
+from probekit.measures.recovery_profile import RecoveryProfile, recovery_limit, recovery_profile
 from probekit.measures.resample import ratio
 from probekit.measures.whitening import IMAGES_PER_DIMENSION, RULE
 from probekit.probes.intervals import OVER_IMAGES
@@ -44,8 +44,11 @@ _PAIRED = f"{OVER_IMAGES}; the twins see the same images in every draw"
 
 VARIABLES = (
     Variable(
-        "level_recovery", ("layer", "level"), "Recovery of a level's own noise", "1", "higher", _PROTOCOL, _REFERENCE,
-        version=2, interval=OVER_IMAGES,
+        "level_recovery", ("layer", "level"), "Recovery of a level's own noise", "1", "higher",
+        _PROTOCOL + ". A lower bound of what can be read: of the same latents, the less the more the map that made the "
+        "features bends", _REFERENCE, version=3,
+        interval=f"{OVER_IMAGES}; the upper end reaches to that of level_recovery_limit, since the regressor may not "
+        "read all there is",
     ),
     Variable(
         "level_recovery_untrained", ("layer", "level"), "Recovery of a level's own noise, untrained", "1", "none",
@@ -66,6 +69,12 @@ VARIABLES = (
         _PROTOCOL + "; gain = this minus the untrained twin's" + _TWIN + "; height = sum of level x gain / amount over "
         "the levels that gained; NaN where the interval of the amount reaches 0", _REFERENCE, version=2,
         interval=_PAIRED,
+    ),
+    Variable(
+        "level_recovery_limit", ("layer", "level"), "Recovery of a level's own noise, at endless training images", "1",
+        "higher", _PROTOCOL + "; extrapolated from this and from half the training images and landmarks, as if what is "
+        "left unread shrank with the root of their number (it may shrink faster), at most 1", _REFERENCE,
+        interval=OVER_IMAGES,
     ),
 )  # fmt: skip
 NEEDS = ("features:train", "features:val", "features:test", "local:train", "local:val", "local:test")
@@ -92,6 +101,10 @@ def run(measurements: Measurements, *, landmarks: int, untrained: bool, inputs: 
         groups=measurements.groups(images), order=measurements.order(images), seed=measurements.seed,
     )  # fmt: skip
     out = labelled(measurements, profile)
+    limit, limit_ci = endless(measurements, truth, regressor, found)
+    out |= VARIABLES[5].arrays(limit, limit_ci, coords=out["level_recovery"].coords)
+    upper = out["level_recovery_ci"].sel(bound="upper")
+    out["level_recovery_ci"].loc[{"bound": "upper"}] = np.fmax(upper, limit_ci[..., 1])
     out["level_recovery"].attrs["readout"] = found.readout.tolist()
     out["level_recovery"].attrs["whitened"] = found.whitened.tolist()
     if inputs == "whitened" and (layers := narrow_layers(measurements)):
@@ -101,6 +114,27 @@ def run(measurements: Measurements, *, landmarks: int, untrained: bool, inputs: 
             "instead, and the number is not the same for every invertible map (counts: train)"
         )
     return out
+
+
+def endless(
+    measurements: Measurements, truth: dict[str, Noise], regressor: Regressor, found: Residuals
+) -> tuple[np.ndarray, np.ndarray]:
+    """Recovery at endless training images, (layers, levels) and its interval; NaN where half of them are too few."""
+    weaker, images = residuals(measurements, truth, replace(regressor, halved=True)), measurements.size("test")
+    value, interval = recovery_limit(
+        found.test, weaker.test, truth["test"].deviation, truth["test"].levels, groups=measurements.groups(images),
+        order=measurements.order(images), seed=measurements.seed,
+    )  # fmt: skip
+    train = measurements.size("train")
+    for row, layer in enumerate(measurements.layers):
+        dims = measurements.pooled("train", layer, "mean").shape[1]
+        if regressor.of(train, dims) != regressor.of(train // 2, dims):
+            value[row], interval[row] = np.nan, np.nan
+            measurements.lacking["level_recovery_limit"] = (
+                f"the limit compares with half the training images, and whitening needs {IMAGES_PER_DIMENSION} per "
+                f"dimension: half of {train} are too few at layer {layer} (counts: train)"
+            )
+    return value, interval
 
 
 def narrow_layers(measurements: Measurements) -> list[int]:
@@ -116,10 +150,12 @@ class Regressor:
     Attributes:
         landmarks: images that span the kernel's functions.
         inputs: what kinds of inputs are tried, of `regress.INPUTS`.
+        halved: of half the strength: half the training images (by digest) and half the landmarks.
     """
 
     landmarks: int
     inputs: tuple[str, ...]
+    halved: bool = False
 
     def of(self, images: int, dims: int) -> tuple[str, ...]:
         """The kinds of inputs that this many training images allow; standardised ones always do."""
@@ -210,12 +246,16 @@ def fitted(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """One regression of several nodes' noise on the same features; see `readings`."""
     wanted = {split: np.concatenate([truth[split].values[node] for node in nodes], axis=1) for split in truth}
-    images, dims = features["train"].shape
-    known = features["train"], wanted["train"], features["val"], wanted["val"]
+    order, landmarks = source.order(len(features["train"]), "train"), regressor.landmarks
+    rows = np.arange(len(order))
+    if regressor.halved:
+        rows, landmarks = np.sort(np.argsort(order)[: len(order) // 2]), landmarks // 2
+    known = features["train"][rows], wanted["train"][rows], features["val"], wanted["val"]
+    images, dims = known[0].shape
     try:
         fit = regress.kernel_ridge(
-            *known, landmarks=min(regressor.landmarks, images), scales=(SCALE,), inputs=regressor.of(images, dims),
-            order=source.order(images, "train"), seed=source.seed,
+            *known, landmarks=min(landmarks, images), scales=(SCALE,), inputs=regressor.of(images, dims),
+            order=order[rows], seed=source.seed,
         )  # fmt: skip
     except ProbeError:  # constant features, of which nothing can be read: the best guess is the mean
         predicted = {
@@ -236,7 +276,7 @@ def fitted(
 def twin_residuals(measurements: Measurements, truth: dict[str, Noise], regressor: Regressor) -> np.ndarray | None:
     """Residuals of the untrained twins, (twins, layers, nodes, images); None, with the reason, where there are none."""
     if reason := measurements.model.no_twin:
-        for variable in VARIABLES[1:]:
+        for variable in VARIABLES[1:5]:
             measurements.lacking[variable.name] = f"there is no untrained twin to compare with: {reason}"
         return None
     found = []
@@ -257,7 +297,7 @@ def labelled(measurements: Measurements, profile: RecoveryProfile) -> dict[str, 
     estimates = (profile.recovery, profile.untrained, profile.gain, profile.amount, profile.height)
     levels = list(range(1, profile.recovery.value.shape[1] + 1))
     out: dict[str, xr.DataArray] = {}
-    for variable, estimate in zip(VARIABLES, estimates, strict=True):
+    for variable, estimate in zip(VARIABLES[:5], estimates, strict=True):
         if estimate is None:
             continue
         coords = {"layer": measurements.layers, "level": levels}

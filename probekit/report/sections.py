@@ -43,7 +43,8 @@ GROUPS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ("levels", "Levels", "Levels", "What features know of each level, what "
                                    "they are made of, and what they keep apart.",
      ("gain_amount", "gain_height", "representation_level", "ladder_level", "latent_r2", "level_share", "ladder_share",
-      "recovery_gain", "level_recovery", "ladder_level_baseline", "representation_level_baseline")),
+      "recovery_gain", "level_recovery", "level_recovery_limit", "ladder_level_baseline",
+      "representation_level_baseline")),
     ("classes", "Classification, shape and shift", "Classes", "Frozen features, a fitted head, images that "
                                                               "neither fit nor selection has seen.",
      ("linear_accuracy", "knn_accuracy", "linear_accuracy_top5", "robust_accuracy", "shape_bias")),
@@ -57,12 +58,12 @@ GROUPS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
      ("rankme", "alpha_req", "lidar", "silhouette", "fourier_amplitude", "cka", "rankme_at_n", "alpha_req_at_n",
       "lidar_at_n")),
 ]  # fmt: skip
-UNFIT = ("level_share", "ladder_share", "recovery_gain", "level_recovery", "low_level_r2")
+UNFIT = ("level_share", "ladder_share", "recovery_gain", "level_recovery", "level_recovery_limit", "low_level_r2")
 """Quantities that make no sense as one curve over layers: they are split by level or property elsewhere."""
 TABLE_ONLY = (
-    "linear_accuracy_top5", "level_share", "ladder_share", "recovery_gain", "ladder_level_baseline",
-    "representation_level_baseline", "similarity", "response_hidden", "rankme_at_n", "alpha_req_at_n", "lidar_at_n",
-    *mask_curves.NAMES,
+    "linear_accuracy_top5", "level_share", "ladder_share", "recovery_gain", "level_recovery_limit",
+    "ladder_level_baseline", "representation_level_baseline", "similarity", "response_hidden", "rankme_at_n",
+    "alpha_req_at_n", "lidar_at_n", *mask_curves.NAMES,
 )  # fmt: skip
 """Quantities whose course another chart shows: their numbers are in the table."""
 BY_CHOICE = ("classes",)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probekit.errors import ProbeError
-from probekit.measures.recovery_profile import recovery_profile
+from probekit.measures.recovery_profile import recovery_limit, recovery_profile
 
 LEVELS = np.array([1, 1, 2, 3])
 
@@ -77,3 +77,15 @@ def test_intervals_cover_and_no_gain_has_rarely_a_height() -> None:
         heights += bool(np.isfinite(nothing.height.value).all())
     assert ((covered / 200 > 0.9) & (covered / 200 < 0.99)).all(), covered / 200
     assert heights / 200 < 0.15, heights / 200
+
+
+def test_the_limit_goes_on_where_doubling_led_and_ends_at_one() -> None:
+    residual, total, _ = worlds(3, 400, 0.0)
+    half = residual * 1.1
+    value, interval = recovery_limit(residual, half, total, LEVELS, seed=1)
+    full = recovery_profile(residual, total, LEVELS, seed=1).recovery
+    left = (1 - full.value) * 0.1 / (2**0.5 - 1)  # half the strength leaves a tenth more
+    np.testing.assert_allclose(value, full.value + left)
+    assert ((interval[..., 0] < value) & (value < interval[..., 1])).all()
+    np.testing.assert_allclose(recovery_limit(residual, residual * 0.9, total, LEVELS)[0], full.value)  # no gain
+    assert (recovery_limit(residual, residual * 3, total, LEVELS)[0] == 1).all()
