@@ -20,6 +20,7 @@ from probekit.data import loading
 from probekit.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
+    from probekit.data.instances import Instances
     from probekit.data.maps import PixelMaps
     from probekit.data.preprocess import Preprocess
 
@@ -29,8 +30,8 @@ SPLITS = ("train", "val", "test")
 PER_IMAGE = ("object_masks", "shape_labels", "texture_labels", "groups", "targets")
 """Attributes of an `ImageSet` that hold an array with one entry per image, or None."""
 
-PER_MAP = ("segmentation", "depth")
-"""Attributes that hold a map per image (`PixelMaps`), or None."""
+PER_MAP = ("segmentation", "depth", "instances")
+"""Attributes that hold a map per image (`PixelMaps`) or its objects (`Instances`), or None."""
 
 KNOWN = (*PER_IMAGE, "latents", "noise", "class_indices", "class_members", "superclasses")
 """What may be known of the images beside pixels and labels."""
@@ -76,6 +77,7 @@ class ImageSet(abc.ABC):
         height, patch_size: of the tree of latents, and of its leaves in pixels; or None.
         object_masks: bool (n, height, width), True on the object; or None.
         segmentation, depth: one map per image, read when asked for (`probekit.data.maps.PixelMaps`); or None.
+        instances: the objects of each image, read when asked for (`probekit.data.instances.Instances`); or None.
         shape_labels, texture_labels: int64 (n,), into `classes`, where an image has both; or None.
         groups: int64 (n,), the unit that intervals must resample (images of one group are not independent); or None.
         class_indices: int64 (len(classes),), the number of each class in ImageNet-1k; or None. A class that joins
@@ -95,6 +97,7 @@ class ImageSet(abc.ABC):
     object_masks: np.ndarray | None = None
     segmentation: PixelMaps | None = None
     depth: PixelMaps | None = None
+    instances: Instances | None = None
     shape_labels: np.ndarray | None = None
     texture_labels: np.ndarray | None = None
     groups: np.ndarray | None = None

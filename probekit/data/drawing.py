@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+CHUNK_PIXELS = 2**18
+"""Pixels drawn at a time, so that the arithmetic stays in the processor's cache."""
+
 Array = np.ndarray
 TAU = 2 * np.pi
 
@@ -147,3 +150,51 @@ def turned(x: Array, y: Array, angle: Array) -> tuple[Array, Array]:
     """The plane (n, height, width) seen from a frame turned by `angle` (n,)."""
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     return cos * x + sin * y, cos * y - sin * x
+
+
+def between(random: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Numbers in [0, 1), (n,), brought to a range: (n, 1, 1)."""
+    return np.asarray((low + (high - low) * random)[:, None, None])
+
+
+def plane(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixel centres, x to the right and y down, in (-1, 1): two arrays (1, size, size)."""
+    line = (np.arange(size) + 0.5) * (2 / size) - 1
+    return np.broadcast_to(line[None, None, :], (1, size, size)), np.broadcast_to(line[None, :, None], (1, size, size))
+
+
+def rounded(image: np.ndarray) -> np.ndarray:
+    """8-bit pixels of an image in [0, 1]."""
+    return np.asarray(np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+def _tinted(brightness: np.ndarray, hue: np.ndarray, strength: float) -> np.ndarray:
+    """Colours (n, 1, 1, 3) of a brightness and a hue in [0, 1): a cosine per channel around the grey."""
+    angles = TAU * (hue[:, None] + np.array([0.0, 1 / 3, 2 / 3]))
+    return np.asarray((brightness[:, None] + strength * np.cos(angles))[:, None, None, :])
+
+
+def colours(random: np.ndarray, variant: str) -> tuple[np.ndarray, np.ndarray]:
+    """The two colours of an object, each (n, 1, 1, 3): one light, one dark; which of them is which half is random."""
+    strength = 0.4 if variant == "rendition" else 0.2
+    light = _tinted(0.68 + 0.24 * random[:, 14], random[:, 15], strength)
+    dark = _tinted(0.08 + 0.22 * random[:, 16], random[:, 17], strength)
+    swap = (random[:, 18] < 0.5)[:, None, None, None]
+    return np.where(swap, dark, light), np.where(swap, light, dark)
+
+
+def background(random: np.ndarray, size: int, variant: str) -> np.ndarray:
+    """(n, size, size, 3): soft and of middle brightness; busy for `viewpoint`, one bright ink for `rendition`."""
+    x, y = plane(size)
+    if variant == "rendition":
+        bright = _tinted(0.7 + 0.2 * random[:, 19], random[:, 20], 0.25)
+        return np.broadcast_to(bright, (len(random), size, size, 3))
+    base = _tinted(0.43 + 0.12 * random[:, 19], random[:, 20], 0.08)
+    slope, _ = turned(x, y, TAU * random[:, 21])
+    image = base + 0.06 * slope[..., None]
+    if variant == "viewpoint":
+        phases = random[:, 32 + N_PHASES : 32 + 2 * N_PHASES]
+        u, v = turned(2.2 * x, 2.2 * y, TAU * random[:, 22])
+        clutter = textures(np.full(len(random), list(TEXTURES).index("blotches")), u, v, phases)[..., None]
+        image = image + (clutter - 0.5) * _tinted(np.full(len(random), 0.3), random[:, 23], 0.2)
+    return image

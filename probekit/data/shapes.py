@@ -9,6 +9,7 @@
 | `shapes:rendition` | the same objects recoloured and restyled: wobbly dark contours, saturated inks, coarser texture |
 | `shapes:resampled` | drawn anew by the same rules (nothing shifts but the sample)                               |
 | `shapes:viewpoint` | the same classes turned, slanted, nearer or farther, off centre, on a busy background      |
+| `shapes:scenes`    | several objects an image, with boxes, masks and classes (`probekit.data.scenes`)            |
 
 The label is the shape; `texture_labels` is the class whose texture it is. Colours carry no information: an object has
 one light and one dark colour of any hue, the background is in between. Every image is a pure function of (seed, split,
@@ -23,19 +24,34 @@ from typing import NamedTuple
 import numpy as np
 
 from probekit.checks import whole
+from probekit.data import scenes
 from probekit.data.base import ImageSet
-from probekit.data.drawing import N_PHASES, SHAPES, TAU, TEXTURES, distances, textures, turned
+from probekit.data.drawing import (
+    CHUNK_PIXELS,
+    N_PHASES,
+    SHAPES,
+    TAU,
+    TEXTURES,
+    background,
+    between,
+    colours,
+    distances,
+    plane,
+    rounded,
+    textures,
+    turned,
+)  # fmt: skip
 from probekit.data.maps import PixelMaps
 from probekit.data.randomness import uniforms
 from probekit.errors import DataError, did_you_mean
 
 VARIANTS = ("consistent", "conflict", "crossed", "sketch", "rendition", "resampled", "viewpoint")
 SHIFTS = ("sketch", "rendition", "resampled", "viewpoint")
+USUAL = -1
+"""A size that says: as is usual."""
+
 COUNT = 2000
 """Images per split where no count is given."""
-
-CHUNK_PIXELS = 2**18
-"""Pixels drawn at a time, so that the arithmetic stays in the processor's cache."""
 
 NUMBERS = 32 + 2 * N_PHASES
 """Uniform random numbers per image."""
@@ -127,35 +143,25 @@ class Shapes(ImageSet):
         return masks
 
 
-def _between(random: np.ndarray, low: float, high: float) -> np.ndarray:
-    return np.asarray((low + (high - low) * random)[:, None, None])
-
-
-def plane(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel centres, x to the right and y down, in (-1, 1): two arrays (1, size, size)."""
-    line = (np.arange(size) + 0.5) * (2 / size) - 1
-    return np.broadcast_to(line[None, None, :], (1, size, size)), np.broadcast_to(line[None, :, None], (1, size, size))
-
-
 def outline(scene: Scene, size: int, variant: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Signed distance from the object's edge in pixels (n, size, size); its frame's x and y; and pixels per unit."""
     x, y = plane(size)
     r = scene.random
     if variant == "viewpoint":
-        radius = _between(r[:, 1], 0.4, 0.8)
+        radius = between(r[:, 1], 0.4, 0.8)
         shift, turn = 0.95 - radius, (r[:, 2] - 0.5) * 0.5 * TAU
-        slant = _between(r[:, 5], 0.6, 1.0)
+        slant = between(r[:, 5], 0.6, 1.0)
     else:
-        radius = _between(r[:, 1], 0.58, 0.8)
+        radius = between(r[:, 1], 0.58, 0.8)
         shift, turn = 0.9 - radius, (r[:, 2] - 0.5) * 0.12 * TAU
         slant = np.ones_like(radius)
-    x = x - shift * _between(r[:, 3], -1, 1)
-    y = y - shift * _between(r[:, 4], -1, 1)
+    x = x - shift * between(r[:, 3], -1, 1)
+    y = y - shift * between(r[:, 4], -1, 1)
     if variant in ("sketch", "rendition"):  # drawn by hand: the lines wobble
         amount = 0.03
         x, y = (
-            x + amount * np.sin(TAU * (1.3 * y + _between(r[:, 6], 0, 1))),
-            y + amount * np.sin(TAU * (1.1 * x + _between(r[:, 7], 0, 1))),
+            x + amount * np.sin(TAU * (1.3 * y + between(r[:, 6], 0, 1))),
+            y + amount * np.sin(TAU * (1.1 * x + between(r[:, 7], 0, 1))),
         )
     x, y = turned(x, y / slant, turn)
     x, y = x / radius, y / radius
@@ -167,10 +173,10 @@ def draw(scene: Scene, size: int, variant: str) -> np.ndarray:
     """Images of scenes: uint8 (n, size, size, 3)."""
     distance, *_ = outline(scene, size, variant)
     if variant == "sketch":
-        paper, ink = _between(scene.random[:, 8], 0.9, 1.0), _between(scene.random[:, 9], 0.0, 0.2)
+        paper, ink = between(scene.random[:, 8], 0.9, 1.0), between(scene.random[:, 9], 0.0, 0.2)
         width = max(1.0, 0.045 * size)
         line = np.clip(0.5 + width / 2 - np.abs(distance), 0, 1)
-        return _rounded(np.repeat((paper + (ink - paper) * line)[..., None], 3, axis=3))
+        return rounded(np.repeat((paper + (ink - paper) * line)[..., None], 3, axis=3))
     inside = np.clip(0.5 - distance, 0, 1)[..., None]
     light, dark = colours(scene.random, variant)
     brightness = texture(scene, size, variant)[..., None]
@@ -179,66 +185,34 @@ def draw(scene: Scene, size: int, variant: str) -> np.ndarray:
     if variant == "rendition":
         line = np.clip(0.5 + 0.025 * size - np.abs(distance), 0, 1)[..., None]
         image = image * (1 - 0.9 * line)
-    return _rounded(image)
-
-
-def _rounded(image: np.ndarray) -> np.ndarray:
-    return np.asarray(np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8))
+    return rounded(image)
 
 
 def texture(scene: Scene, size: int, variant: str) -> np.ndarray:
     """Brightness (n, size, size). It lies in the picture, not in the object's frame: it tells nothing of the shape."""
     x, y = plane(size)
     r = scene.random
-    period = _between(r[:, 10], 0.34, 0.44) * (1.35 if variant == "rendition" else 1.0)  # 2 is the whole image
+    period = between(r[:, 10], 0.34, 0.44) * (1.35 if variant == "rendition" else 1.0)  # 2 is the whole image
     u, v = turned(x, y, (r[:, 11] - 0.5) * 0.12 * TAU)
-    u, v = u / period + _between(r[:, 12], 0, 1), v / period + _between(r[:, 13], 0, 1)
+    u, v = u / period + between(r[:, 12], 0, 1), v / period + between(r[:, 13], 0, 1)
     return textures(scene.texture, u, v, r[:, 32 : 32 + N_PHASES])
 
 
-def _tinted(brightness: np.ndarray, hue: np.ndarray, strength: float) -> np.ndarray:
-    """Colours (n, 1, 1, 3) of a brightness and a hue in [0, 1): a cosine per channel around the grey."""
-    angles = TAU * (hue[:, None] + np.array([0.0, 1 / 3, 2 / 3]))
-    return np.asarray((brightness[:, None] + strength * np.cos(angles))[:, None, None, :])
-
-
-def colours(random: np.ndarray, variant: str) -> tuple[np.ndarray, np.ndarray]:
-    """The two colours of an object, each (n, 1, 1, 3): one light, one dark; which of them is which half is random."""
-    strength = 0.4 if variant == "rendition" else 0.2
-    light = _tinted(0.68 + 0.24 * random[:, 14], random[:, 15], strength)
-    dark = _tinted(0.08 + 0.22 * random[:, 16], random[:, 17], strength)
-    swap = (random[:, 18] < 0.5)[:, None, None, None]
-    return np.where(swap, dark, light), np.where(swap, light, dark)
-
-
-def background(random: np.ndarray, size: int, variant: str) -> np.ndarray:
-    """(n, size, size, 3): soft and of middle brightness; busy for `viewpoint`, one bright ink for `rendition`."""
-    x, y = plane(size)
-    if variant == "rendition":
-        bright = _tinted(0.7 + 0.2 * random[:, 19], random[:, 20], 0.25)
-        return np.broadcast_to(bright, (len(random), size, size, 3))
-    base = _tinted(0.43 + 0.12 * random[:, 19], random[:, 20], 0.08)
-    slope, _ = turned(x, y, TAU * random[:, 21])
-    image = base + 0.06 * slope[..., None]
-    if variant == "viewpoint":
-        phases = random[:, 32 + N_PHASES : 32 + 2 * N_PHASES]
-        u, v = turned(2.2 * x, 2.2 * y, TAU * random[:, 22])
-        clutter = textures(np.full(len(random), list(TEXTURES).index("blotches")), u, v, phases)[..., None]
-        image = image + (clutter - 0.5) * _tinted(np.full(len(random), 0.3), random[:, 23], 0.2)
-    return image
-
-
 def open_split(
-    argument: str, split: str, *, spec: str, count: int | None = None, seed: int = 0, size: int = 32
+    argument: str, split: str, *, spec: str, count: int | None = None, seed: int = 0, size: int = USUAL
 ) -> ImageSet:
     """Draw a split.
 
     Args:
         argument: a variant; none means consistent.
-        size: image side in pixels, at least 16.
+        size: image side in pixels, at least 16; -1: the usual one, 32, and 64 for scenes.
     """
     variant = argument or "consistent"
+    if variant == "scenes":
+        side = scenes.SIZE if size == USUAL else size
+        return scenes.open_split(split, spec=spec, count=count, usual=COUNT, seed=seed, size=side)
     if variant not in VARIANTS:
-        raise DataError(f"{spec}: there is no variant {variant!r} of shapes. {did_you_mean(variant, VARIANTS)}")
-    whole(f"{spec}: size", size, least=16, error=DataError)
+        near = did_you_mean(variant, (*VARIANTS, "scenes"))
+        raise DataError(f"{spec}: there is no variant {variant!r} of shapes. {near}")
+    size = whole(f"{spec}: size", 32 if size == USUAL else size, least=16, error=DataError)
     return Shapes(variant, split, size, spec=spec, count=count, seed=seed)

@@ -42,6 +42,7 @@ SOURCES = {
     "segmentation": "probekit.data.dense",
     "camvid": "probekit.data.dense",
     "depth": "probekit.data.dense",
+    "coco": "probekit.data.coco",
     "stereo_motorcycle": "probekit.data.stereo",
 }
 """Source name -> module with its `open_split`."""

@@ -29,7 +29,7 @@ def forward(block: TimmModule, x: Tensor) -> Tensor:
     if torch.is_grad_enabled() or type(block) is not Block or _hooked(block):
         whole: Tensor = block(x)
         return whole
-    return _finish(block, x, block.attn(block.norm1(x)))
+    return finish(block, x, block.attn(block.norm1(x)))
 
 
 def forward_with_probabilities(block: TimmModule, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def forward_with_probabilities(block: TimmModule, x: Tensor) -> tuple[Tensor, Te
         x = x + block.drop_path1(block.norm1(mixed))
         return x + block.drop_path2(block.norm2(block.mlp(x))), probabilities
     mixed, probabilities = attend(block.attn, block.norm1(x))
-    return _finish(block, x, mixed), probabilities
+    return finish(block, x, mixed), probabilities
 
 
 def forward_at(block: TimmModule, x: Tensor, index: Tensor) -> Tensor:
@@ -58,30 +58,30 @@ def forward_at(block: TimmModule, x: Tensor, index: Tensor) -> Tensor:
     weight, bias = attention.qkv.weight, attention.qkv.bias
     split = attention.num_heads * attention.head_dim
     chosen = normed.gather(1, where)
-    (queries,) = _heads(attention, F.linear(chosen, weight[:split], None if bias is None else bias[:split]), 1)
-    keys, values = _heads(attention, F.linear(normed, weight[split:], None if bias is None else bias[split:]), 2)
+    (queries,) = heads(attention, F.linear(chosen, weight[:split], None if bias is None else bias[:split]), 1)
+    keys, values = heads(attention, F.linear(normed, weight[split:], None if bias is None else bias[split:]), 2)
     dropout = attention.attn_drop.p if attention.training else 0.0
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)
-    mixed = _output(attention, F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout), chosen)
-    return _finish(block, x.gather(1, where), mixed)
+    mixed = output(attention, F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout), chosen)
+    return finish(block, x.gather(1, where), mixed)
 
 
 def attend(attention: TimmModule, x: Tensor) -> tuple[Tensor, Tensor]:
     """The output (batch, tokens, width) and the probabilities (batch, heads, queries, keys) that made it."""
-    queries, keys, values = _heads(attention, attention.qkv(x), 3)
+    queries, keys, values = heads(attention, attention.qkv(x), 3)
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)
     scores = (queries * attention.scale) @ keys.transpose(-2, -1)
     probabilities = scores.softmax(dim=-1) if scores.requires_grad else torch.softmax(scores, dim=-1, out=scores)
-    return _output(attention, attention.attn_drop(probabilities) @ values, x), probabilities
+    return output(attention, attention.attn_drop(probabilities) @ values, x), probabilities
 
 
-def _heads(attention: TimmModule, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+def heads(attention: TimmModule, x: Tensor, parts: int) -> tuple[Tensor, ...]:
     """(batch, tokens, parts * width) -> `parts` tensors (batch, heads, tokens, head width)."""
     batch, tokens, _ = x.shape
     return x.reshape(batch, tokens, parts, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
 
-def _output(attention: TimmModule, mixed: Tensor, x: Tensor) -> Tensor:
+def output(attention: TimmModule, mixed: Tensor, x: Tensor) -> Tensor:
     """From (batch, heads, tokens, head width) to the attention module's output, (batch, tokens, width)."""
     mixed = attention.norm(mixed.transpose(1, 2).flatten(2))
     gate = getattr(attention, "gate", None)  # newer timm only
@@ -91,7 +91,7 @@ def _output(attention: TimmModule, mixed: Tensor, x: Tensor) -> Tensor:
     return out
 
 
-def _finish(block: TimmModule, x: Tensor, mixed: Tensor) -> Tensor:
+def finish(block: TimmModule, x: Tensor, mixed: Tensor) -> Tensor:
     """What follows a block's attention: both residual sums and the MLP."""
     x = _add(x, block.drop_path1(block.ls1(mixed)))
     return _add(x, block.drop_path2(block.ls2(_mlp(block.mlp, block.norm2(x)))))

@@ -181,7 +181,7 @@ def test_options_of_the_call_win() -> None:
         ("shapes?seed=x", "seed='x'; a whole number is expected"),
         ("quadtree?tied=3", "tied=3; true or false is expected"),
         ("quadtree?contrast=inf", "contrast=inf; a number is expected"),
-        ("", "Unknown image set ''. Known: camvid, cue-conflict"),
+        ("", "Unknown image set ''. Known: camvid, coco, cue-conflict"),
         ("photos?crop=900", "the pictures are smaller"),
     ],
 )

@@ -1,0 +1,249 @@
+"""`coco:DIR`: images with objects, in COCO's layout: `annotations/instances_*.json`, a split per file.
+
+| file                                  | its images                                                            |
+|---------------------------------------|-----------------------------------------------------------------------|
+| `annotations/instances_train2017.json` | `train2017/`, `images/train2017/`, `images/` or the folder itself     |
+| `annotations/instances_val2017.json`   | `val2017/`, ...                                                       |
+| `annotations/instances_test*.json`     | likewise, where there is one                                          |
+
+With train and val alone, val is reported and a tenth of train is what is selected on (`probekit.data.splits`). Classes
+are COCO's categories in the order of their numbers. Polygons and run-length codes become masks by pycocotools, so they
+are the masks that COCO's own scores are computed with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from probekit import cache
+from probekit.data.base import ImageSet
+from probekit.data.decode import open_rgb
+from probekit.data.files import FileSet, digests
+from probekit.data.folder import existing_folder
+from probekit.data.instances import Instances, Objects
+from probekit.data.request import Request
+from probekit.data.selecting import Found, select
+from probekit.data.splits import Part, split_name
+from probekit.errors import DataError
+from probekit.files import read_json
+
+LARGEST = 4 * 2**30
+"""Bytes of a file of annotations; COCO's own train file has 0.45 GB."""
+
+NEEDED = {
+    "images": ("id", "file_name", "height", "width"),
+    "annotations": ("image_id", "category_id", "bbox", "segmentation"),
+    "categories": ("id", "name"),
+}
+"""What is read of each entry."""
+
+
+class Annotated(NamedTuple):
+    """One file of annotations."""
+
+    file: str
+    """Relative to the folder."""
+    paths: list[str]
+    sizes: list[tuple[int, int]]
+    """(height, width) of each image."""
+    objects: list[list[dict[str, Any]]]
+    """The annotations of each image."""
+
+
+class CocoSet(FileSet):
+    """Images in files, with their objects in a file of annotations."""
+
+    def __init__(self, root: Path, paths: list[str], annotations: str, **description: Any) -> None:
+        super().__init__(root, paths, **description)
+        self.annotations = annotations
+
+    def content(self) -> str:
+        return cache.key(images=super().content(), annotations=digests(self.root, [self.annotations]))
+
+
+def open_split(argument: str, request: Request, *, name: str | None = None) -> ImageSet:
+    """Open a folder in COCO's layout.
+
+    Args:
+        argument: the folder.
+        request: which images.
+        name: of the set; default: "coco" where the folder holds COCO's 80 classes, else the folder's name.
+
+    Raises:
+        DataError: no file of annotations, one that lacks something, files with other classes, or images that are not
+            there. Masks that are read without pycocotools: the message says how to install it.
+    """
+    spec = request.spec
+    if request.draft:
+        raise DataError(f"{spec}: decode={request.decode!r} would change the images' size, and boxes are in pixels.")
+    root = existing_folder(argument, spec)
+    found = {split: _read(root, file, spec) for split, file in _files(root, spec).items()}
+    classes, identifiers = _classes({split: categories for split, (_, categories) in found.items()}, spec)
+    parts = {split: annotated for split, (annotated, _) in found.items()}
+    chosen = select(
+        Found(
+            {key: Part.of(part.paths, None) for key, part in parts.items()},
+            [],
+            lambda part, index: open_rgb(root / parts[part].paths[index]),
+            lambda part, index: str(root / parts[part].paths[index]),
+        ),
+        request,
+    )
+    part = parts[chosen.part]
+    facts: dict[str, Any] = {"source": "coco", "object_classes": list(classes), **chosen.facts, **request.decoding}
+    result = CocoSet(
+        root,
+        [part.paths[i] for i in chosen.indices],
+        part.file,
+        exif=request.exif,
+        name=name or ("coco" if len(classes) == 80 else root.name),
+        origin="decoded",
+        facts=facts,
+        licence="as the folder's",
+        **chosen.options(request),
+    )
+    reader = _Reader(part, {int(number): place for place, number in enumerate(identifiers)})
+    result.instances = Instances(
+        reader.objects, chosen.indices, classes=classes, identifiers=identifiers, filled=reader.filled
+    )
+    chosen.finish(result)
+    return result
+
+
+def _files(root: Path, spec: str) -> dict[str, Path]:
+    """The file of annotations of each split."""
+    folder = root / "annotations"
+    given = sorted(folder.glob("instances_*.json"))
+    found: dict[str, Path] = {}
+    for file in given:
+        split = split_name(file.stem.removeprefix("instances_"))
+        if split in found:
+            raise DataError(f"{spec}: {found[split].name} and {file.name} are both {split}. Keep one of them.")
+        if split:
+            found[split] = file
+    if not found:
+        held = ", ".join(path.name for path in given[:4]) or "none"
+        raise DataError(
+            f"{spec}: no annotations/instances_train*.json, instances_val*.json or instances_test*.json in {root} "
+            f"(files of that kind: {held}). COCO's layout is expected: annotations/instances_val2017.json beside "
+            "val2017/."
+        )
+    return found
+
+
+def _read(root: Path, file: Path, spec: str) -> tuple[Annotated, list[dict[str, Any]]]:
+    """A file of annotations, its images in the file's order, and its categories."""
+    content = read_json(file, what="a file of annotations", limit=LARGEST, error=DataError)
+    for key, names in NEEDED.items():
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or (key == "images" and not entries):
+            raise DataError(f"{spec}: {file} has no list {key!r}; COCO's instances_*.json is expected.")
+        for entry in entries:
+            lacking = [name for name in names if not isinstance(entry, dict) or name not in entry]
+            if lacking:
+                raise DataError(f"{spec}: {file}: an entry of {key!r} has no {', '.join(lacking)}.")
+    images = content["images"]
+    rows = {image["id"]: row for row, image in enumerate(images)}
+    objects: list[list[dict[str, Any]]] = [[] for _ in images]
+    for one in content["annotations"]:
+        if one["image_id"] not in rows:
+            raise DataError(f"{spec}: {file}: an object is in image {one['image_id']}, which is not listed.")
+        objects[rows[one["image_id"]]].append(one)
+    folder = _folder(root, file.stem.removeprefix("instances_"), images[0]["file_name"], spec)
+    paths = [(folder / str(image["file_name"])).as_posix() for image in images]
+    sizes = [(int(image["height"]), int(image["width"])) for image in images]
+    return Annotated(file.relative_to(root).as_posix(), paths, sizes, objects), content["categories"]
+
+
+def _folder(root: Path, name: str, first: str, spec: str) -> PurePosixPath:
+    """The folder of a split's images, relative to the root: the first one in which the first image is."""
+    folders = [name, f"images/{name}", "images", f"{name}/images", "."]
+    for folder in folders:
+        if (root / folder / first).is_file():
+            return PurePosixPath(folder)
+    raise DataError(f"{spec}: the image {first} is in none of {', '.join(folders)} below {root}.")
+
+
+def _classes(categories: dict[str, list[dict[str, Any]]], spec: str) -> tuple[tuple[str, ...], list[int]]:
+    """Names and numbers of the classes, which all splits share."""
+    listed = {
+        split: sorted((int(entry["id"]), str(entry["name"])) for entry in entries)
+        for split, entries in categories.items()
+    }
+    (first, expected), *others = listed.items()
+    for split, found in others:
+        if found != expected:
+            odd = sorted(set(found) ^ set(expected))[0]
+            raise DataError(f"{spec}: the categories of {first} and {split} differ, for instance in {odd}.")
+    if not expected:
+        raise DataError(f"{spec}: the files of annotations list no categories.")
+    return tuple(name for _, name in expected), [number for number, _ in expected]
+
+
+class _Reader:
+    """From annotations to objects; pixels are decoded when they are asked for."""
+
+    def __init__(self, part: Annotated, places: dict[int, int]) -> None:
+        self.part, self.places = part, places
+
+    def filled(self, indices: np.ndarray) -> np.ndarray:
+        return np.array([any(not one.get("iscrowd") for one in self.part.objects[i]) for i in indices], dtype=bool)
+
+    def objects(self, index: int) -> Objects:
+        """The objects of an image, in the file's order."""
+        listed, size, path = self.part.objects[index], self.part.sizes[index], self.part.paths[index]
+        try:
+            labels = np.array([self.places[int(one["category_id"])] for one in listed], dtype=np.int64)
+            corners = np.array([one["bbox"] for one in listed], dtype=np.float64).reshape(len(listed), 4)
+        except (KeyError, ValueError, TypeError) as error:
+            raise DataError(
+                f"{self.part.file}: an object of {path} has no class of the list, or no box (left, top, width, height)."
+            ) from error
+        masks = [mask_of(one["segmentation"], size, f"{self.part.file}: an object of {path}") for one in listed]
+        stacked = np.stack(masks) if masks else np.zeros((0, *size), dtype=bool)
+        areas = [float(one.get("area", mask.sum())) for one, mask in zip(listed, masks, strict=True)]
+        crowd = np.array([bool(one.get("iscrowd")) for one in listed], dtype=bool)
+        corners[:, 2:] += corners[:, :2]
+        return Objects(corners, labels, crowd, np.array(areas, dtype=np.float64), stacked)
+
+
+def mask_of(segmentation: Any, size: tuple[int, int], name: str) -> np.ndarray:
+    """The pixels of COCO's polygons or run-length code: bool (height, width).
+
+    Args:
+        segmentation: a list of polygons (x, y, x, y, ...), or an object with `counts` and `size`.
+        size: (height, width) of the image.
+        name: for messages.
+
+    Raises:
+        DataError: it is neither, or of another size; or pycocotools is not installed.
+    """
+    coder = mask_coder()
+    try:
+        coded = segmentation
+        if isinstance(segmentation, list):
+            if not segmentation:
+                return np.zeros(size, dtype=bool)
+            coded = coder.merge(coder.frPyObjects(segmentation, *size))
+        elif isinstance(segmentation["counts"], list):
+            coded = coder.frPyObjects(segmentation, *size)
+        mask = np.asarray(coder.decode(coded)).astype(bool)
+    except Exception as error:  # pycocotools raises bare exceptions
+        raise DataError(f"{name} has a mask that is neither polygons nor a run-length code ({error}).") from error
+    if mask.shape != size:
+        raise DataError(f"{name} has a mask of {mask.shape} pixels; the image has {size}.")
+    return mask
+
+
+def mask_coder() -> Any:
+    """`pycocotools.mask`, or a DataError that says how to install it."""
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise DataError(
+            "Masks in COCO's format and its scores need pycocotools. Run: pip install 'mae-probekit[detection]'"
+        ) from error
+    return mask
