@@ -4,6 +4,7 @@ checkpoints.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,28 @@ from probekit.collect.pass_settings import Counts
 from probekit.collect.prepared import Pairs
 from probekit.data import SPLITS, ImageSet
 from probekit.data.duplicates import without_copies
-from probekit.data.interleaving import interleave_classes
+from probekit.data.interleaving import Subset, interleave_classes
 from probekit.data.memory import by_split, read_once
 from probekit.errors import DataError
+
+FEW = 6
+"""A `val` split that was divided off and has fewer images than this is warned of."""
+
+
+def _say_if_few(val: ImageSet, asked: int) -> None:
+    """Warn and note that a split to select on, which nobody gave, has a few images only."""
+    opened = val
+    while isinstance(opened, Subset):
+        opened = opened.images
+    rule = str(opened.facts.get("split_rule", ""))
+    if "hash" not in rule or len(val) >= min(FEW, asked):
+        return
+    note = (
+        f"val has {len(val)} images ({rule}): what is selected on them, such as a penalty, is left to chance. Give a "
+        "val split of its own, or more images"
+    )
+    val.notes = (*val.notes, note)
+    warnings.warn(f"{val.spec}: {note}", stacklevel=3)
 
 
 class Splits:
@@ -72,6 +92,8 @@ class Splits:
             later = () if made_disjoint else SPLITS[SPLITS.index(split) + 1 :]
             reported = [self[other] for other in later if self.has(other)]
             self._splits[split] = without_copies(opened, reported)
+            if split == "val":
+                _say_if_few(self._splits[split], self.counts.val)
         return self._splits[split]
 
     def _open(self, split: str) -> ImageSet:
@@ -93,8 +115,9 @@ class Splits:
 
     @property
     def notes(self) -> dict[str, list[str]]:
-        """What was left out, renamed or drawn in the splits that were opened: split -> sentences."""
-        return {split: list(images.notes) for split, images in self._splits.items() if images.notes}
+        """What was left out, renamed or drawn in the splits and shifted sets that were opened: name -> sentences."""
+        opened = {**self._splits, **self._shifts}
+        return {name: list(images.notes) for name, images in opened.items() if images.notes}
 
     def size(self, split: str) -> int:
         """How many images of a split are used."""
@@ -116,8 +139,10 @@ class Splits:
         return self._conflict or getattr(self.any, "conflict", None)  # sets without one do not have the attribute
 
     def shifted(self, spec: str) -> ImageSet:
+        """The images of a shifted test set, less those that are fitted or selected on."""
         if spec not in self._shifts:
-            self._shifts[spec] = interleave_classes(self._load(spec, "test", self.counts.shifted))
+            opened = interleave_classes(self._load(spec, "test", self.counts.shifted))
+            self._shifts[spec] = without_copies(opened, [self[split] for split in ("train", "val") if self.has(split)])
         return self._shifts[spec]
 
     def pairs(self, seed: int) -> Pairs:

@@ -47,7 +47,7 @@ class LadderSource(Source):
         return LadderViews(self.image_set, prepared.preprocess, keys, seed=self.seed)
 
     def batches(self, prepared: PreparedModel, start: int, stop: int) -> Iterator[Batch]:
-        views, size = self.views(prepared), max(1, prepared.settings.batch_size // self.per_row)
+        views, size = self.views(prepared), prepared.batch_size(self.per_row)
         for first in range(start, stop, size):
             indices = np.arange(first, min(first + size, stop))
             yield Batch(indices, views.batch(indices).flatten(0, 1).to(prepared.device))

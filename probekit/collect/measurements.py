@@ -60,7 +60,7 @@ class Measurements(Readings):
         mask_grid: (rows, columns) of the units that the evaluation masks hide.
         image_size: (height, width) in pixels of the images that the checkpoint sees.
         picture_side: longest side, in pixels, of pictures that are kept.
-        batch_size: images that go through the model at once.
+        batch_size: images that go through the model at once (fewer than asked for, if they are large).
         device: where the checkpoint is, as text.
         card: the checkpoint's card.
         model: the model itself, for what no measurement can give.

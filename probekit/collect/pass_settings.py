@@ -54,7 +54,7 @@ class PassSettings:
     """How to run the passes.
 
     Args:
-        batch_size: images per forward.
+        batch_size: images of 224 x 224 pixels per forward, and fewer where they are larger.
         precision: "float32", or "bfloat16" / "float16" for autocast.
         workers: processes that decode images; 0 = a thread.
         cache: keep measurements and probe results on disk.

@@ -49,7 +49,7 @@ def run(prepared: PreparedModel, source: Source, takes: Sequence[Recording], sta
 
 def complete(prepared: PreparedModel, source: Source, takes: Sequence[Recording], stage: str) -> int:
     """One pass over what is missing; returns the number of rows computed."""
-    size = max(1, prepared.settings.batch_size // source.per_row)
+    size = prepared.batch_size(source.per_row)
     missing = sum(last - first for group in groups(takes) for first, last in stretches(takes, *group, size))
     training = prepared.model.training
     prepared.model.eval()

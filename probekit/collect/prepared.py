@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from probekit.models.mae import MaskedAutoencoder
 
 
+REFERENCE_SIDE = 224
+"""Side in pixels of the images that `batch_size` counts."""
+
 SEED_STEP = 0x9E3779B1
 """Odd, so that every seed changes the 32 bits that torch's generator looks at; 2**32 over the golden ratio."""
 
@@ -82,6 +85,14 @@ class PreparedModel:
     @property
     def size(self) -> tuple[int, int]:
         return self.preprocess.height, self.preprocess.width
+
+    def batch_size(self, per_row: int = 1) -> int:
+        """Rows that go through the model together, with `per_row` images each.
+
+        Images larger than 224 x 224 go in smaller batches, since memory grows with their pixels.
+        """
+        images = self.settings.batch_size * min(1.0, REFERENCE_SIDE**2 / (self.size[0] * self.size[1]))
+        return max(1, int(images) // per_row)
 
     @property
     def layers(self) -> int:
@@ -182,10 +193,9 @@ class Source:
     def batches(self, prepared: PreparedModel, start: int, stop: int) -> Iterator[Batch]:
         """Rows start..stop-1 in order."""
         indices = np.arange(start, stop)
-        settings = prepared.settings
-        size = max(1, settings.batch_size // self.per_row)
+        size, workers = prepared.batch_size(self.per_row), prepared.settings.workers
         for batch in self.image_set.batches(
-            size, prepared.preprocess, indices=indices, device=str(prepared.device), workers=settings.workers
+            size, prepared.preprocess, indices=indices, device=str(prepared.device), workers=workers
         ):
             yield Batch(batch["index"].cpu().numpy(), batch["image"])
 
@@ -218,7 +228,7 @@ class Pairs(Source):
 
     def batches(self, prepared: PreparedModel, start: int, stop: int) -> Iterator[Batch]:
         indices = np.arange(start, stop)
-        size = max(1, prepared.settings.batch_size // self.per_row)
+        size = prepared.batch_size(self.per_row)
         streams = [
             one.batches(
                 size,
@@ -250,7 +260,7 @@ class ViewSource(Source):
     def batches(self, prepared: PreparedModel, start: int, stop: int) -> Iterator[Batch]:
         keys = image_keys(self.image_set, self.rows)
         views = Views(self.image_set, prepared.preprocess, self.per_row, seed=self.seed, keys=keys)
-        size = max(1, prepared.settings.batch_size // self.per_row)
+        size = prepared.batch_size(self.per_row)
         for first in range(start, stop, size):
             indices = np.arange(first, min(first + size, stop))
             images = views.batch(indices).flatten(0, 1).to(prepared.device)

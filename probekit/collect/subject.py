@@ -132,7 +132,7 @@ class Subject:
 
     @property
     def batch_size(self) -> int:
-        return self.prepared.settings.batch_size
+        return self.prepared.batch_size()
 
     @property
     def device(self) -> str:

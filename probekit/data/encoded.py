@@ -42,6 +42,13 @@ class EncodedSet(ImageSet):
     def file_digests(self) -> list[str]:
         return self._digests
 
+    @cached_property
+    def _pixels(self) -> list[str]:
+        return super().pixel_digests()
+
+    def pixel_digests(self) -> list[str]:
+        return self._pixels
+
     def content(self) -> str:
         return cache.key(images=self._digests)
 

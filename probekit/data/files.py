@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 
 from probekit import cache, progress
 from probekit.data.bands import ValueRange, is_multiband, open_bands, scaling, to_uint8
-from probekit.data.base import ImageSet
+from probekit.data.base import ImageSet, decoder_versions, pixel_digest
 from probekit.data.decode import open_rgb
 from probekit.errors import DataError, StorageError
 from probekit.files import write_text
@@ -94,18 +94,38 @@ class FileSet(ImageSet):
     def file_digests(self) -> list[str]:
         return digests(self.root, self.paths)
 
+    def pixel_digests(self) -> list[str]:
+        """Decoded only where the cache has none for the file's size and time, as it is decoded here."""
+        index = {path: place for place, path in enumerate(self.paths)}
+        how = {
+            "exif": self.exif, "draft": self.draft, "border": self.border, "range": self.value_range,
+            "libraries": decoder_versions(),
+        }  # fmt: skip
+        return digests(self.root, self.paths, lambda path: pixel_digest(self.read(index[path])), how)
+
     def content(self) -> str:
         return cache.key(files=list(zip(self.paths, self.file_digests(), strict=True)))
 
 
-def digests(root: Path, paths: Sequence[str]) -> list[str]:
-    """SHA-256 of the contents of each file, read only where the cache has none for its size and time."""
-    store = cache.folder("digests", f"{cache.key(root=str(root.resolve()))}.json")
+def digests(
+    root: Path,
+    paths: Sequence[str],
+    digest: Callable[[str], str] | None = None,
+    how: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """A digest of each file, computed only where the cache has none for its size and time.
+
+    Args:
+        root, paths: the files.
+        digest: path -> digest; None for SHA-256 of the contents.
+        how: what a digest depends on besides the contents (JSON-able).
+    """
+    store = cache.folder("digests", f"{cache.key(root=str(root.resolve()), **(how or {}))}.json")
     known = _kept(store)
     marks = [_mark(root / path) for path in paths]
     missing = [path for path, mark in zip(paths, marks, strict=True) if path not in known or known[path][:2] != mark]
     if missing:
-        read = dict(zip(missing, _read_digests(root, missing), strict=True))
+        read = dict(zip(missing, _read_digests(root, missing, digest or _of_contents(root)), strict=True))
         for path, mark in zip(paths, marks, strict=True):
             if path in read:
                 known[path] = [*mark, read[path]]
@@ -143,11 +163,15 @@ def _mark(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns]
 
 
-def _read_digests(root: Path, paths: Sequence[str]) -> list[str]:
+def _of_contents(root: Path) -> Callable[[str], str]:
     def digest(path: str) -> str:
         with (root / path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    return digest
+
+
+def _read_digests(root: Path, paths: Sequence[str], digest: Callable[[str], str]) -> list[str]:
     with progress.bar(f"{root.name}: reading contents", len(paths)) as advance, ThreadPoolExecutor(4) as pool:
         found = []
         for value in pool.map(digest, paths, chunksize=64):

@@ -79,6 +79,10 @@ class Subset(ImageSet):
         found = self.images.file_digests()
         return None if found is None else [found[position] for position in self.positions]
 
+    def pixel_digests(self) -> list[str]:
+        found = self.images.pixel_digests()
+        return [found[position] for position in self.positions]
+
     def content(self) -> str:
         return cache.key(images=self.images.fingerprint, positions=self.positions.tolist())
 

@@ -6,10 +6,12 @@
 | whole numbers with gaps; texts; bool (n,) | classes, in sorted order; the mapping is told                |
 | 0 and 1 (n, k), one 1 in every row      | classes (one-hot); told                                        |
 | bool (n, k), or 0 and 1 (n, k)          | several labels per image: `targets`, kind "multilabel"         |
+| lists of class numbers or texts, [[0, 3], [1]] | the same, a column for each class; told                 |
 | fractional numbers (n,) or (n, k)       | numbers to predict: `targets`, kind "regression"               |
 | nothing                                 | images without labels                                          |
 
-Negative whole numbers are refused, since they usually mark images without a label.
+0 and 1 in rows may be floats, as losses take them. Negative whole numbers are refused, since they usually mark images
+without a label.
 """
 
 from __future__ import annotations
@@ -54,11 +56,18 @@ def read_labels(
     Raises:
         DataError: the numbers of images and labels differ, or the labels are of no known kind.
     """
+    if names is not None:
+        refuse_twice(names, spec)
+    lists = _lists(given)
+    if lists:
+        return _listed(lists, sizes, names, spec)
     arrays = {
         key: None if labels is None else _array(labels, sizes[key], spec if key == "all" else f"{spec}, {key}")
         for key, labels in given.items()
     }
     known = {key: array for key, array in arrays.items() if array is not None}
+    if all(_flags(array) for array in known.values()):
+        known = {key: array.astype(np.int64) if array.dtype.kind == "f" else array for key, array in known.items()}
     if not known:
         return Labelling([], dict.fromkeys(given), {})
     if len(known) < len(arrays):
@@ -75,14 +84,103 @@ def read_labels(
     return _classes(known, names, spec)
 
 
+def refuse_twice(names: Sequence[Any], spec: str) -> None:
+    """A `DataError` where one name stands for two classes."""
+    texts = [str(name) for name in names]
+    if twice := sorted({name for name in texts if texts.count(name) > 1}):
+        raise DataError(
+            f"{spec}: the class names {', '.join(map(repr, twice[:5]))} are given more than once; every class needs a "
+            "name of its own."
+        )
+
+
+def _flags(array: np.ndarray) -> bool:
+    """Whether these are rows of zeros and ones."""
+    return array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "iubf" and bool(np.isin(array, (0, 1)).all())
+
+
+def _lists(given: Mapping[str, Any]) -> dict[str, list[list[Any]]]:
+    """Labels as a list of class numbers or texts for each image; empty where they are anything else.
+
+    Rows that are all as long are no such lists if they hold zeros and ones (a matrix) or one label each (classes).
+    """
+    out: dict[str, list[list[Any]]] = {}
+    inner = False
+    for key, labels in given.items():
+        matrix = isinstance(labels, np.ndarray) and labels.dtype != object
+        if matrix or isinstance(labels, str) or not isinstance(labels, Sequence | np.ndarray):
+            return {}
+        rows = [_row(label) for label in labels]
+        inner = inner or any(isinstance(label, set | frozenset) or np.ndim(label) == 1 for label in labels)
+        found = [row for row in rows if row is not None]
+        if len(found) < len(rows):
+            return {}
+        out[key] = found
+    everything = [row for rows in out.values() for row in rows]
+    lengths = {len(row) for row in everything}
+    flags = all(value in (0, 1) for row in everything for value in row)
+    return out if inner and (len(lengths) > 1 or (lengths != {1} and not flags)) else {}
+
+
+def _row(label: Any) -> list[Any] | None:
+    """The whole numbers or texts of one image; None where there is anything else."""
+    values = sorted(label) if isinstance(label, set | frozenset) else label
+    if isinstance(values, str | np.str_):
+        return [str(values)]
+    array = np.asarray(values)
+    if array.ndim > 1 or (array.size and array.dtype.kind not in "iuU"):
+        return None
+    return list(np.atleast_1d(array).tolist())
+
+
+def _listed(
+    rows: dict[str, list[list[Any]]], sizes: Mapping[str, int], names: Sequence[str] | None, spec: str
+) -> Labelling:
+    """Lists of class numbers, or of texts: a column of bools for each class."""
+    for key, lists in rows.items():
+        at = spec if key == "all" else f"{spec}, {key}"
+        if len(lists) != sizes[key]:
+            raise DataError(f"{at}: {sizes[key]} images but {len(lists)} lists of labels.")
+        for place, row in enumerate(lists):
+            if len(set(row)) < len(row) or any(isinstance(value, int) and value < 0 for value in row):
+                raise DataError(
+                    f"{at}: image {place} has the labels {row[:8]}; a list of different class numbers from 0 upwards "
+                    "is expected (for numbers to predict give an array of floats)."
+                )
+    found = {value for lists in rows.values() for row in lists for value in row}
+    values = sorted(found, key=lambda value: (str(type(value)), value))
+    if len({type(value) for value in values}) > 1:
+        raise DataError(f"{spec}: lists of labels hold texts and numbers, such as {values[0]!r} and {values[-1]!r}.")
+    if not values:
+        raise DataError(f"{spec}: no image has any label.")
+    columns = [str(value) for value in values]
+    if names is not None:
+        columns = [str(name) for name in names]
+        numbered = isinstance(values[0], int)
+        unknown = [v for v in values if (v >= len(columns) if numbered else v not in columns)]
+        if unknown:
+            raise DataError(f"{spec}: the label {unknown[0]!r} is not among {len(columns)} classes: {columns[:5]}.")
+        values = list(range(len(columns))) if numbered else columns
+    place_of = {value: place for place, value in enumerate(values)}
+    targets = {key: np.zeros((len(lists), len(columns)), dtype=bool) for key, lists in rows.items()}
+    for key, lists in rows.items():
+        for image, row in enumerate(lists):
+            targets[key][image, [place_of[value] for value in row]] = True
+    note = (
+        f"several labels per image, given as lists of classes ({len(columns)} in all): there are no classes, `targets` "
+        "holds the labels"
+    )
+    return Labelling([], dict.fromkeys(rows), targets, "multilabel", tuple(columns), (note,))
+
+
 def _array(labels: Any, n: int, name: str) -> np.ndarray:
     """Labels as an array (n,) or (n, k) of whole numbers, texts, bools or fractions."""
     try:
         array = np.asarray(labels)
     except ValueError as error:
         raise DataError(
-            f"{name}: the labels are rows of different lengths. For several labels per image give a matrix of bools, "
-            "one column per label."
+            f"{name}: the labels are rows of different lengths. For several labels per image give lists of class "
+            "numbers, or a matrix of bools with one column per label."
         ) from error
     if array.dtype == object and all(isinstance(label, str) for label in array.reshape(-1)):
         array = array.astype(str)
@@ -155,7 +253,7 @@ def _regression(known: dict[str, np.ndarray], names: Sequence[str] | None, spec:
             raise DataError(
                 f"{spec}: {key} has labels that are not finite in single precision; leave those images out."
             )
-    note = "the labels are fractional: read as numbers to predict (use whole numbers for classes)"
+    note = "the labels are floating-point numbers: read as numbers to predict (give whole numbers for classes)"
     columns = tuple(str(name) for name in names) if names is not None else tuple(str(i) for i in range(width))
     targets = {key: array.astype(np.float32) for key, array in known.items()}
     return Labelling([], dict.fromkeys(known), targets, "regression", columns, (note,))

@@ -93,7 +93,8 @@ def open_given(
     spec, limits = request.spec, as_range(value_range, request.spec)
     skip = request.on_unreadable == "skip"
     sources = {key: _source(thing, spec, limits, skip=skip) for key, thing in given.items()}
-    named = names if names is not None else _named({k: s.names for k, s in sources.items() if s.names}, spec)
+    theirs, renamed = _named({k: s.names for k, s in sources.items() if s.names}, spec)
+    named = names if names is not None else theirs
     if named is None and _are_names(request.classes, sources):
         named, request = request.classes, replace(request, classes=None)
     sizes = {key: len(source.items.keys) for key, source in sources.items()}
@@ -108,7 +109,7 @@ def open_given(
             labelling.classes,
             lambda part, index: _read(sources[part], index, f"{spec} {part}[{index}]", limits),
             lambda part, index: f"{spec} {part}[{index}]",
-            notes=labelling.notes,
+            notes=labelling.notes + (renamed if named is theirs else ()),
         ),
         request,
     )
@@ -167,8 +168,11 @@ def _read(source: Source, index: int, name: str, limits: ValueRange | None) -> N
         item_image(source.thing, index, name, limits)
 
 
-def _named(lists: dict[str, Sequence[Any]], spec: str) -> list[str] | None:
-    """The class names that data sets bring along, which must be the same for all splits; None if they bring none."""
+def _named(lists: dict[str, Sequence[Any]], spec: str) -> tuple[list[str] | None, tuple[str, ...]]:
+    """The class names that data sets bring along, which must be the same for all splits; None if they bring none.
+
+    A name that stands for two classes (ImageNet's "crane") gets the number of the class behind it, which a note tells.
+    """
     texts = {
         key: [", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names]
         for key, names in lists.items()
@@ -178,7 +182,13 @@ def _named(lists: dict[str, Sequence[Any]], spec: str) -> list[str] | None:
         if names != texts[first]:
             differing = sorted(set(names) ^ set(texts[first])) or "the same, in another order"
             raise DataError(f"{spec}: the splits {first} and {key} have different classes: {differing}.")
-    return next(iter(texts.values()), None)
+    found = next(iter(texts.values()), None)
+    twice = {name for name in found or () if (found or []).count(name) > 1}
+    if found is None or not twice:
+        return found, ()
+    distinct = [f"{name} ({number})" if name in twice else name for number, name in enumerate(found)]
+    note = f"several classes have the same name ({', '.join(sorted(twice)[:5])}): numbered"
+    return distinct, (note,)
 
 
 def _source(thing: Any, spec: str, limits: ValueRange | None, *, skip: bool) -> Source:

@@ -57,7 +57,8 @@ def evaluate(
         poolings: which poolings to fit and keep, of "cls", "mean", "native"; None = all that the checkpoint has.
         sampling: where fewer images are used than there are, "proportional" draws them in the classes' own proportions,
             "balanced" as many of each class. Recorded in the protocol.
-        batch_size: images per forward; like `device` and `workers` it does not change results.
+        batch_size: images per forward, in proportion fewer above 224 x 224 pixels; like `device` and `workers` it does
+            not change results.
         device: "cpu", "cuda", ...; "auto" takes a GPU where there is one, and leaves a `Checkpoint` where it is.
         precision: "float32", or "bfloat16" / "float16" for autocast.
         workers: processes that decode images.

@@ -29,7 +29,7 @@ def needs(measurements: Measurements, chosen: Mapping[str, Mapping[str, Any]]) -
 
 def seconds_per_forward(prepared: PreparedModel, sets: Splits) -> float:
     """How long one image takes, decoding included, from one batch of an image set after another to warm up."""
-    source = Source(sets.any, prepared.settings.batch_size)
+    source = Source(sets.any, prepared.batch_size())
     elapsed = math.nan
     for _ in range(2):
         before = time.perf_counter()

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from probekit.errors import ProbeError
+from probekit.measures import resample
 from probekit.measures.linear import Floats, Rows, Standardiser, checked
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -74,6 +75,31 @@ def mean_average_precision(targets: ArrayLike, scores: ArrayLike) -> float:
     """Mean of `average_precision` over the labels that some image has; NaN if there are none."""
     found = average_precision(targets, scores)
     return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
+
+
+def jackknife_interval(targets: ArrayLike, scores: ArrayLike, blocks: resample.Blocks) -> Floats:
+    """Delete-a-block jackknife interval of the mean average precision, (2,).
+
+    The labels are the same whichever block is left out: one that loses all its images with a block takes no part, since
+    a mean over other labels would differ for that reason alone.
+
+    Args:
+        targets: bool (n, labels).
+        scores: (n, labels), the higher the likelier.
+        blocks: of the images (`resample.blocks`).
+
+    Returns:
+        Lower and upper end around the mean over all labels; NaN where no label has images in two blocks.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    flags = checked_flags(targets, len(values))
+    kept = [blocks.of_image != block for block in range(blocks.count)]
+    left = np.stack([average_precision(flags[rows], values[rows]) for rows in kept], axis=-1)
+    stays = np.isfinite(left).all(axis=-1)
+    if not stays.any():
+        return np.full(2, np.nan)
+    whole = np.asarray(mean_average_precision(flags, values))
+    return resample.jackknife_ends(whole, left[stays].mean(axis=0))
 
 
 def sigmoid_head(

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.measures.knn import KS, TEMPERATURE, knn
+from probekit.measures.knn import KS, TEMPERATURE, knn, usable_ks
 from probekit.probes.intervals import OVER_OUTCOMES, cells, layer_pooling, mean_with_interval
 from probekit.schema import Variable
 
@@ -14,7 +14,7 @@ VARIABLES = (
     Variable(
         "knn_accuracy", ("layer", "pooling", "k"), "k-NN accuracy", "1", "higher",
         f"L2-normalised features, cosine similarity, votes of the k nearest train images weighted by exp(similarity / "
-        f"{TEMPERATURE}), accuracy on test; k_used is k capped by the number of train images; all train images vote "
+        f"{TEMPERATURE}), accuracy on test; a k above the number of train images is that number; all train images vote "
         "where features never vary", "Caron et al. 2021 (DINO), k-NN evaluation", version=2, interval=OVER_OUTCOMES,
     ),
 )  # fmt: skip
@@ -26,10 +26,10 @@ OPTIONS = {"ks": list(KS), "temperature": TEMPERATURE}
 def run(measurements: Measurements, *, ks: list[int], temperature: float) -> dict[str, xr.DataArray]:
     train_labels, test_labels = measurements.labels("train"), measurements.labels("test")
     classes = len(measurements.images("train").classes)
+    ks = list(usable_ks(ks, len(train_labels)))
     correct = np.zeros(
         (len(measurements.layers), len(measurements.poolings), len(ks), len(test_labels)), dtype=np.float32
     )
-    capped = [min(k, len(train_labels)) for k in ks]
     for i, j, layer, pooling in cells(measurements):
         train, test = measurements.pooled("train", layer, pooling), measurements.pooled("test", layer, pooling)
         if not np.ptp(train, axis=0).any():  # [CLS] at the embedding: all are as near, whichever k come first
@@ -40,9 +40,7 @@ def run(measurements: Measurements, *, ks: list[int], temperature: float) -> dic
             device=measurements.device,
         )  # fmt: skip
         predicted = dict(zip(found.ks, found.predicted, strict=True))
-        correct[i, j] = np.stack([predicted[k] for k in capped]) == test_labels
+        correct[i, j] = np.stack([predicted[k] for k in ks]) == test_labels
     values, interval = mean_with_interval(measurements, correct)
     coords = {**layer_pooling(measurements), "k": list(ks)}
-    out = VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)
-    out["knn_accuracy"].attrs["k_used"] = capped
-    return out
+    return VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)

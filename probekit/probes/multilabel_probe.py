@@ -20,7 +20,8 @@ VARIABLES = (
     Variable(
         "mean_average_precision", ("layer", "pooling"), "Mean average precision", "1", "higher", _PROTOCOL,
         "scikit-learn average_precision_score; Everingham et al. 2010 for the mean over labels",
-        interval="delete-a-group jackknife over test images; the fit is held fixed",
+        interval="delete-a-group jackknife over test images, of the labels that images of two blocks or more have; the "
+        "fit is held fixed",
     ),
     Variable(
         "label_prevalence", (), "Share of images that have a label", "1", "none",
@@ -45,12 +46,8 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
         train, val, test = (measurements.pooled(split, layer, pooling) for split in ("train", "val", "test"))
         head = multilabel.sigmoid_head(train, truth["train"], val, truth["val"], device=measurements.device)
         scores = head.logits(test)
-
-        def measure(kept: np.ndarray, scores: np.ndarray = scores) -> float:
-            rows = kept[blocks.of_image]
-            return multilabel.mean_average_precision(truth["test"][rows], scores[rows])
-
-        values[i, j], interval[i, j] = resample.jackknife(measure, blocks.count)
+        values[i, j] = multilabel.mean_average_precision(truth["test"], scores)
+        interval[i, j] = multilabel.jackknife_interval(truth["test"], scores, blocks)
     out = VARIABLES[0].arrays(values, interval, coords=layer_pooling(measurements))
     present = truth["test"].any(axis=0)
     share = truth["test"][:, present].mean(axis=1).astype(np.float32)

@@ -8,6 +8,7 @@ import torch
 from tiny_measured import tiny
 
 from probekit.collect import PassSettings, PreparedModel
+from probekit.collect.pass_settings import Preparation
 from probekit.collect.prepared import Source
 from probekit.errors import ProbeError
 from probekit.masking import expand
@@ -187,3 +188,11 @@ def test_evaluation_masks_follow_the_seed_and_the_image(checkpoint, sets) -> Non
         assert (masks[a] != masks[b]).any(dim=1).float().mean() > 0.9
     assert torch.equal(PreparedModel(checkpoint, PassSettings(seed=1)).hidden_units(sets["test"], 30), masks[1])
     assert len(torch.unique(masks[0], dim=0)) > 20
+
+
+def test_large_images_go_in_smaller_batches(checkpoint) -> None:
+    """As many pixels at once, whatever the size: what bounds memory."""
+    small = PreparedModel(checkpoint, PassSettings(batch_size=64))
+    assert (small.batch_size(), small.batch_size(8), small.batch_size(100)) == (64, 8, 1)
+    large = PreparedModel(checkpoint, PassSettings(batch_size=64, preparation=Preparation(image_size=(448, 448))))
+    assert (large.batch_size(), large.batch_size(5), large.batch_size(17)) == (16, 3, 1)

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
 from probekit.collect import Counts, Splits
-from probekit.data import SPLITS, Preprocess, load
+from probekit.data import SPLITS, Preprocess, duplicates, load
 from probekit.data.contact_sheet import contact_sheet
 from probekit.data.labelling import read_labels
 from probekit.data.splits import split_name
@@ -145,6 +145,55 @@ def test_copies_under_other_names(make_folder: Callable[..., Path]) -> None:
     assert len(sets[2]) == 16
 
 
+def test_copies_in_another_format(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    """The same pixels as PNG and as BMP; and as a file here and an array there."""
+    root = make_folder({"a": 4, "b": 4})
+    other = tmp_path / "other"
+    for place, path in enumerate(sorted(root.rglob("*.png"))):
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        (other / path.parent.name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels if place in (0, 5) else 255 - pixels).save(other / path.parent.name / f"{path.stem}.bmp")
+    data: dict[str, Any] = {"train": f"imagefolder:{root}", "test": f"imagefolder:{other}"}
+    with pytest.warns(UserWarning, match="2 of 8 train images are in test too"):
+        assert len(Splits(data, Counts())["train"]) == 6
+    twin = np.asarray(Image.open(other / "a" / "000.bmp"))
+    data["test"] = (np.stack([twin, 255 - twin]), [0, 1])
+    with pytest.warns(UserWarning, match="1 of 8 train images are in test too"):
+        assert len(Splits(data, Counts())["train"]) == 7
+
+
+def test_very_many_files_are_compared_as_files_and_that_is_noted(
+    make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "DECODED", 10)
+    splits = Splits(f"imagefolder:{make_folder({'a': 20, 'b': 20})}", Counts())
+    assert len(splits["train"]) == 24
+    assert any("looked for as files only" in note for note in splits.notes["train"])
+
+
+def test_a_shifted_set_loses_what_was_fitted_on(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    root = make_folder({"a": 40, "b": 40})
+    np.savez(tmp_path / "shifted.npz", images=PIXELS[:20], labels=LABELS[:20] % 2)
+    data = {"train": (PIXELS[10:40], np.arange(30) % 2), "test": (PIXELS[40:], np.arange(20) % 2)}
+    spec = f"numpy:{tmp_path / 'shifted.npz'}?whole=true"
+    splits = Splits(data, Counts(), shifts=[spec])
+    with pytest.warns(UserWarning, match="10 of 20 test images are in train too"):
+        shifted = splits.shifted(spec)
+    assert set(seen(shifted)) == {image.tobytes() for image in PIXELS[:10]}
+    assert any("10 of 20" in note for note in splits.notes[spec])
+    assert len(Splits(f"imagefolder:{root}", Counts(), shifts=[spec]).shifted(spec)) == 20
+
+
+def test_a_val_split_of_a_few_images_is_told(make_folder: Callable[..., Path]) -> None:
+    """Ten per cent of the training folder is for selection where only train and test are given."""
+    root = make_folder({"train/a": 18, "train/b": 18, "test/a": 2, "test/b": 2})
+    splits = Splits(f"imagefolder:{root}", Counts())
+    with pytest.warns(UserWarning, match=r"val has 4 images \(90/10 .*: what is selected on them.* left to chance"):
+        assert len(splits["val"]) == 4
+    assert any("left to chance" in note for note in splits.notes["val"])
+    assert len(Splits(f"imagefolder:{root}", Counts(val=4))["val"]) == 4
+
+
 def _paths(images: Any) -> list[str]:
     inner = getattr(images, "images", None)
     return images.paths if inner is None else [_paths(inner)[position] for position in images.positions]
@@ -177,6 +226,59 @@ def test_draws_and_splits_do_not_depend_on_the_order_of_the_images() -> None:
         assert seen(first) == seen(second)
     drawn = [load((PIXELS[o], LABELS[o]), "test", count=9) for o in (np.arange(60), order)]
     assert drawn[0].fingerprint == drawn[1].fingerprint  # a draw has an order of its own
+
+
+def test_lists_of_class_numbers() -> None:
+    """Several labels per image as people keep them, and what looks like it."""
+    flags = RNG.random((60, 4)) < 0.4
+    flags[0] = [True, True, False, False]  # more than one label, or less
+    for rows in ([np.flatnonzero(row).tolist() for row in flags], [set(np.flatnonzero(row).tolist()) for row in flags]):
+        with pytest.warns(UserWarning, match=r"several labels per image, given as lists of classes \(4 in all\)"):
+            images = load({"test": (PIXELS, rows)}, "test")
+        np.testing.assert_array_equal(images.targets, flags)
+        assert images.target_kind == "multilabel"
+    words = [[("cat", "dog", "eel", "fox")[place] for place in np.flatnonzero(row)] for row in flags]
+    with pytest.warns(UserWarning, match="lists of classes"):
+        images = load({"test": (PIXELS, words)}, "test")
+    assert images.target_names == ("cat", "dog", "eel", "fox")
+    with pytest.warns(UserWarning, match="lists of classes"):
+        images = load({"test": (PIXELS[:2], [[0, 3], [3, 2]])}, "test", names=list("abcde"))
+    assert images.targets.astype(int).tolist() == [[1, 0, 0, 1, 0], [0, 0, 1, 1, 0]]  # type: ignore[union-attr]
+    assert load({"test": (PIXELS[:3], [[0], [2], [1]])}, "test").labels.tolist() == [0, 2, 1]  # type: ignore[union-attr]
+    for rows, message in (
+        ([[0, 0], [1, 2]], r"image 0 has the labels \[0, 0\]; a list of different class numbers"),
+        ([[0, -1], [1]], "a list of different class numbers"),
+        ([[0, 9], [1]], "the label 9 is not among 3 classes"),
+        ([["a", "b"], [0]], "hold texts and numbers"),
+        ([[0, 1], [2], [1]], "2 images but 3 lists of labels"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load({"test": (PIXELS[:2], rows)}, "test", **({"names": list("abc")} if "9" in message else {}))
+
+
+def test_zeros_and_ones_as_losses_take_them() -> None:
+    """Floats: one-hot rows are classes, other rows several labels; numbers beside them are to be predicted."""
+    with pytest.warns(UserWarning, match="one-hot"):
+        images = load({"test": (PIXELS, np.eye(3, dtype=np.float32)[LABELS])}, "test")
+    assert images.labels.tolist() == LABELS.tolist()  # type: ignore[union-attr]
+    flags = RNG.random((60, 3)) < 0.5
+    with pytest.warns(UserWarning, match="several labels"):
+        images = load({"test": (PIXELS, flags.astype(np.float32))}, "test")
+    assert images.target_kind == "multilabel"
+    with pytest.warns(UserWarning, match="floating-point"):
+        assert load({"test": (PIXELS, LABELS.astype(float))}, "test").target_kind == "regression"
+
+
+def test_a_name_of_two_classes() -> None:
+    with pytest.raises(DataError, match="the class names 'a' are given more than once"):
+        load((PIXELS, LABELS), "test", names=["a", "b", "a"])
+
+    class Cranes(list):
+        classes = ("crane", "tench", "crane")
+
+    with pytest.warns(UserWarning, match=r"several classes have the same name \(crane\): numbered"):
+        images = load(Cranes(zip(PIXELS, LABELS.tolist(), strict=True)), "test")
+    assert images.classes == ("crane (0)", "tench", "crane (2)")
 
 
 # ---------------------------------------------------------------- folders

@@ -121,7 +121,7 @@ def test_what_pairs_are_refused() -> None:
         ({}, "an empty dict was given"),
         ({"val": (PIXELS, LABELS), "validation": (PIXELS, LABELS)}, "The val split is given twice"),
         ((PIXELS[:0], LABELS[:0]), "arrays has no images"),
-        ((PIXELS, [[0], [1, 2], [2]] * 10), "rows of different lengths. For several labels per image give a matrix"),
+        ((PIXELS, [[0.5], [1, 2], [2]] * 10), "rows of different lengths. For several labels per image give lists"),
         ((PIXELS, LABELS * np.nan), "labels that are not finite"),
         ((PIXELS, 10**9 * LABELS), "the label 2000000000 is too large for the number of a class"),
         ((PIXELS, np.stack([LABELS, LABELS], axis=1)), "a row of labels holds bools"),

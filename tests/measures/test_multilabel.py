@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from probekit.errors import ProbeError
-from probekit.measures import multilabel
+from probekit.measures import multilabel, resample
 
 
 def data(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -45,6 +45,25 @@ def test_average_precision_leaves_out_labels_that_no_image_has() -> None:
     expected = [average_precision_score(y[:, k], scores[:, k]) for k in range(3)]
     assert multilabel.mean_average_precision(y, scores) == pytest.approx(np.mean(expected))
     assert np.isnan(multilabel.mean_average_precision(y[:, 3:], scores[:, 3:]))
+
+
+def test_the_interval_is_of_the_same_labels_whichever_block_is_left_out() -> None:
+    """A label of one image would come and go: with it, the interval would be several times as wide."""
+    x, y = data(200, 2)
+    scores = np.stack([x[:, 0], x[:, 1], np.random.default_rng(0).normal(size=200)], axis=1)
+    blocks = resample.blocks(200, count=20)
+    plain = multilabel.jackknife_interval(y, scores, blocks)
+    kept = [blocks.of_image != block for block in range(20)]
+    left = [multilabel.mean_average_precision(y[rows], scores[rows]) for rows in kept]
+    np.testing.assert_allclose(plain, resample.jackknife_ends(np.asarray(plain.mean()), np.array(left)))
+    rare = np.zeros((200, 1), dtype=bool)
+    rare[7] = True
+    found = multilabel.jackknife_interval(
+        np.concatenate([y, rare], 1), np.concatenate([scores, rare.astype(float)], 1), blocks
+    )
+    np.testing.assert_allclose(np.ptp(found), np.ptp(plain))
+    assert found.mean() == pytest.approx((3 * plain.mean() + 1) / 4)
+    assert np.isnan(multilabel.jackknife_interval(rare, rare.astype(float), blocks)).all()
 
 
 def test_bad_input_is_named() -> None:
