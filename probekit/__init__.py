@@ -20,6 +20,7 @@ _HOME = {
     "contrast": "probekit.results",
     "summary": "probekit.results",
     "train": "probekit.training",
+    "finetune": "probekit.training",
     "CheckpointError": "probekit.errors",
     "DataError": "probekit.errors",
     "ProbekitError": "probekit.errors",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from probekit.models import load as load
     from probekit.results import contrast as contrast
     from probekit.results import summary as summary
+    from probekit.training import finetune as finetune
     from probekit.training import train as train
 
 

@@ -33,6 +33,7 @@ CLOSED = {
         "cache",
         "progress",
         "masking",
+        "measures",
         "latents",
         "data",
         "models",

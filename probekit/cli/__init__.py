@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from probekit.cli import looking, measuring, pretraining
+from probekit.cli import looking, measuring, training
 from probekit.cli.grouping import Lists, grouped
 from probekit.errors import ProbekitError, printable
 from probekit.files import reason
@@ -24,6 +24,7 @@ app = typer.Typer(
     help="Which level of representation did this masked autoencoder learn, and how does that follow from its masks?",
 )
 KEPT = "What was measured is kept: the same command goes on from there."
+STATE = "The last saved state is kept: the same command goes on from there."
 
 for command, kept in (
     (looking.inspect, ""),
@@ -33,7 +34,8 @@ for command, kept in (
     (measuring.compare, KEPT),
     (measuring.features, KEPT),
     (measuring.report, KEPT),
-    (pretraining.train, "The last saved state is kept: the same command goes on from there."),
+    (training.train, STATE),
+    (training.finetune, STATE),
 ):
     app.command(cls=Lists)(stoppable(grouped(command), kept))
 

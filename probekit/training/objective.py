@@ -86,9 +86,15 @@ def trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
 
 
-def learning_rate(step: int, steps: int, highest: float, warmup: float) -> float:
-    """The rate of optimizer step `step` (from 0): linear from 0 over `warmup * steps`, then a half cosine to 0."""
+def soft_cross_entropy(logits: Tensor, targets: Tensor, total: int) -> Tensor:
+    """Cross-entropy with targets (batch, classes) that sum to 1, summed over the batch and divided by `total`."""
+    return -(targets * logits.float().log_softmax(dim=-1)).sum() / total
+
+
+def learning_rate(step: int, steps: int, highest: float, warmup: float, lowest: float = 0.0) -> float:
+    """The rate of step `step` (from 0): linear from 0 over `warmup * steps`, then half a cosine to `lowest`."""
     rising = warmup * steps
     if step < rising:
         return highest * step / rising
-    return highest * 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1e-9, steps - rising)))
+    falling = 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1e-9, steps - rising)))
+    return lowest + (highest - lowest) * falling

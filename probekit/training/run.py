@@ -159,7 +159,7 @@ def prepared(
             raise TrainingError(f"{name} is recorded, not set. Give the checkpoint to begin with as train(init=).")
     if start is not None:
         settings |= starting.sizes(start, settings)
-        known |= starting.identity(start, recorded)
+        known |= starting.identity(start.checkpoint, start.tensors, recorded)
     settings |= of_channels(image_set, settings, recorded)
     chosen = resolve(preset, settings, data=image_set.spec, data_fingerprint=image_set.fingerprint, **known)
     share_of(chosen, accelerator.num_processes)

@@ -57,12 +57,7 @@ def opened(init: Any) -> Start | None:
     """
     if init is None:
         return None
-    if isinstance(init, models.Checkpoint):
-        checkpoint = init
-    elif isinstance(init, str | os.PathLike | nn.Module):
-        checkpoint = models.load(init, device="cpu")
-    else:
-        raise TrainingError(f"init={init!r}: expected a checkpoint, or what `probekit.load` takes.")
+    checkpoint = checkpoint_of(init, "init")
     model = checkpoint.model
     if not isinstance(model, MaskedAutoencoder):
         raise TrainingError(
@@ -77,6 +72,20 @@ def opened(init: Any) -> Start | None:
             stacklevel=3,
         )
     return start
+
+
+def checkpoint_of(source: Any, name: str) -> models.Checkpoint:
+    """A checkpoint as it is, or what `probekit.load` makes of a source; `name` is the argument's.
+
+    Raises:
+        TrainingError: something else.
+        CheckpointError: it cannot be read.
+    """
+    if isinstance(source, models.Checkpoint):
+        return source
+    if isinstance(source, str | os.PathLike | nn.Module):
+        return models.load(source, device="cpu")
+    raise TrainingError(f"{name}={source!r}: expected a checkpoint, or what `probekit.load` takes.")
 
 
 def sizes(start: Start, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,11 +137,11 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def identity(start: Start, recorded: Mapping[str, Any]) -> dict[str, str]:
+def identity(checkpoint: models.Checkpoint, tensors: str, recorded: Mapping[str, Any]) -> dict[str, str]:
     """What settings record of the weights; the same weights keep the name that a run knows them by."""
-    facts = {"init_sha256": start.checkpoint.card.sha256, "init_tensors": start.tensors}
+    facts = {"init_sha256": checkpoint.card.sha256, "init_tensors": tensors}
     known = all(recorded.get(name) == value for name, value in facts.items())
-    return {"init": str(recorded["init"]) if known else str(start.checkpoint.source)} | facts
+    return {"init": str(recorded["init"]) if known else str(checkpoint.source)} | facts
 
 
 def model_from(start: Start, settings: Settings) -> MaskedAutoencoder:
@@ -191,6 +200,11 @@ def story(start: Start, settings: Settings) -> str:
 
 def licence(start: Start | None, images: str | None) -> str | None:
     """The licence of weights that went on from others: both are named."""
-    if start is None or start.checkpoint.card.licence in (None, images):
+    return images if start is None else licence_of(start.checkpoint.card.licence, images)
+
+
+def licence_of(weights: str | None, images: str | None) -> str | None:
+    """Of weights that were trained on from others: both licences are named."""
+    if weights in (None, images):
         return images
-    return f"{start.checkpoint.card.licence} (the weights it went on from); {images or 'unknown'} (images)"
+    return f"{weights} (the weights it went on from); {images or 'unknown'} (images)"
