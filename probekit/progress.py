@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
+from importlib import import_module
 from typing import Any
 
 from probekit.errors import printable
@@ -104,8 +105,7 @@ class _Cell(_Run):
 
     def show(self, line: str, bar: str = "") -> None:
         """Put the line, and the bar before it, where the last one was."""
-        from IPython.display import display
-
+        display: Any = import_module("IPython.display").display
         line = printable(line, line=True)
         content = {"text/plain": line, "text/html": f"<div>{bar} {escape(line)}</div>"}
         if self.handle is None:
