@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-from probekit.plot import theme
+from dataclasses import replace
+
+from probekit.plot import recovery, theme
 from probekit.plot.curves import NOUN, along, choice_panels, dot_panel
 from probekit.plot.figure import TRAINED, Figure, Panel, channel, either, layer, tooltip
 from probekit.plot.headline import Headline
+from probekit.plot.last_layer import choice_figure
+
+ACCURACIES = ("attentive_accuracy", "linear_accuracy", "knn_accuracy")
+"""What stands beside the ladder on ordinary images: the first that was measured."""
 
 
 def figures(headline: Headline) -> list[Figure]:
-    """The heat map (where both choices vary) and the curve; a plain comparison where neither does."""
-    found = [heat_map(headline)] if headline.is_grid else []
+    """Two figures: on known latents the recovery profile and its sums, on ordinary images the ladder and an accuracy;
+    else the heat map (where both choices vary) and the curve. A plain comparison where no choice varies."""
+    results, data = headline.results, headline.data
+    if headline.name == "gain_amount":
+        found = [recovery.gain_figure(results, data), recovery.summary_figure(results, data)]
+        if found[0] is not None:
+            return [figure for figure in found if figure]
     varies = len(headline.ratios) > 1 or len(headline.patches) > 1
-    return [*found, curve(headline) if varies else comparison(headline)]
+    first = curve(headline) if varies else comparison(headline)
+    beside = accuracy(headline) if headline.name == "ladder_level" else None
+    if beside is not None:
+        return [first, beside]
+    return [*([heat_map(headline)] if headline.is_grid else []), first]
+
+
+def accuracy(headline: Headline) -> Figure | None:
+    """The accuracy that stands beside the ladder, on the same images where it was measured there."""
+    results = headline.results
+    for name in ACCURACIES:
+        where = results.where(name) if name in results.names else []
+        if where:
+            data = headline.data if headline.data in where else where[0]
+            title = f"{results.title(name)}, {data}"
+            found = choice_figure(results, [name], data, "headline-accuracy", title)
+            return found and replace(found, columns=min(2, len(found.panels)))
+    return None
 
 
 def heat_map(headline: Headline) -> Figure:

@@ -82,7 +82,8 @@ def ladder(ds: Any, *, data: str | None = None, by: str | None = None, **labels:
 
 
 def profile(ds: Any, *, data: str | None = None, **labels: Any) -> Chart:
-    """The recovery profile: gain by level and setting, its amount and its height. Arguments as in `by_setting`."""
+    """The recovery profile: gain by level and setting, what Theorem 1 asks for, amount and height. Arguments as in
+    `by_setting`."""
     results = Results(ds, shown=labels)
     return chart(profile_figure(results, _where(results, _quantity(results, "recovery_gain"), data)))
 

@@ -10,6 +10,7 @@ import numpy as np
 from probekit.measures.inference import rank_correlation
 from probekit.plot import theme
 from probekit.plot.curves import WHO, choice_panels, colouring
+from probekit.plot.expectations import expected
 from probekit.plot.figure import (
     HAS_INTERVAL,
     Figure,
@@ -44,7 +45,10 @@ def choice_figure(results: Results, names: Iterable[str], data: str, key: str, t
             words.add(f"{results.title(name)}: {results.choose(name, APART).words}")
     if not panels:
         return None
-    caption = "Dots: checkpoints with the 95 % interval of each; lines: means over seeds; dashed: baselines."
+    drawn = {one["mark"]["type"] for panel in panels for one in panel.layers}
+    dashed = any("strokeDash" in one["mark"] for panel in panels for one in panel.layers)
+    lines = ("; lines: means over seeds" if "line" in drawn else "") + ("; dashed: baselines" if dashed else "")
+    caption = f"Dots: checkpoints with the 95 % interval of each{lines}."
     caption += f" {'; '.join(sorted(words))}." if words else ""
     missing = sorted(
         {f"{results.title(name)}: {results.no_interval(name)}" for name in names if results.interval(name) is None}
@@ -103,17 +107,6 @@ def level_heat(rows: list[Row], order: list[str], title: str, words: str, *, top
 def theory(results: Results, headline: Headline | None) -> list[Figure]:
     """What the theory expects of each setting beside what was measured."""
     return [figure for figure in (binding(results, headline), by_level(results)) if figure]
-
-
-def expected(results: Results, name: str) -> np.ndarray | None:
-    """An expectation per checkpoint, the first finite one where it is stored for several image sets."""
-    if name not in results.ds:
-        return None
-    array = results.ds.variables[name]
-    order = [dim for dim in ("data", "checkpoint") if dim in array.dims]
-    values = np.asarray(array.transpose(*order, ...).values, dtype=float)
-    values = np.fmax.reduce(values, axis=0) if "data" in order else values  # of what is finite
-    return values if np.isfinite(values).any() else None
 
 
 def binding(results: Results, headline: Headline | None) -> Figure | None:

@@ -31,11 +31,18 @@ def response_figure(results: Results, name: str, data: str) -> Figure | None:
     ]
     found = colouring(results, rows, key)
     legend = found.legend() if len(found.values) <= 8 else []
-    caption = "Each curve is a checkpoint. A ring marks the ratio that it was trained with, where that is on the curve."
+    caption = "Each curve is a checkpoint."
+    if any(map(trained_so, rows)):
+        caption += " A ring marks the ratio that it was trained with, where that is on the curve."
     words = results.choose(name, keep=KEPT).words
     caption += f" Shown: {words}." if words else ""
     title = f"{results.title(name)} against the evaluation mask, {data}"
     return Figure(f"{name}-{data}", title, panels, caption, legend, columns=columns(len(panels)))
+
+
+def trained_so(row: Row) -> bool:
+    """Whether the evaluation ratio is that of training."""
+    return bool(row["ratio"] == row["eval_mask_ratio"])
 
 
 def panel(results: Results, name: str, rows: list[Row], key: str, bounds: list[float], title: str) -> Panel:
@@ -51,7 +58,9 @@ def panel(results: Results, name: str, rows: list[Row], key: str, bounds: list[f
         band = {"x": x, "y": channel("lower:Q", **looks), "y2": {"field": "upper"}, "color": colour, "detail": detail}
         layers.insert(0, layer("area", band, HAS_INTERVAL, opacity=0.12))
     layers.append(layer("circle", {"x": x, "y": y, "color": colour, "tooltip": tips}, size=18, opacity=1))
-    own = {"x": x, "y": y, "color": colour, "tooltip": tips}
-    layers.append(layer("point", own, "datum.ratio === datum.eval_mask_ratio", size=110, filled=False, strokeWidth=2))
+    if any(map(trained_so, rows)):
+        own = {"x": x, "y": y, "color": colour, "tooltip": tips}
+        same = "datum.ratio === datum.eval_mask_ratio"
+        layers.append(layer("point", own, same, size=110, filled=False, strokeWidth=2))
     words = f"{results.title(name)} over the evaluation mask ratio, {title.lower()}: {extremes(rows)}."
     return Panel(layers, rows, words, title, 200, shared_legend=True)

@@ -97,8 +97,9 @@ def meta(report: Report) -> str:
     results = report.results
     count = len(results.checkpoints)
     parts = [f"{count} checkpoint{'s' if count > 1 else ''}", f"on {', '.join(results.data)}"]
-    if results.provenance.get("suite"):
-        parts.append(f"suite {results.provenance['suite']}")
+    suite = results.provenance.get("suite")
+    if suite:
+        parts.append(f"suite {suite}" if isinstance(suite, str) else f"probes {', '.join(map(str, suite))}")
     if results.provenance.get("created"):
         parts.append(str(results.provenance["created"])[:10])
     return " · ".join(parts)

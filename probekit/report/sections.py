@@ -91,7 +91,8 @@ def build(results: Results, headline: Headline | None, differences: Differences)
         [paired] if paired else [],
     )
     levels, *others = [group_section(results, *group) for group in [*GROUPS, further]]
-    levels.figures[:0] = [figure for data in results.data for figure in composition(results, data)]
+    first = headline.data if headline is not None and headline.name == "gain_amount" else None  # stands above
+    levels.figures[:0] = [one for data in results.data for one in composition(results, data, profile=data != first)]
     alike = [figure for data in results.data if (figure := similarity_figure(results, data))]
     shown = [
         levels, theory, compared, *others, mask_response(results),
@@ -142,10 +143,10 @@ def mask_response(results: Results) -> Section:
     )
 
 
-def composition(results: Results, data: str) -> list[Figure]:
-    """What features know of each level, and what they are made of, on one image set."""
+def composition(results: Results, data: str, *, profile: bool) -> list[Figure]:
+    """What features know of each level (the profile), and what they are made of, on one image set."""
     found = [
-        profile_figure(results, data),
+        profile_figure(results, data) if profile else None,
         share_figure(results, "ladder_share", "rung", data),
         share_figure(results, "level_share", "level", data),
     ]

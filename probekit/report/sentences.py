@@ -15,6 +15,7 @@ import numpy as np
 from probekit.constants import CONFIDENCE
 from probekit.measures import inference
 from probekit.plot.headline import Headline, Setting, Slice
+from probekit.plot.recovery import profile
 from probekit.results.directions import Direction
 
 NOUN = {"ratio": "mask ratio", "patch": "patch size"}
@@ -155,6 +156,19 @@ def baseline(headline: Headline) -> str | None:
     return f"For comparison: {', '.join(parts)}."
 
 
+def best_of_levels(headline: Headline) -> str | None:
+    """Where each level gains most, and at how many levels seeds tell that setting from all others."""
+    found = profile(headline.results, headline.data) if headline.name == "gain_amount" else None
+    if found is None or len(found.settings) < 2:
+        return None
+    words = list(found.settings.values())
+    best = [found.best(direction) for direction in found.found]
+    places = [f"level {level} at {words[place]}" for level, (place, _) in zip(found.levels, best, strict=True)]
+    carried = sum(alone for _, alone in best)
+    told = f"seeds tell {carried} of {len(best)} of these from every other setting"
+    return f"Gained most: {', '.join(places)}; {told if carried else 'seeds tell none of these from all others'}."
+
+
 def caution(headline: Headline) -> str:
     """What the two kinds of uncertainty do and do not separate."""
     results, name = headline.results, headline.name
@@ -205,5 +219,5 @@ def answer(headline: Headline | None) -> Answer:
             "Nothing could be measured on these checkpoints.", (), "Why is said under “Not applicable”, probe by probe."
         )
     findings = [finding(headline, line) for line in headline.lines.values()]
-    extra = baseline(headline)
-    return Answer(claim(headline), tuple(findings + ([extra] if extra else [])), caution(headline))
+    extra = [text for text in (best_of_levels(headline), baseline(headline)) if text]
+    return Answer(claim(headline), (*findings, *extra), caution(headline))

@@ -120,7 +120,8 @@ def test_the_report_draws_the_same_figures(ds: xr.Dataset) -> None:
     report = assemble(ds)
     keys = {figure.key for figure in report.figures}
     wanted = {
-        "profile-quadtree",
+        "gain-quadtree",
+        "amount-quadtree",
         "ladder_share-quadtree",
         "level_share-quadtree",
         "response_similarity-quadtree",
@@ -138,6 +139,24 @@ def test_the_report_draws_the_same_figures(ds: xr.Dataset) -> None:
         for row in panel.rows
         if "by" in row
     )
+
+
+def test_the_first_screen_is_the_profile_or_the_ladder_and_an_accuracy(ds: xr.Dataset) -> None:
+    ds = ds.drop_vars("recipe")
+    gain, amount = assemble(ds).headline_figures
+    assert (gain.key, amount.key) == ("gain-quadtree", "amount-quadtree")
+    learned, asked = gain.panels
+    best = max(learned.rows, key=lambda row: row["value"])
+    assert best["mark"].startswith(f"{best['value']:.2f}".lstrip("0")[:3])
+    binding = {row["setting"]: row["mark"] for row in asked.rows if row["level"] == "binds at"}
+    for setting, index in {"ratio 0.5, 4 px": 2, "ratio 0.9, 8 px": 10}.items():
+        assert binding[setting] == f"{ds['expected_binding_level'].values[index]:.1f}", setting
+    assert {row["setting"] for row in asked.rows} == {row["setting"] for row in learned.rows}
+    assert "Asked for" in gain.caption
+    ordinary = ds.isel(checkpoint=[i for i, name in enumerate(ds.checkpoint.values) if "cifar10" in str(name)])
+    first, second = assemble(ordinary.sel(data=["photos", "shapes"])).headline_figures
+    assert first.title.startswith("Ladder level")
+    assert (second.key, second.title) == ("headline-accuracy", "Linear accuracy, photos")
 
 
 def test_from_a_file_and_without_torch(ds: xr.Dataset, tmp_path: Path) -> None:

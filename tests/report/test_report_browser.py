@@ -183,13 +183,3 @@ def test_scripts_in_names_do_not_run(browser: Browser, script: str, tmp_path: Pa
     assert page.run("document.querySelectorAll('img[src=x]').length") == 0
     assert page.run("window.bad === undefined") is True
     assert page.complaints == []
-
-
-def test_forty_checkpoints_of_24_layers_stay_usable(browser: Browser, script: str, tmp_path: Path) -> None:
-    file = report.write(synthetic_results.large(), tmp_path / "large.html", script=script)
-    assert file.stat().st_size < 15e6
-    page = browser.page(file)
-    assert count(page) > 50_000
-    page.run("document.querySelectorAll('#numbers-table thead button')[8].click()")
-    assert len(rows(page, 8)) == 25
-    assert page.complaints == []

@@ -1,0 +1,132 @@
+"""A user's own comparison in the browser: every case at three widths, light, dark and printed; colours are the
+legends'."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from browser import Browser, Page
+from report_cases import CASES
+
+from probekit import report
+
+COLOURED = """[...document.querySelectorAll('[data-chart]')].map(place => {
+  const spec = JSON.parse(document.getElementById('charts-data').textContent)[place.dataset.chart];
+  const ours = spec.layer.map(one => one.encoding.color).find(one => one && one.field && one.scale && one.scale.domain
+    && one.type !== 'quantitative' && one.legend !== null);
+  if (!ours) return null;
+  const text = value => ({ratio: v => `ratio ${v}`, patch: v => `${v} px`}[ours.field] || String)(value);
+  const bare = ['none', 'transparent', 'rgba(0, 0, 0, 0)'];
+  const styled = css => bare.includes(css.fill) ? css.stroke : css.fill;
+  const colour = node => styled(getComputedStyle(node));
+  const marks = {};
+  const inside = '.mark-symbol path, .mark-line path, .mark-rect path';
+  for (const node of place.querySelectorAll(inside)) {
+    const item = node.__data__ && (node.__data__.datum ? node.__data__ : node.__data__.items && node.__data__.items[0]);
+    if (node.closest('.role-legend') || !item || !item.datum || item.datum.untrained) continue;
+    const value = item.datum[ours.field];
+    if (value !== undefined && value !== null) (marks[text(value)] ||= new Set()).add(colour(node));
+  }
+  const legend = {};
+  for (const node of place.querySelectorAll('.role-legend-symbol path'))
+    legend[text(node.__data__.datum.value)] = colour(node);
+  for (const entry of place.closest('figure').querySelectorAll('.legend li'))
+    legend[entry.textContent] = getComputedStyle(entry.querySelector('.swatch')).backgroundColor;
+  return [place.dataset.chart, Object.fromEntries(Object.entries(marks).map(([k, v]) => [k, [...v]])), legend];
+}).filter(one => one)"""
+"""For each chart with named colours: its name, value -> colours of the marks, and entry -> colour of the legend."""
+
+
+def settled(page: Page, width: int) -> None:
+    page.resize(width)
+    page.wait(f"window.innerWidth === {width}")
+    page.run("new Promise(done => setTimeout(done, 300))")  # charts follow the width on the next frames
+
+
+def check_width(page: Page, width: int) -> None:
+    settled(page, width)
+    assert page.run("document.documentElement.scrollWidth") <= width
+    rights = "[...document.querySelectorAll('.chart svg, h1, h2, h3')].map(s => s.getBoundingClientRect().right)"
+    assert page.run(f"Math.max(...{rights})") <= width + 1
+
+
+def check_colours(page: Page) -> int:
+    """Marks have the colours of their legend entries; how many marks' values have an entry."""
+    compared = 0
+    for chart, marks, legend in page.run(COLOURED):
+        for value, colours in marks.items():
+            if value in legend:
+                assert colours == [legend[value]], (chart, value, colours, legend)
+                compared += 1
+    return compared
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_page_of_a_case(case: str, browser: Browser, script: str, tmp_path: Path) -> None:
+    make, by = CASES[case]
+    ds = make()
+    file = report.write(ds, tmp_path / "report.html", by=by, script=script)
+    assert file.stat().st_size < 15e6
+    page = browser.page(file)
+    try:
+        for width in (1280, 400, 1920):
+            check_width(page, width)
+        assert page.run("document.querySelectorAll('.failed').length") == 0
+        bare = "[...document.querySelectorAll('[data-chart]')].filter(c => !c.querySelector('svg path'))"
+        assert page.run(f"{bare}.map(c => c.dataset.chart)") == []
+        shown = page.run("document.body.textContent")
+        assert all(str(name) in shown for name in ds.checkpoint.values)
+        light = check_colours(page)
+        assert light or case in ("one", "wrapped", "nothing known")
+        check_dark_and_print(page)
+        if case == "many":
+            check_large(page)
+        assert page.run("document.querySelectorAll('button:not([aria-label]):empty, img:not([alt])').length") == 0
+        unnamed = "[...document.querySelectorAll('input, select')].filter(c => !c.labels.length)"
+        assert page.run(f"{unnamed}.length") == 0
+        assert page.complaints == []
+    finally:
+        page.close()
+
+
+def check_dark_and_print(page: Page) -> None:
+    """Colours follow the theme, in charts as in legends; print is light."""
+    grounds = {}
+    for kind, media in (("dark", "screen"), ("light", "screen"), ("dark", "print")):
+        scheme = [{"name": "prefers-color-scheme", "value": kind}]
+        page.send("Emulation.setEmulatedMedia", media=media, features=scheme)
+        ground = page.run("getComputedStyle(document.documentElement).backgroundColor")
+        grounds[kind, media] = sum(int(part) for part in ground[4:-1].split(","))
+        check_colours(page)
+    assert grounds["dark", "screen"] < 100
+    assert min(grounds["light", "screen"], grounds["dark", "print"]) > 700
+
+
+def check_large(page: Page) -> None:
+    """Text is painted before charts are drawn, and a table of 50,000 numbers sorts."""
+    paint = page.run("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    assert paint < page.run("performance.now()") / 2
+    assert (
+        int(page.run("document.getElementById('number-status').textContent.split(' ')[2].replaceAll(',', '')")) > 50_000
+    )
+    page.run("document.querySelectorAll('#numbers-table thead button')[8].click()")
+    assert page.run("document.querySelectorAll('#numbers-table tbody tr').length") == 25
+
+
+def test_the_check_of_colours_can_fail(browser: Browser, script: str, tmp_path: Path) -> None:
+    make, by = CASES["own coordinates"]
+    text = report.html(make(), by=by, script=script)
+    before, name, after = text.partition('id="charts-data">')
+    data, end, rest = after.partition("</script>")
+    charts = json.loads(data)
+    key = next(key for key in charts if key.startswith("headline") or key.startswith("amount"))
+    for layer in charts[key]["layer"]:
+        if "field" in layer["encoding"].get("color", {}) and layer["mark"]["type"] == "circle":
+            layer["encoding"]["color"] = {"value": "red"}
+    (tmp_path / "wrong.html").write_text(before + name + json.dumps(charts).replace("<", "\\u003c") + end + rest)
+    page = browser.page(tmp_path / "wrong.html")
+    with pytest.raises(AssertionError):
+        check_colours(page)
+    page.close()
