@@ -19,7 +19,6 @@ lower the rank.) See `jackknife_*`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -260,18 +259,34 @@ def fourier_log_amplitude(tokens: ArrayLike) -> Floats:
     return np.asarray(amplitude - amplitude[:, :1])
 
 
-def silhouette(features: ArrayLike, labels: NDArray[Any]) -> Floats:
-    """Silhouette of each image by class, (n,), in [-1, 1], with Euclidean distances.
+def silhouette(distances: ArrayLike, labels: ArrayLike) -> Floats:
+    """Silhouette of each image by class, (n,), in [-1, 1]; 0 for an image that is alone in its class.
+
+    Args:
+        distances: between all pairs of images, (n, n). They are computed once and serve every subsample.
+        labels: (n,), the class of each image.
+
+    Returns:
+        (b - a) / max(a, b), with a the mean distance to the other images of the class and b that to the nearest other
+        class.
 
     Raises:
         ProbeError: one class only, or every image its own class.
-    """
-    from sklearn.metrics import silhouette_samples
 
-    array = table(features)
-    found = len(np.unique(labels))
-    if not 2 <= found < len(array):
+    Source: Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation of cluster analysis" (1987).
+    """
+    table = np.asarray(distances, dtype=np.float64)
+    classes, own, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if not 2 <= len(classes) < len(table):
         raise ProbeError(
-            f"Silhouette of {len(array)} images in {found} classes: it needs two classes and two images in one."
+            f"Silhouette of {len(table)} images in {len(classes)} classes: it needs two classes and two images in one."
         )
-    return np.asarray(silhouette_samples(array, labels), dtype=np.float64)
+    images = np.arange(len(table))
+    sums = table @ (own[:, None] == np.arange(len(classes)))
+    within = sums[images, own] / np.maximum(counts[own] - 1, 1)
+    others = sums / counts
+    others[images, own] = np.inf
+    nearest = others.min(axis=1)
+    larger = np.maximum(within, nearest)
+    found = np.divide(nearest - within, larger, out=np.zeros_like(within), where=larger > 0)
+    return np.asarray(np.where(counts[own] > 1, found, 0.0))

@@ -1,8 +1,7 @@
 """Ridge and kernel ridge regression of many targets, and R² that can be resampled.
 
-One eigendecomposition of the features' covariance serves every penalty and every target: in its basis the solution is
-`projection / (eigenvalue + penalty)`. The penalty is chosen on validation images, for each target column apart, and the
-numbers are reported on test images.
+One tridiagonal form of the features' covariance serves every penalty and every target. The penalty is chosen on
+validation images, for each target column apart, and the numbers are reported on test images.
 
 The nonlinear regressor is kernel ridge with a Gaussian kernel, restricted to functions spanned by landmarks (Nyström):
 exact when every training image is a landmark, and linear in the number of images otherwise. Its width is the median
@@ -24,10 +23,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
+from scipy.linalg import lapack
 from scipy.spatial.distance import pdist
 
 from probekit.errors import ProbeError, did_you_mean
-from probekit.measures.linear import Floats, Rows, Standardiser, checked, chunks
+from probekit.measures.linear import Floats, Ints, Rows, Standardiser, checked, chunks
 from probekit.measures.whitening import fit_whitening
 
 PENALTIES = tuple(float(p) for p in np.logspace(-7, 2, 13))
@@ -39,6 +39,10 @@ FLOOR = 1e-10
 """Kernel eigenvalues below this share of the largest are left out: they are rounding."""
 SAME = 1e-6
 """Distance, relative to the largest, up to which two images have the same features but for rounding."""
+SEEN = 0.01
+"""Share of the smallest penalty that rounding may reach."""
+BLOCK = 64
+"""Columns that LAPACK takes at once."""
 CONSTANT = 1e-12
 """Variance, relative to the mean square, below which a target is constant."""
 
@@ -60,35 +64,46 @@ def checked_penalties(penalties: Sequence[float]) -> None:
         raise ProbeError(f"penalties={tuple(penalties)}: expected one or more numbers above 0.")
 
 
-@dataclass(frozen=True)
-class Path:
-    """Solutions for all penalties: weights(penalty) = basis @ (projection / (values + penalty))."""
+def ridge_path(gram: Floats, cross: Floats, penalties: Sequence[float]) -> Floats:
+    """Ridge weights (gram + penalty)⁻¹ cross for every penalty: (penalties, d, targets).
 
-    basis: Floats
-    values: Floats
-    projection: Floats
-    centre: Floats
-    target_mean: Floats
+    Householder's reflections bring the matrix to tridiagonal form once, gram = Q T Qᵀ; each penalty is then a
+    tridiagonal system, which costs next to nothing. Eigenvectors would serve as well, at several times the cost.
 
-    @classmethod
-    def of(cls, gram: Floats, cross: Floats, centre: Floats, target_mean: Floats) -> Path:
-        """From the covariance (d, d) and the covariance with the targets (d, targets)."""
-        values, basis = linalg.eigh(gram, check_finite=False)
-        return cls(basis, np.maximum(values, 0), basis.T @ cross, centre, target_mean)
+    Args:
+        gram: covariance of the features (d, d).
+        cross: their covariance with the targets (d, targets).
+        penalties: all above 0.
+    """
+    size, targets = cross.shape
+    packed, diagonal, beside, scales, _ = lapack.dsytrd(gram, lower=1, lwork=BLOCK * size)
 
-    def weights(self, penalty: float | Floats) -> Floats:
-        """(d, targets) for one penalty, or for each target its own (targets,)."""
-        below = self.values[:, None] + np.broadcast_to(penalty, self.projection.shape[1])[None]
-        ratio = np.divide(self.projection, below, out=np.zeros_like(self.projection), where=below > 0)
-        return np.asarray(self.basis @ ratio)
+    def reflected(table: Floats, how: str) -> Floats:
+        """Q table ("N") or Qᵀ table ("T"): LAPACK keeps Q below the diagonal, and it leaves the first row as it is."""
+        if size == 1:
+            return table
+        rest = lapack.dormqr("L", how, packed[1:, :-1], scales, table[1:], BLOCK * table.shape[1])[0]
+        return np.concatenate([table[:1], rest])
 
-    def errors(self, rows: Floats, targets: Floats, penalties: Sequence[float]) -> Floats:
-        """Summed squared errors (penalties, targets) on other rows (n, d)."""
-        rotated, wanted = (rows - self.centre) @ self.basis, targets - self.target_mean
-        out = np.empty((len(penalties), targets.shape[1]))
-        for i, penalty in enumerate(penalties):
-            out[i] = ((rotated @ (self.projection / (self.values[:, None] + penalty)) - wanted) ** 2).sum(axis=0)
-        return out
+    rotated = reflected(cross, "T")
+    band = np.zeros((3, size))
+    band[0, 1:] = band[2, :-1] = beside
+    solved = np.empty((size, len(penalties), targets))
+    for i, penalty in enumerate(penalties):
+        band[1] = diagonal + penalty
+        solved[:, i] = linalg.solve_banded((1, 1), band, rotated, check_finite=False)
+    found = reflected(solved.reshape(size, -1), "N").reshape(solved.shape)
+    return np.ascontiguousarray(found.transpose(1, 0, 2))
+
+
+def squared_errors(rows: Floats, path: Floats, targets: Floats) -> Floats:
+    """Squared errors of all penalties' weights (penalties, d, targets), summed over rows: (penalties, targets)."""
+    return np.stack([((rows @ weights - targets) ** 2).sum(axis=0) for weights in path])
+
+
+def of_each_target(path: Floats, which: Ints) -> Floats:
+    """The weights of each target's own penalty, (d, targets), of a path (penalties, d, targets)."""
+    return np.asarray(np.take_along_axis(path, which[None, None], axis=0)[0])
 
 
 @dataclass(frozen=True)
@@ -138,12 +153,12 @@ def ridge(
     val_wanted = checked_targets(val_targets, checked(val, "validation features")[0])
     checked_penalties(penalties)
     standardise, mean = Standardiser.of(train), wanted.mean(axis=0)
-    path = Path.of(*moments(train, standardise, wanted - mean), np.zeros(train.shape[1]), mean)
+    path = ridge_path(*moments(train, standardise, wanted - mean), penalties)
     errors = np.zeros((len(penalties), wanted.shape[1]))
     for start, rows in standardise.chunks(val, "validation features"):
-        errors += path.errors(rows, val_wanted[start : start + len(rows)], penalties)
-    chosen = np.asarray(penalties)[errors.argmin(axis=0)]
-    return Ridge(standardise, path.weights(chosen), mean, chosen)
+        errors += squared_errors(rows, path, val_wanted[start : start + len(rows)] - mean)
+    best = errors.argmin(axis=0)
+    return Ridge(standardise, of_each_target(path, best), mean, np.asarray(penalties)[best])
 
 
 @dataclass(frozen=True)
@@ -224,21 +239,52 @@ def kernels_on(
     return [Kernel(marks, middle * scale, matrix) for scale in scales]
 
 
-def kernel_path(kernel: Kernel, features: Rows, standardise: Standardiser, targets: Floats) -> tuple[Path, Floats]:
-    """Ridge path in the kernel's own features `kernel @ whitener`, and the whitener (m, rank)."""
-    values, vectors = linalg.eigh(kernel.of(kernel.landmarks))
+def cholesky_root(square: Floats, penalties: Sequence[float]) -> Floats | None:
+    """Lower triangular root of the landmarks' kernel; None where its rounding could be seen beside the penalties."""
+    root, failed = lapack.dpotrf(square, lower=1)
+    if failed:
+        return None
+    share, _ = lapack.dpocon(root, np.abs(square).sum(axis=0).max(), uplo="L")  # smallest over largest eigenvalue
+    exact = share > FLOOR and np.finfo(np.float64).eps / share < SEEN * min(penalties)
+    return np.asarray(root) if exact else None
+
+
+def eigen_whitener(square: Floats) -> Floats:
+    """Eigenvectors of the landmarks' kernel over the roots of their eigenvalues, those above `FLOOR`: (m, rank)."""
+    values, vectors = linalg.eigh(square)
     kept = values > FLOOR * values[-1]
-    whitener = vectors[:, kept] / np.sqrt(values[kept])
-    n, rank = len(targets), whitener.shape[1]
-    total, gram, cross = np.zeros(rank), np.zeros((rank, rank)), np.zeros((rank, targets.shape[1]))
-    mean = targets.mean(axis=0)
+    return np.asarray(vectors[:, kept] / np.sqrt(values[kept]))
+
+
+def kernel_path(
+    kernel: Kernel, features: Rows, standardise: Standardiser, targets: Floats, penalties: Sequence[float]
+) -> tuple[Floats, Floats]:
+    """Kernel ridge for every penalty: weights of the landmarks (penalties, m, targets), and the kernel's mean row (m,).
+
+    It is ridge in the features `kernel @ whitener`, where whitener whitenerᵀ is the inverse of the landmarks' kernel.
+    Any such whitener gives the same predictions; that of Cholesky costs a tenth, and is applied to the sums alone.
+    """
+    square = kernel.of(kernel.landmarks)
+    root = cholesky_root(square, penalties)
+    whitener = None if root is not None else eigen_whitener(square)
+    near, n, wanted = square.mean(axis=0), len(targets), targets - targets.mean(axis=0)
+    rank = len(square) if whitener is None else whitener.shape[1]
+    total, gram, cross = np.zeros(len(square)), np.zeros((rank, rank)), np.zeros((rank, targets.shape[1]))
     for start, rows in standardise.chunks(features):
-        table = kernel(rows) @ whitener
+        table = kernel(rows) - near  # what is summed is small where the centre is taken off before
         total += table.sum(axis=0)
+        table = table if whitener is None else table @ whitener
         gram += table.T @ table
-        cross += table.T @ (targets[start : start + len(rows)] - mean)
-    centre = total / n
-    return Path.of(gram / n - np.outer(centre, centre), cross / n, centre, mean), whitener
+        cross += table.T @ wanted[start : start + len(rows)]
+    shift = total / n if whitener is None else total / n @ whitener
+    gram, cross = gram / n - np.outer(shift, shift), cross / n
+    if whitener is not None:
+        return np.asarray(whitener @ ridge_path(gram, cross, penalties)), near + total / n
+    own = lapack.dsygst(gram, root, lower=1)[0]
+    path = ridge_path(own, linalg.solve_triangular(root, cross, lower=True, check_finite=False), penalties)
+    flat = path.transpose(1, 0, 2).reshape(rank, -1)
+    back = linalg.solve_triangular(root, flat, lower=True, trans="T", check_finite=False)
+    return back.reshape(rank, *path.shape[::2]).transpose(1, 0, 2), near + total / n
 
 
 def kernel_ridge(
@@ -271,18 +317,16 @@ def kernel_ridge(
     standardise = Standardiser.of(train)
     marks = standardise(pick_landmarks(train, landmarks, seed, order))
     kernels = [kernel for kind in inputs for kernel in kernels_on(kind, marks, scales, train, standardise)]
-    paths = [kernel_path(kernel, train, standardise, wanted) for kernel in kernels]
-    errors = np.zeros((len(kernels), len(penalties), wanted.shape[1]))
+    mean, count = wanted.mean(axis=0), len(penalties)
+    paths = [kernel_path(kernel, train, standardise, wanted, penalties) for kernel in kernels]
+    errors = np.zeros((len(kernels), count, wanted.shape[1]))
     for start, rows in standardise.chunks(val, "validation features"):
-        for i, (kernel, (path, whitener)) in enumerate(zip(kernels, paths, strict=True)):
-            errors[i] += path.errors(kernel(rows) @ whitener, val_wanted[start : start + len(rows)], penalties)
+        for i, (kernel, (path, centre)) in enumerate(zip(kernels, paths, strict=True)):
+            errors[i] += squared_errors(kernel(rows) - centre, path, val_wanted[start : start + len(rows)] - mean)
     best = errors.reshape(-1, wanted.shape[1]).argmin(axis=0)
-    which, penalty = best // len(penalties), np.asarray(penalties)[best % len(penalties)]
-    weights, offset = [], wanted.mean(axis=0)
-    for i, (path, whitener) in enumerate(paths):
-        own = path.weights(penalty) * (which == i)
-        weights.append(whitener @ own)
-        offset = offset - path.centre @ own
+    which, penalty = best // count, np.asarray(penalties)[best % count]
+    weights = [of_each_target(path, best % count) * (which == i) for i, (path, _) in enumerate(paths)]
+    offset = mean - sum(centre @ own for (_, centre), own in zip(paths, weights, strict=True))
     width = np.asarray([kernel.width for kernel in kernels])[which]
     chosen = tuple(inputs[place // len(scales)] for place in which.tolist())
     return KernelRidge(standardise, tuple(kernels), tuple(weights), offset, penalty, width, chosen)

@@ -14,6 +14,7 @@ import functools
 import inspect
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -137,7 +138,7 @@ class TokenModel(nn.Module, abc.ABC):
     @property
     def device(self) -> torch.device:
         """Where images go."""
-        return next((one.device for one in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+        return next((one.device for one in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
     @property
     def mean(self) -> Tensor:

@@ -41,6 +41,7 @@ GROUP = "probekit.probes"
 _registered: dict[str, Probe] = {}
 
 
+@cache
 def _shipped() -> dict[str, Probe]:
     """The probes of this folder."""
     found: dict[str, Probe] = {}

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import xarray as xr
+from scipy.spatial.distance import pdist, squareform
 
 from probekit.collect import Measurements
 from probekit.measures import label_free, resample
@@ -39,7 +40,7 @@ def run(measurements: Measurements, *, images: int, perplexity: float) -> dict[s
         if not features.any():
             continue  # [CLS] at the embedding is the same for every image
         values[i, j], interval[i, j] = resample.subsample_interval(
-            partial(mean_silhouette, features, labels),
+            partial(mean_silhouette, squareform(pdist(features)), labels),
             rows,
             groups=measurements.groups(rows),
             order=measurements.order(rows),
@@ -52,9 +53,9 @@ def run(measurements: Measurements, *, images: int, perplexity: float) -> dict[s
     return out | {"embedding_xy": coordinates(measurements, rows, perplexity)}
 
 
-def mean_silhouette(features: np.ndarray, labels: np.ndarray, kept: np.ndarray) -> float:
+def mean_silhouette(distances: np.ndarray, labels: np.ndarray, kept: np.ndarray) -> float:
     """Mean silhouette of the kept images."""
-    return float(label_free.silhouette(features[kept], labels[kept]).mean())
+    return float(label_free.silhouette(distances[np.ix_(kept, kept)], labels[kept]).mean())
 
 
 def standardised(features: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -40,11 +40,14 @@ def combine(parts: Sequence[xr.Dataset], dim: str, *, mixed: bool = False) -> xr
         [_with_all(part.drop_vars(shared, errors="ignore"), own, first, dim) for part in wide],
         dim, data_vars="minimal", coords="minimal", compat="override", join="override", combine_attrs="override",
     )  # fmt: skip
-    for name in shared:
-        value = _shared(name, [part for part in parts if name in part.variables], labels)
-        whole = whole.assign_coords({name: value}) if name in first[name].coords else whole.assign({name: value})
+    having = {name: [part for part in parts if name in part.variables] for name in names}
+    whole = with_variables(
+        whole,
+        {name: _shared(name, having[name], labels) for name in shared},
+        {n for n in names if n in first[n].coords},
+    )
     for name in names:
-        whole[name].attrs = merged_attributes(name, [p for p in parts if name in p.variables], dim, mixed)
+        whole.variables[name].attrs = merged_attributes(name, having[name], dim, mixed)
     return whole[[name for name in names if name in whole.data_vars]]
 
 
@@ -62,14 +65,22 @@ def _with_all(part: xr.Dataset, names: Sequence[Hashable], first: dict[Hashable,
 
     A number that is a fact (a coordinate) becomes a float, which can be NaN: no whole number stands for "unknown".
     """
+    empty: dict[Hashable, xr.Variable] = {}
     for name in names:
         if name not in part.variables:
             template, coordinate = first[name].variables[name], name in first[name].coords
             dtype = np.dtype(float) if coordinate and template.dtype.kind in "iub" else template.dtype
             shape = [part.sizes[dim] if d == dim else template.sizes[d] for d in template.dims]
-            empty = xr.Variable(template.dims, np.full(shape, fill_of(dtype), dtype=dtype))
-            part = (part.assign_coords if coordinate else part.assign)({name: empty})
-    return part
+            empty[name] = xr.Variable(template.dims, np.full(shape, fill_of(dtype), dtype=dtype))
+    return with_variables(part, empty, {name for name in empty if name in first[name].coords})
+
+
+def with_variables(
+    ds: xr.Dataset, variables: Mapping[Hashable, xr.Variable], facts: Collection[Hashable]
+) -> xr.Dataset:
+    """`ds` with more variables, those in `facts` as coordinates; xarray aligns once instead of once for each."""
+    coords = {name: value for name, value in variables.items() if name in facts}
+    return ds.assign_coords(coords).assign({name: value for name, value in variables.items() if name not in facts})
 
 
 def _aligned(part: xr.Dataset, name: Hashable, labels: Labels) -> tuple[xr.Variable, np.ndarray]:
@@ -110,14 +121,13 @@ def joined(parts: Sequence[xr.Dataset], *, mixed: bool = False) -> xr.Dataset:
     whole = xr.Dataset(coords={dim: labels[dim] for dim in labels if any(dim in part.coords for part in parts)})
     for dim in whole.dims:
         whole[dim].attrs = next(part[dim].attrs for part in parts if dim in part.coords)
+    found: dict[Hashable, xr.Variable] = {}
     for name in _names(parts):
         having = [part for part in parts if name in part.variables]
         merge = _shared if str(name).startswith("example_") else _agreeing  # pictures may be kept in different sizes
-        value = merge(name, having, labels)
-        value.attrs = attributes_of_one(name, having, mixed)
-        coordinate = any(name in part.coords for part in having)
-        whole = whole.assign_coords({name: value}) if coordinate else whole.assign({name: value})
-    return whole
+        found[name] = merge(name, having, labels)
+        found[name].attrs = attributes_of_one(name, having, mixed)
+    return with_variables(whole, found, {name for name in found if any(name in part.coords for part in parts)})
 
 
 def _agreeing(name: Hashable, having: Sequence[xr.Dataset], labels: Labels) -> xr.Variable:

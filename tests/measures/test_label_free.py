@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist, squareform
+from sklearn.metrics import silhouette_samples
 
 from probekit.errors import ProbeError
 from probekit.measures import label_free, resample
@@ -120,11 +122,21 @@ def test_fourier_tells_smooth_from_rough() -> None:
 
 def test_silhouette_of_far_and_mixed_classes() -> None:
     labels = np.repeat([0, 1], 50)
-    far = RNG.standard_normal((100, 3)) + 100 * labels[:, None]
+    far = squareform(pdist(RNG.standard_normal((100, 3)) + 100 * labels[:, None]))
     assert label_free.silhouette(far, labels).mean() > 0.95
     assert abs(label_free.silhouette(far, RNG.permutation(labels)).mean()) < 0.1
     with pytest.raises(ProbeError, match="in 1 classes"):
         label_free.silhouette(far, np.zeros(100))
+
+
+def test_silhouette_is_scikit_learns_with_classes_of_one_image_and_equal_images() -> None:
+    points = RNG.standard_normal((60, 4))
+    points[10:20] = points[10]
+    labels = np.concatenate([np.repeat([3, 5, 9], 19), [11, 12, 12]])
+    labels[10:20] = 21
+    found = label_free.silhouette(squareform(pdist(points)), labels)
+    np.testing.assert_allclose(found, silhouette_samples(points, labels), atol=1e-12)
+    assert found[57] == 0
 
 
 def test_bad_input_is_named() -> None:
