@@ -115,6 +115,14 @@ FIRST: dict[str, Suite] = {
         "what frozen patch tokens tell of every pixel",
         (Plan(SHAPES, ("segmentation",)), Plan(STEREO, ("correspondence",))),
     ),
+    "transfer": Suite(
+        1,
+        "what frozen features are worth on other tasks: classes of many and few images, retrieval, confidence, pixels",
+        (
+            Plan(SHAPES, (*CLASSES, "attentive_probe", "low_shot", "retrieval", "calibration", "segmentation")),
+            Plan(STEREO, ("depth", "correspondence")),
+        ),
+    ),
     "all": Suite(
         1,
         "every probe on every image set that ships",

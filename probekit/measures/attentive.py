@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from probekit.errors import ProbeError, did_you_mean
+from probekit.measures.selection import course
 
 HEADS = ("ep", "aim", "capi")
 
@@ -29,7 +30,7 @@ QUERIES = 32
 
 EPSILON = 1e-6
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
-STEPS, BATCH, WARMUP, DECAY = 500, 128, 0.1, 1e-3
+STEPS, BATCH, DECAY = 500, 128, 1e-3
 
 Tokens = Callable[[NDArray[np.int64]], Tensor]
 """Row numbers to tokens, (rows, patches, width), on the device."""
@@ -210,7 +211,7 @@ def fit(
     ]
     for step, (tokens, labels) in enumerate(train(steps)):
         for one, optimiser, rate in zip(heads, optimisers, rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * _shape(step, steps)
+            optimiser.param_groups[0]["lr"] = rate * course(step, steps)
             optimiser.zero_grad(set_to_none=True)
             nn.functional.cross_entropy(one(tokens), labels).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -220,14 +221,6 @@ def fit(
     order = [(-accuracy, loss if math.isfinite(loss) else math.inf) for accuracy, loss in scores]
     best = min(range(len(rates)), key=lambda index: order[index])
     return Fit(heads[best], rates[best], {rate: score[0] for rate, score in zip(rates, scores, strict=True)})
-
-
-def _shape(step: int, steps: int) -> float:
-    """Learning rate over its base: a linear warm-up, then half a cosine."""
-    warm = max(1, round(WARMUP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 @torch.inference_mode()

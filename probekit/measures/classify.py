@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from probekit.errors import ProbeError, did_you_mean
 from probekit.measures.linear import Floats, Ints, Linear, Rows
 from probekit.measures.logistic import STRENGTHS, fit_logistic
+from probekit.measures.selection import edge
 from probekit.measures.sgd import fit_dinov2_grid, fit_mae_lars
 
 TOLERANCE = 1e-7
@@ -94,8 +95,8 @@ def linear_probe(
 
 def applied(model: Linear, tried: Sequence[float], accuracy: Floats, chosen: int, test: Rows) -> LinearProbe:
     """The chosen head on test images; `tried` are all settings in order."""
-    at_edge = len(tried) > 1 and model.settings[chosen] in (tried[0], tried[-1])
-    return LinearProbe(model.logits(test, chosen), model, chosen, accuracy, at_edge)
+    at_edge = edge(model.settings[chosen], tried)
+    return LinearProbe(model.logits(test, chosen), model, chosen, accuracy, bool(at_edge))
 
 
 def softmax(logits: NDArray[np.floating]) -> Floats:

@@ -20,10 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from probekit.errors import ProbeError
+from probekit.measures.selection import course
 
 EPSILON = 1e-6
 RATES = (1e-3, 3e-3, 1e-2)
-STEPS, BATCH, WARMUP, DECAY = 300, 16, 0.1, 1e-3
+STEPS, BATCH, DECAY = 300, 16, 1e-3
 NONE = -100
 """Target of a drawn pixel that counts for nothing: cross-entropy's own number for it."""
 
@@ -115,7 +116,7 @@ def fit_linear(
     optimisers = [torch.optim.AdamW([one.weight, one.bias], lr=one.rate, weight_decay=DECAY) for one in heads]
     for step, drawn in enumerate(train(steps)):
         for one, optimiser in zip(heads, optimisers, strict=True):
-            optimiser.param_groups[0]["lr"] = one.rate * _shape(step, steps)
+            optimiser.param_groups[0]["lr"] = one.rate * course(step, steps)
             optimiser.zero_grad(set_to_none=True)
             total, count = _loss(one, drawn, grid)
             (total / max(1, count)).backward()  # type: ignore[no-untyped-call]
@@ -139,14 +140,6 @@ def _loss(head: LinearHead, drawn: Drawn, grid: tuple[int, int]) -> tuple[Tensor
     logits = at_places(head.logits(tokens).reshape(len(tokens), *grid, -1), places).flatten(0, 1)
     total = nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=NONE, reduction="sum")
     return total, int((targets != NONE).sum())
-
-
-def _shape(step: int, steps: int) -> float:
-    """Learning rate over its base: a linear warm-up, then half a cosine."""
-    warm = max(1, round(WARMUP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 @torch.inference_mode()

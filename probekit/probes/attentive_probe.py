@@ -11,6 +11,7 @@ import xarray as xr
 from probekit.collect import Measurements
 from probekit.errors import ProbeError
 from probekit.measures import attentive
+from probekit.measures.selection import described
 from probekit.probes.intervals import OVER_IMAGES, mean_with_interval
 from probekit.probes.patch_tokens import Reader
 from probekit.probes.pictures import enlarge, example_images, examples
@@ -59,7 +60,9 @@ def run(
     values, interval = mean_with_interval(measurements, correct)
     coords: dict[str, Any] = {"layer": layers, "head_kind": list(heads)}
     out = VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)
-    out["attentive_accuracy"].attrs |= {"learning_rates": rates, "cached": int(read["train"].stored is not None)}
+    out["attentive_accuracy"].attrs |= described(rates, attentive.RATES) | {
+        "cached": int(read["train"].stored is not None)
+    }
     return out | pictures(measurements, layers[-1], heads[0], maps)
 
 

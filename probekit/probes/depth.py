@@ -12,6 +12,7 @@ from torch import Tensor
 from probekit.collect import Measurements
 from probekit.errors import ProbeError
 from probekit.measures import dense, dense_heads, resample
+from probekit.measures.selection import described
 from probekit.probes import dense_pixels
 from probekit.probes.intervals import OVER_IMAGES, resampled
 from probekit.probes.patch_tokens import Reader
@@ -72,7 +73,11 @@ def run(measurements: Measurements, *, steps: int) -> dict[str, xr.DataArray]:
     coords: dict[str, Any] = {"layer": layers, "readout": ["linear"]}
     out = arrays(measurements, sums, coords)
     for name in ("depth_error", "depth_within"):
-        out[name].attrs |= {"learning_rates": rates, "pixels_seen": float(np.mean(shares)), "bins": [low, high]}
+        out[name].attrs |= {
+            "pixels_seen": float(np.mean(shares)),
+            "bins": [low, high],
+            **described(rates, dense_heads.RATES),
+        }
     out["depth_error"].attrs["units"] = maps["test"].unit or "m"
     return out
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from probekit.collect import Measurements
 from probekit.errors import ProbeError
 from probekit.measures import dense, dense_heads
+from probekit.measures.selection import described
 from probekit.probes import dense_pixels
 from probekit.probes.intervals import OVER_IMAGES, resampled
 from probekit.probes.patch_tokens import Reader
@@ -65,7 +66,7 @@ def run(measurements: Measurements, *, readouts: list[str], steps: int) -> dict[
         values, interval(measurements, right, union), coords={"layer": layers, "readout": list(readouts)}
     )
     out["segmentation_miou"].attrs |= {
-        "classes": list(maps["test"].classes), "learning_rates": rates or "none", "pixels_seen": share,
+        "classes": list(maps["test"].classes), "pixels_seen": share, **described(rates, dense_heads.RATES),
     }  # fmt: skip
     return out | pictures(measurements, readouts[-1], layers[-1], shown)
 

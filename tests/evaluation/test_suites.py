@@ -19,6 +19,7 @@ FROZEN = {
     "label_free": 1,
     "paper": 2,
     "dense": 1,
+    "transfer": 1,
     "all": 2,
 }
 
