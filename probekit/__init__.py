@@ -21,6 +21,7 @@ _HOME = {
     "summary": "probekit.results",
     "train": "probekit.training",
     "finetune": "probekit.training",
+    "detect": "probekit.detection",
     "CheckpointError": "probekit.errors",
     "DataError": "probekit.errors",
     "ProbekitError": "probekit.errors",
@@ -29,6 +30,7 @@ _HOME = {
 __all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
+    from probekit.detection import detect as detect
     from probekit.errors import CheckpointError as CheckpointError
     from probekit.errors import DataError as DataError
     from probekit.errors import ProbekitError as ProbekitError
@@ -55,6 +57,7 @@ _ROOMS = {
     "probes",
     "schema",
     "training",
+    "detection",
     "evaluation",
     "report",
 }

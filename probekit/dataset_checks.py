@@ -25,7 +25,7 @@ NUMBERED = (
 )  # fmt: skip
 """Dimensions whose labels are numbers."""
 
-SHARED = ("example_image", "example_hidden", "label", "group")
+SHARED = ("example_image", "example_hidden", "example_truth", "label", "group")
 """Variables that are facts of the image set, not of the checkpoint."""
 
 _PIXELS = ("data", "example", "row", "column")
@@ -34,6 +34,8 @@ BESIDE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "group": (("data", "image"), ()),
     "example_image": ((*_PIXELS, "channel"), ()),
     "example_hidden": (_PIXELS, ()),
+    "example_truth": ((*_PIXELS, "channel"), ()),
+    "example_detection": (("checkpoint", *_PIXELS, "channel"), ()),
     "example_reconstruction": (("checkpoint", *_PIXELS, "channel"), ()),
     "example_reconstruction_full": (("checkpoint", *_PIXELS, "channel"), ()),
     "example_attention_cls": (("checkpoint", *_PIXELS), ()),

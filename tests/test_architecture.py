@@ -16,7 +16,7 @@ ROOMS = [
     "constants", "errors", "checks", "dataset_checks", "owners", "files", "seals", "locks", "terminal", "plugins",
     "netcdf", "schema", "cache", "progress", "masking", "measures", "latents", "data", "models", "results", "plot",
     "collect",
-    "probes", "evaluation", "training", "report", "cli",
+    "probes", "evaluation", "training", "detection", "report", "cli",
 ]  # fmt: skip
 """Top to bottom: a room imports only from rooms above it."""
 

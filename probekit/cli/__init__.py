@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from probekit.cli import looking, measuring, training
+from probekit.cli import detecting, looking, measuring, training
 from probekit.cli.grouping import Lists, grouped
 from probekit.errors import ProbekitError, printable
 from probekit.files import reason
@@ -36,6 +36,7 @@ for command, kept in (
     (measuring.report, KEPT),
     (training.train, STATE),
     (training.finetune, STATE),
+    (detecting.detect, STATE),
 ):
     app.command(cls=Lists)(stoppable(grouped(command), kept))
 

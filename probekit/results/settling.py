@@ -23,6 +23,8 @@ KINDS: dict[str, np.dtype[Any]] = {
     "group": np.dtype(np.int64),
     "example_image": np.dtype(np.uint8),
     "example_hidden": np.dtype(np.bool_),
+    "example_truth": np.dtype(np.uint8),
+    "example_detection": np.dtype(np.uint8),
     "example_reconstruction": np.dtype(np.uint8),
     "example_reconstruction_full": np.dtype(np.uint8),
 }
