@@ -12,7 +12,7 @@ from probekit.plot.figure import Figure, Panel, channel, columns, domain, layer,
 from probekit.plot.last_layer import split
 from probekit.plot.rows import Results, Row
 
-QUANTITIES = ("linear_accuracy", "robust_accuracy", "shape_bias")
+QUANTITIES = ("linear_accuracy", "robust_accuracy", "shape_bias", *published.AVERAGE_PRECISIONS)
 GREY = "var(--soft)"
 
 

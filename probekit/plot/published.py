@@ -2,7 +2,7 @@
 probekit.
 
 Kong, Ma, Chen, Xing, Chi, Morency and Zhang, "Understanding Masked Autoencoders via Hierarchical Latent Variable
-Models", CVPR 2023 (arXiv 2306.04898), Tables 1 and 2: ViT-B pretrained on ImageNet-1K.
+Models", CVPR 2023 (arXiv 2306.04898), Tables 1 to 3: ViT-B pretrained on ImageNet-1K.
 """
 
 from __future__ import annotations
@@ -48,6 +48,16 @@ TABLE_2 = {
 }
 """(ratio, patch size, ViT patch) -> shape bias."""
 
+AVERAGE_PRECISIONS = {"box_ap": "Box AP", "mask_ap": "Mask AP"}
+TABLE_3 = {
+    (0.10, 16, 16): (30.47, 28.24),
+    (0.25, 16, 16): (32.38, 29.95),
+    (0.50, 16, 16): (34.87, 32.11),
+    (0.75, 16, 16): (39.72, 36.35),
+    (0.90, 16, 16): (37.17, 34.35),
+}
+"""(ratio, patch size, ViT patch) -> box and mask AP in % on COCO, of a fine-tuned Mask R-CNN."""
+
 
 PROBING = "Efficient Probing (ICLR 2026) and MAE-CT, for MAE pretrained on ImageNet-1K"
 PROBING_TABLE = {
@@ -55,13 +65,19 @@ PROBING_TABLE = {
     "MAE ViT-B/16": (35.6, 67.8, 75.5),
     "MAE ViT-L/16": (48.1, 76.0, 79.5),
 }
-"""Model -> accuracy in % on ImageNet-1K of k-NN, the linear probe, and the attentive probe `ep`."""
+"""Model -> accuracy in % on ImageNet-1K by the columns of `PROBED`."""
+
+PROBED = {"knn_accuracy": "k-NN", "linear_accuracy": "Linear", "attentive_accuracy": "Attentive (EP)"}
+"""Quantity -> its column in `PROBING_TABLE`."""
 
 
 def series(quantity: str) -> list[Published]:
-    """The published values of `linear_accuracy`, `robust_accuracy` (fractions) or `shape_bias`; empty for others."""
+    """The published values of a quantity, fractions; empty for one that the paper has not."""
     if quantity == "shape_bias":
         return [Published(quantity, "cue conflict", *setting, value) for setting, value in TABLE_2.items()]
+    if quantity in AVERAGE_PRECISIONS:
+        column = list(AVERAGE_PRECISIONS).index(quantity)
+        return [Published(quantity, "COCO", *setting, row[column] / 100) for setting, row in TABLE_3.items()]
     tests = {"linear_accuracy": TESTS[:1], "robust_accuracy": TESTS[1:]}.get(quantity, ())
     return [
         Published(quantity, test, *setting, row[TESTS.index(test)] / 100)

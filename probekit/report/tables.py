@@ -174,4 +174,16 @@ def published_tables(results: Results) -> list[Table]:
         rows = [[f"{ratio:g}", str(patch), f"{value:.4f}"] for (ratio, patch, _), value in published.TABLE_2.items()]
         title = f"Published, not measured here: shape bias of {published.SETUP} ({published.CITATION}, Table 2)"
         found.append(Table("published-table-2", title, ["Ratio", "Patch size", "Shape bias"], rows))
+    if any(name in results.names and results.measured(name) for name in published.AVERAGE_PRECISIONS):
+        rows = [
+            [f"{ratio:g}", str(patch), *(f"{value:.2f}" for value in row)]
+            for (ratio, patch, _), row in published.TABLE_3.items()
+        ]
+        title = f"Published, not measured here: AP in % on COCO of {published.SETUP} ({published.CITATION}, Table 3)"
+        heads = ["Ratio", "Patch size", *published.AVERAGE_PRECISIONS.values()]
+        found.append(Table("published-table-3", title, heads, rows, "After fine-tuning the encoder in a Mask R-CNN."))
+    if "attentive_accuracy" in results.names and results.measured("attentive_accuracy"):
+        rows = [[model, *(f"{value:.1f}" for value in row)] for model, row in published.PROBING_TABLE.items()]
+        title = f"Published, not measured here: accuracy in % on ImageNet-1K ({published.PROBING})"
+        found.append(Table("published-probing", title, ["Model", *published.PROBED.values()], rows))
     return found
