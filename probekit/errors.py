@@ -38,6 +38,10 @@ class ResultsError(ProbekitError):
     """A results file or dataset that is not one, or is of another schema."""
 
 
+class ResultsWarning(UserWarning):
+    """A results file that was read, though it could not be proven to be as it was written."""
+
+
 class ProbeError(ProbekitError):
     """A probe or suite that does not exist, or that was given data it cannot work on."""
 
@@ -65,6 +69,16 @@ def did_you_mean(name: str, known: Iterable[str], *, limit: int = 12) -> str:
         return f"Did you mean {close[0]!r}?"
     listed = ", ".join(known[:limit]) + (f", ... ({len(known)} in all)" if len(known) > limit else "")
     return f"Known: {listed}." if known else "None are known."
+
+
+def a_kind(value: Any) -> str:
+    """The type of a value with its article, for messages.
+
+    >>> a_kind(5), a_kind([])
+    ('an int', 'a list')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
 
 
 _CONTROL = re.compile(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from probekit.errors import ProbekitError, ResultsError, printable
+from probekit.errors import ProbekitError, ResultsError, ResultsWarning, printable
 from probekit.files import opened, regular, write_bytes
 from probekit.seals import sealed, unsealed_size
 
@@ -81,15 +82,12 @@ def read(path: str | os.PathLike[str], advice: str) -> xr.Dataset:
             raise ResultsError(
                 f"{path} cannot be read as netCDF (it begins with {head!r}). Expected netCDF 4. {advice}"
             )
-        if unsealed_size(stream) is None:
+        size = unsealed_size(stream)
+        if size is None:
             raise ResultsError(f"{path} is damaged: its contents do not match the digest at its end. {advice}")
     try:
         _check(Path(path))
-        try:
-            return quick(Path(path))
-        except (Unfamiliar, KeyError, ValueError, TypeError, AttributeError):
-            with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as lazy:
-                return _shown(lazy.load())
+        ds = _read(Path(path))
     except ProbekitError:
         raise
     except Exception as error:  # HDF5 and its readers raise anything on damaged files
@@ -97,6 +95,22 @@ def read(path: str | os.PathLike[str], advice: str) -> xr.Dataset:
             f"{path} cannot be read as netCDF ({type(error).__name__}: {str(error)[:300]}). It may be truncated, or of "
             f"another kind. {advice}"
         ) from error
+    if size == found.st_size:
+        warnings.warn(
+            f"{path} has no digest at its end: another program or an earlier version wrote it, so damage to its "
+            "numbers would not be noticed.",
+            ResultsWarning,
+            stacklevel=2,
+        )
+    return ds
+
+
+def _read(path: Path) -> xr.Dataset:
+    try:
+        return quick(path)
+    except (Unfamiliar, KeyError, ValueError, TypeError, AttributeError):
+        with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as lazy:
+            return _shown(lazy.load())
 
 
 def _shown(ds: xr.Dataset) -> xr.Dataset:

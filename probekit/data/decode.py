@@ -9,6 +9,8 @@ are opened: a pipe or device would block for ever. Pictures above `MAX_PIXELS` a
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -126,10 +128,20 @@ def check_size(image: Image.Image, name: str) -> None:
         )
 
 
+OF_A_SET = "Replace or remove it, or leave unreadable images out with on_unreadable='skip'."
+"""What to do about an unreadable image of a set."""
+
+
 def unreadable(name: str, error: Exception | str) -> DataError:
-    """The error for an image that cannot be read."""
+    """The error for an image of a set that cannot be read."""
     reason = str(error).removesuffix(".")
-    return DataError(
-        f"Cannot read the image {name}: {reason}. Replace or remove it, or leave unreadable images out "
-        "with on_unreadable='skip'."
-    )
+    return DataError(f"Cannot read the image {name}: {reason}. {OF_A_SET}")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """For one picture that is of no set: its errors name another way out."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(str(error).replace(OF_A_SET, "Give the path of another picture.")) from error

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 import xarray as xr
 
 from probekit.collect import PassSettings
@@ -58,10 +57,11 @@ def outline_of(checkpoint: Checkpoint, preparation: Preparation) -> Outline:
 def open_checkpoint(source: Any, device: str) -> Checkpoint:
     """The checkpoint on a device; one that is open already is copied there if it lies elsewhere."""
     from probekit import models
+    from probekit.models import loading
 
     if isinstance(source, models.Checkpoint):
         return source if device == "cpu" else _on_device(source, device)
-    return models.load(source, device=available(device))
+    return models.load(source, device=loading.available(device, error=ProbeError))
 
 
 def replaced(card: Any, fields: Mapping[str, Any]) -> Any:
@@ -74,29 +74,12 @@ def replaced(card: Any, fields: Mapping[str, Any]) -> Any:
 
 def _on_device(checkpoint: Checkpoint, device: str) -> Checkpoint:
     """The checkpoint itself where it lies already or "auto" is asked for; else a copy of it on the device."""
+    from probekit.models import loading
+
     here = checkpoint.model.device
-    if device == "auto" or available(device) in (str(here), here.type):
+    if device == "auto" or loading.available(device, error=ProbeError) in (str(here), here.type):
         return checkpoint
     return replace(checkpoint, model=copy.deepcopy(checkpoint.model).to(device))
-
-
-def available(device: str) -> str:
-    """The device, if this machine has it.
-
-    Raises:
-        ProbeError: it has not, or there is no such device.
-    """
-    try:
-        if device != "auto":
-            torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        have = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if torch.mps.is_available() else [])]
-        reason = str(error).splitlines()[0]
-        raise ProbeError(
-            f"device={device!r} cannot be used here ({reason}). This machine has: {', '.join(have)}; 'auto' takes the "
-            "best of them."
-        ) from error
-    return device
 
 
 def agreed(outlines: Sequence[Outline], settings: PassSettings) -> PassSettings:

@@ -92,8 +92,9 @@ def _ambiguous(taken: str, others: Sequence[str]) -> tuple[str, ...]:
     """A warning that the file holds several networks."""
     if not others:
         return ()
-    listed = ", ".join(map(repr, others))
-    return (f"The file holds {len(others) + 1} networks: {taken!r} was read. Give key= to load for {listed}.",)
+    ways = " or ".join(f"key={other!r}" for other in others)
+    which = "the other one" if len(others) == 1 else "another one"
+    return (f"The file holds {len(others) + 1} networks, and {taken!r} was read. To read {which}: load(..., {ways}).",)
 
 
 def refuse_contradictions(stated: Mapping[str, Any], asked: Mapping[str, Any], label: str) -> None:

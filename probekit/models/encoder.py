@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from probekit.checks import whole
-from probekit.errors import CheckpointError
+from probekit.errors import CheckpointError, a_kind
 from probekit.models.card import RECORDED, Card, Verdict
 from probekit.models.checkpoint import Checkpoint
 from probekit.models.contract import Layer, TokenModel, grid_of
@@ -161,7 +161,7 @@ def _wrapped(
     num_prefix_tokens = whole("num_prefix_tokens", num_prefix_tokens, least=0, error=CheckpointError)
     mean, std = tuple(map(float, mean)), tuple(map(float, std))
     if not callable(encode):
-        raise CheckpointError(f"encode is a {type(encode).__name__}; expected a function of images.")
+        raise CheckpointError(f"encode is {a_kind(encode)}; expected a function of images.")
     if not name:
         raise CheckpointError("name='' names nothing; tables, charts and the caches need one.")
     if len(mean) != channels or len(std) != channels or min(std) <= 0:
@@ -278,6 +278,11 @@ def _check_tokens(model: TokenModel, layers: Sequence[Tensor]) -> list[str]:
 
 
 def _check_attention(model: WrappedEncoder, attention: Function, layers: Sequence[Tensor]) -> None:
+    if not model.depth:
+        raise CheckpointError(
+            "encode returned one layer, which is taken for the embedding: there is no block that attention= could be "
+            "of. Leave attention= out, or return the embedding before that layer."
+        )
     with torch.inference_mode():
         maps = model._called(attention, trial_images(model, 1), "attention", 4)
     if len(maps) not in (model.depth, model.depth + 1):

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from probekit.errors import CheckpointError
+from probekit.errors import CheckpointError, a_kind
 from probekit.files import opened, regular
 from probekit.files import read_json as parse_json
 from probekit.models import networks, pickles
@@ -76,7 +76,7 @@ def read_file(path: Path) -> Found:
     content = _safetensors(path) if _is_safetensors(path) else pickles.read(path)
     found = networks.entries(content)
     if not found:
-        held = f"a {type(content).__name__}"
+        held = a_kind(content)
         if isinstance(content, Mapping):
             held = f"a dict with the keys {', '.join(map(str, list(content)[:8]))}" if content else "an empty dict"
         raise CheckpointError(
@@ -151,7 +151,7 @@ def read_directory(folder: Path) -> Found:
 def read_json(path: Path) -> dict[str, Any]:
     content = parse_json(path, what="a configuration", error=CheckpointError)
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a JSON object.")
+        raise CheckpointError(f"{path} holds {a_kind(content)}; expected a JSON object.")
     return content
 
 

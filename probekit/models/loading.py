@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from probekit.errors import CheckpointError, did_you_mean
+from probekit.errors import CheckpointError, ProbekitError, did_you_mean
 from probekit.models import files, formats, modules
 from probekit.models.architecture import describe as describe
 from probekit.models.building import Asked, adapted_timm, built, finish
@@ -90,6 +90,7 @@ def load(
         "interpolation": interpolation, "crop_fraction": crop_fraction, "mask_ratio": mask_ratio,
         "patch_size": patch_size, "epochs": epochs, "key": key, "name": name,
     }  # fmt: skip
+    where = available(device)
     if not isinstance(source, nn.Module | str | os.PathLike) or not str(source):
         kind = "The empty string" if source == "" else f"An object of type {type(source).__name__}"
         raise CheckpointError(
@@ -101,7 +102,7 @@ def load(
     else:
         path, options = parse_source(os.fspath(source))
         checkpoint = _named(path, check_options(merged(asked, options, path)))
-    target = _device(device, checkpoint.model)
+    target = _device(where, checkpoint.model)
     if isinstance(source, nn.Module) and target != checkpoint.model.device:
         checkpoint.model = copy.deepcopy(checkpoint.model)  # the source shares its parameters and stays where it is
         checkpoint.card.pixels = checkpoint.model.pixels
@@ -110,7 +111,28 @@ def load(
     return checkpoint
 
 
-def _device(device: str | torch.device, model: TokenModel) -> torch.device:
+def available(device: str | torch.device, error: type[ProbekitError] = CheckpointError) -> str:
+    """The name of a device that this machine has; "auto" as it is.
+
+    Raises:
+        ProbekitError: of the class `error`: there is no such device here, or it is none.
+    """
+    try:
+        if not isinstance(device, str | torch.device) or str(device) == "meta":
+            raise RuntimeError("it is no device that holds numbers")
+        if device != "auto":
+            torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as failed:
+        have = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if torch.mps.is_available() else [])]
+        reason = str(failed).splitlines()[0]
+        raise error(
+            f"device={device!r} cannot be used here ({reason}). This machine has: {', '.join(have)}; 'auto' takes the "
+            "best of them."
+        ) from failed
+    return str(device)
+
+
+def _device(device: str, model: TokenModel) -> torch.device:
     if device != "auto":
         return torch.device(device)
     here = model.device

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from probekit.data.bands import is_multiband, open_bands
-from probekit.data.decode import open_rgb, rgb
-from probekit.errors import DataError
+from probekit.data.decode import alone, open_rgb, rgb
+from probekit.errors import DataError, a_kind
 from probekit.measures.colours import painted
 
 Pixels = NDArray[np.uint8]
@@ -97,12 +97,13 @@ def pixels_of(image: Any, channels: int) -> Pixels:
     """
     if isinstance(image, str | os.PathLike):
         path = Path(image)
-        return open_bands(path) if channels != 3 and is_multiband(path) else np.asarray(open_rgb(path))
+        with alone():
+            return open_bands(path) if channels != 3 and is_multiband(path) else np.asarray(open_rgb(path))
     if isinstance(image, Image.Image):
         return np.asarray(rgb(image, "the image"))
     values = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else image
     if not isinstance(values, np.ndarray):
-        raise DataError(f"A {type(image).__name__} is no image. Expected a path, a PIL image, or an array of pixels.")
+        raise DataError(f"The image is {a_kind(image)}. Expected a path, a PIL image, or an array of pixels.")
     if isinstance(image, torch.Tensor) and values.ndim == 3:  # torch's pictures have channels first
         values = values.transpose(1, 2, 0)
     if values.ndim not in (2, 3) or 0 in values.shape:

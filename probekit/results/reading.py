@@ -7,7 +7,7 @@ import os
 import xarray as xr
 
 from probekit import schema
-from probekit.errors import ResultsError
+from probekit.errors import ResultsError, a_kind
 from probekit.results.settling import settled
 
 
@@ -25,4 +25,4 @@ def opened(source: xr.Dataset | str | os.PathLike[str], who: str) -> xr.Dataset:
         return schema.validate(settled(source))
     if isinstance(source, str | os.PathLike):
         return schema.upgrade(settled(schema.unchecked(source)), str(source))
-    raise ResultsError(f"{who} was given a {type(source).__name__}; expected a results dataset or the path of one.")
+    raise ResultsError(f"{who} was given {a_kind(source)}; expected a results dataset or the path of one.")

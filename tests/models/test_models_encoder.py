@@ -99,6 +99,17 @@ def test_attention_of_blocks_and_with_an_entry_for_the_embedding() -> None:
         assert block.attention.shape == (3, 2, 4, 4)
 
 
+def test_attention_of_no_block_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"encode returned one layer.*Leave attention= out"):
+        wrapped(lambda images: two_layers(images)[:1], attention=lambda images: [torch.full((1, 1, 16, 16), 1 / 16)])
+
+
+@pytest.mark.parametrize("device", [5, "cud", "cuda:77", None, "meta"])
+def test_a_device_that_is_not_there(device) -> None:
+    with pytest.raises(CheckpointError, match=r"device=.* cannot be used here .*This machine has: cpu"):
+        load(wrapped().model, device=device)
+
+
 def test_tokens_without_places_are_warned_of() -> None:
     checkpoint = wrapped(lambda x: [patches(x), torch.zeros(len(x), 10, 4)])
     assert any("fit no grid" in warning for warning in checkpoint.verdict.warnings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 
 from probekit.errors import CheckpointError
 from probekit.models import MaskedAutoencoder, load
-from probekit.models.formats import formats
+from probekit.models.formats import formats, mae
 
 TOLERANCE = 2e-5
 
@@ -144,6 +145,20 @@ def test_training_checkpoints_tell_their_arguments(weights, images, hidden, tmp_
 def test_published_names_tell_the_targets(weights, tmp_path, name, targets) -> None:
     assert load(written(tmp_path / name, {"model": weights}), **HEADS).card.normalised_targets is targets
     assert load(tmp_path / name, **HEADS, normalised_targets=True).model.normalised_targets is True
+
+
+def test_a_published_file_is_known_by_its_contents(encoder_weights, tmp_path, monkeypatch) -> None:
+    """Under whatever name it lies: the beginning of its MD5, as its authors publish it."""
+    path = written(tmp_path / "base.pth", {"model": encoder_weights})
+    assert not load(path, num_heads=4).card.normalisation_known
+    monkeypatch.setattr(mae, "SHAPES", ((64, 3),))
+    assert not load(path, num_heads=4).card.normalisation_known
+    digest = hashlib.md5(path.read_bytes()).hexdigest()[:6]
+    monkeypatch.setitem(mae.DIGESTS, digest, "mae_pretrain_vit_base")
+    checkpoint = load(path, num_heads=4)
+    assert checkpoint.card.normalisation_known
+    assert "Published as mae_pretrain_vit_base.pth, by its MD5." in checkpoint.verdict.notes
+    assert not any("normalisation" in warning for warning in checkpoint.verdict.warnings)
 
 
 def test_encoder_only_files(weights, encoder_weights, images, hidden, tmp_path) -> None:

@@ -144,7 +144,7 @@ def test_encoder_and_decoder_come_from_one_network(tiny, weights, images, hidden
         if "state_dict" in content and isinstance(content["state_dict"], dict):
             content["state_dict"] = dict(reversed(content["state_dict"].items()))
     path = written(tmp_path / "both.pth", content)
-    with pytest.warns(CheckpointWarning, match=r"holds 2 networks.*Give key="):
+    with pytest.warns(CheckpointWarning, match=r"holds 2 networks.*To read the other one: load\(\.\.\., key="):
         checkpoint = load(path, **HEADS)
     expected = tiny.predict(images, hidden)
     assert torch.equal(checkpoint.model.predict(images, hidden), expected)

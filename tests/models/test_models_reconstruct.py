@@ -65,7 +65,7 @@ def test_a_mask_unit_of_several_patches(tiny, picture, tmp_path) -> None:
         (np.full((32, 32, 3), np.nan), r"values from nan to nan, which are no pixels"),
         (np.zeros((32, 32, 3), np.uint16), r"of type uint16; expected uint8, or floats in \[0, 1\]"),
         (np.zeros((2, 32, 32, 3), np.uint8), r"the shape \(2, 32, 32, 3\); expected \(height, width\)"),
-        ([1, 2], "A list is no image"),
+        ([1, 2], "The image is a list"),
         ("nowhere.png", "nowhere.png"),
         (np.zeros((32, 32, 2), np.uint8), "2 channels"),
     ],
@@ -120,3 +120,9 @@ def test_card_and_model_cannot_disagree(tiny, tmp_path) -> None:
     assert checkpoint.preprocess.mean == (0.1, 0.2, 0.3)
     with pytest.raises(CheckpointError, match=r"The card says .*, the model uses"):
         probekit.models.Checkpoint(tiny, checkpoint.card, checkpoint.verdict, "x")
+
+
+def test_a_picture_that_is_not_there_is_of_no_set(tiny, tmp_path) -> None:
+    with pytest.raises(DataError, match=r"nope\.jpg.*Give the path of another picture") as caught:
+        load(tiny).reconstruct(tmp_path / "nope.jpg")
+    assert "on_unreadable" not in str(caught.value)

@@ -341,3 +341,36 @@ def test_a_good_path_is_silent(theirs, tmp_path, capfd) -> None:
         load(load(folder).save(tmp_path / "again"))
     out = capfd.readouterr()
     assert (out.out, out.err) == ("", "")
+
+
+def test_an_adapter_is_refused_and_its_merged_model_is_read(random_weights, tmp_path) -> None:
+    """What peft writes: an adapter alone, and a model that it was merged into."""
+    peft = pytest.importorskip("peft")
+    theirs = original(random_weights).eval()
+    images, order = torch.randn(2, 3, 32, 32), torch.arange(16.0).repeat(2, 1)
+    plain = load(theirs, device="cpu").model.encode(images)
+    lora = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    model = peft.get_peft_model(theirs, lora)
+    model.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(CheckpointError, match=r"is a LoRA adapter\. Merge it into its base model first"):
+        load(tmp_path / "adapter")
+    merged = model.merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    merged.config.mask_ratio = 0.0
+    expected = merged.vit(images, noise=order).last_hidden_state
+    found = load(tmp_path / "merged", device="cpu").model.encode(images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE)
+    assert (found - plain).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("inside", ["", "base_model.model."])
+def test_the_layout_of_an_adapter_is_recognised(tmp_path, inside) -> None:
+    """As peft lays it out, whether or not it is installed."""
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    layer = f"{inside}vit.layers.0.attention.q_proj"
+    save_file({f"{layer}.lora_A.weight": torch.zeros(4, 48), f"{layer}.lora_B.weight": torch.zeros(48, 4)},
+              folder / "adapter_model.safetensors")  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4}))
+    with pytest.raises(CheckpointError, match=r"is a LoRA adapter\. Merge it into its base model first"):
+        load(folder)

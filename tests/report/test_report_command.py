@@ -12,7 +12,7 @@ import synthetic_results
 import xarray as xr
 from PIL import Image
 
-from probekit import cli, report, schema
+from probekit import cli, netcdf, report, schema
 from probekit.report import command
 from probekit.report.exporting import as_latex, escaped
 from probekit.report.tables import Cell, Table, cell
@@ -101,7 +101,7 @@ def test_a_folder_in_place_of_the_page_is_named(file, tmp_path, monkeypatch, cap
 @pytest.mark.parametrize("attribute", ["not_applicable", "provenance"])
 @pytest.mark.parametrize("text", ["{broken", "null", "[]"])
 def test_an_attribute_that_is_no_json_object_is_named(attribute, text, small, tmp_path, monkeypatch, capsys) -> None:
-    small.assign_attrs({attribute: text}).to_netcdf(tmp_path / "changed.nc", engine="h5netcdf")
+    netcdf.write(small.assign_attrs({attribute: text}), tmp_path / "changed.nc")
     code, _, err = told([str(tmp_path / "changed.nc"), "-o", str(tmp_path / "page.html")], monkeypatch, capsys)
     assert code == 2
     assert f"The attribute {attribute} is" in err

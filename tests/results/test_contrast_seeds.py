@@ -108,7 +108,7 @@ def test_what_is_wrong_is_named(three, arguments, message) -> None:
         (lambda ds: ds.isel(checkpoint=0), "two checkpoints or more"),
         (lambda ds: ds.assign_coords(checkpoint=["a", "a", "b"]), "Two checkpoints have one name"),
         (lambda _: xr.Dataset(), "schema_version"),
-        (lambda _: 5, "was given a int"),
+        (lambda _: 5, "was given an int"),
     ],
 )
 def test_what_is_no_results_dataset_is_refused(three, change, message) -> None:
@@ -166,7 +166,7 @@ def test_a_grid_without_seeds_supports_no_sentence_about_masking(three) -> None:
     for by in ([], "mask_ratio", 3):
         with pytest.raises(ResultsError, match="expected a list of coordinates"):
             seed_spread(grid(), "accuracy", by=by)
-    with pytest.raises(ResultsError, match="was given a int"):
+    with pytest.raises(ResultsError, match="was given an int"):
         seed_spread(3, "accuracy")
 
 

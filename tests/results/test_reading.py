@@ -10,6 +10,7 @@ import synthetic_results
 import xarray as xr
 
 from probekit import netcdf, schema
+from probekit.errors import ResultsWarning
 from probekit.results.reading import opened
 
 
@@ -47,7 +48,9 @@ def test_what_it_does_not_know_is_left_to_the_general_reader(file: Path, tmp_pat
     )
     with pytest.raises(netcdf.Unfamiliar):
         netcdf.quick(packed)
-    np.testing.assert_allclose(schema.read(packed).shape_bias, ds.shape_bias, atol=1e-4)
+    with pytest.warns(ResultsWarning, match=r"packed\.nc has no digest at its end"):
+        again = schema.read(packed)
+    np.testing.assert_allclose(again.shape_bias, ds.shape_bias, atol=1e-4)
 
 
 def test_errors_are_those_of_the_schema(file: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ files keep none: their names tell whether targets were normalised (`mae_pretrain
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
@@ -22,6 +23,13 @@ SAY = "`mean`, `std` unless it is a published file; heads of models of other siz
 CROP = 224 / 256
 PUBLISHED = re.compile(r"mae_(pretrain|visualize|finetuned?)_vit_(base|large|huge)")
 """Names of the published files, which were trained with ImageNet's mean and deviation."""
+DIGESTS = {
+    "8cad7c": "mae_pretrain_vit_base", "b8b06e": "mae_pretrain_vit_large", "9bdbb0": "mae_pretrain_vit_huge",
+    "1b25e9": "mae_finetuned_vit_base", "51f550": "mae_finetuned_vit_large", "2541f2": "mae_finetuned_vit_huge",
+}  # fmt: skip
+"""Published files under any name: the beginnings of their MD5, as its README and FINETUNE.md list them."""
+SHAPES = ((768, 12), (1024, 24), (1280, 32))
+"""Widths and depths of the published files: no other file is read for its digest."""
 PRESETS = re.compile(r"mae_vit_(base|large|huge)_patch\d+(_dec512d8b)?$")
 """Models of its training script, all of which have 16 heads in the decoder."""
 
@@ -46,15 +54,32 @@ def read(found: Found) -> Reading:
     notes = ["layer-norm epsilon 1e-6: what all of MAE's presets use; the file does not store it."]
     reading = Reading(NAME, encoder, decoder, left_over, notes=notes, spell=spell)
     reading.presumed = {"layer_norm_eps": 1e-6, "qkv_bias": True, "crop_fraction": CROP, "interpolation": "bicubic"}
-    if PUBLISHED.match(found.name):
+    name = _published(found, reading)
+    if name:
         reading.presumed |= {"normalisation_known": True, "decoder_num_heads": 16}
     elif PRESETS.match(str(found.args.get("model", ""))):
         reading.presumed["decoder_num_heads"] = 16
-    reading.presumed["normalised_targets"] = _targets_by_name(found.name)
+    reading.presumed["normalised_targets"] = _targets_by_name(name or found.name)
     reading.stated = stated(found, side(found.tensors, _names.PROJECTION, -1))
     if _is_fine_tuned(found) and "norm.weight" not in found.tensors:  # U-MAE has both norms, and is pretrained
         reading.stated["finetuned"] = "yes, by its fc_norm; how and on what is not recorded"
     return reading
+
+
+def _published(found: Found, reading: Reading) -> str:
+    """The name of the published file that this is, by its name or its contents; empty if it is none."""
+    if PUBLISHED.match(found.name):
+        return found.name
+    table, depth = reading.encoder.get("pos_embed"), sum(name.endswith(".attn.qkv.weight") for name in reading.encoder)
+    if reading.decoder or found.args or len(found.paths) != 1 or table is None:
+        return ""
+    if (table.shape[-1], depth) not in SHAPES:
+        return ""
+    with found.paths[0].open("rb") as stream:
+        name = DIGESTS.get(hashlib.file_digest(stream, "md5").hexdigest()[:6], "")
+    if name:
+        reading.notes.append(f"Published as {name}.pth, by its MD5.")
+    return name
 
 
 def stated(found: Found, patch: int) -> dict[str, Any]:
