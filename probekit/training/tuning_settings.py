@@ -21,7 +21,7 @@ MAE: dict[str, Any] = {
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
-        "epochs": 20.0, "batch_size": 64, "base_lr": 4e-3, "warmup": 0.1, "min_lr": 0.0, "layer_decay": 0.75,
+        "epochs": 10.0, "batch_size": 64, "base_lr": 8e-3, "warmup": 0.1, "min_lr": 0.0, "layer_decay": 0.75,
         "drop_path": 0.0, "mixup": 0.0, "cutmix": 0.0, "smoothing": 0.1, "randaugment": "", "erasing": 0.0,
         "scale": (0.4, 1.0),
     },
