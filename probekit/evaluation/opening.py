@@ -60,6 +60,7 @@ def open_checkpoint(source: Any, device: str) -> Checkpoint:
     from probekit.models import loading
 
     if isinstance(source, models.Checkpoint):
+        source.look_again()
         return source if device == "cpu" else _on_device(source, device)
     return models.load(source, device=loading.available(device, error=ProbeError))
 

@@ -12,7 +12,7 @@ from probekit.errors import CheckpointError
 from probekit.models import adapters, formats, inference, networks
 from probekit.models.architecture import describe
 from probekit.models.assembly import assemble, refuse_contradictions
-from probekit.models.card import STATED, Card, Verdict, file_digest, tensor_digest
+from probekit.models.card import STATED, Card, Verdict, file_digest
 from probekit.models.checkpoint import Checkpoint
 from probekit.models.files import Found
 from probekit.models.mae import MaskedAutoencoder
@@ -46,11 +46,11 @@ def built(
     source: str | None = None,
 ) -> Checkpoint:
     model, facts, verdict = assemble(reading, asked, label)
-    return carded(model, verdict, {"name": name} | facts, source or label, digest or partial(digest_of, model))
+    return carded(model, verdict, {"name": name} | facts, source or label, digest)
 
 
 def carded(
-    model: MaskedAutoencoder, verdict: Verdict, facts: dict[str, Any], source: str, digest: Callable[[], str]
+    model: MaskedAutoencoder, verdict: Verdict, facts: dict[str, Any], source: str, digest: Callable[[], str] | None
 ) -> Checkpoint:
     """A checkpoint with its card."""
     known = {name: value for name, value in facts.items() if name not in ("mean", "std", "normalised_targets")}
@@ -63,11 +63,6 @@ def carded(
         **known,
     )
     return Checkpoint(model=model, card=card, verdict=verdict, source=source)
-
-
-def digest_of(model: MaskedAutoencoder) -> str:
-    """sha256 of a model's tensors."""
-    return tensor_digest(model.state_dict())
 
 
 DEPTHS = ("depth", "num_hidden_layers", "decoder_num_hidden_layers", "num_layers", "decoder_depth")

@@ -132,11 +132,21 @@ def checked(name: str, value: Any, label: str = "The card") -> Any:
 UNSET: Any = object()
 
 
+def _nothing() -> str:
+    return ""
+
+
 class _Once:
-    """A function without arguments that runs on its first call; copies of a card share the result."""
+    """A function without arguments that runs on its first call; copies of a card share the result.
+
+    Attributes:
+        given: whether somebody gave the function.
+        speaks_of: the sample (`identity.sample`) of the weights that it is the digest of; empty = not known yet.
+    """
 
     def __init__(self, make: Callable[[], str]) -> None:
-        self.make, self.value = make, ""
+        self.make, self.value, self.speaks_of = make, "", ""
+        self.given = make is not _nothing
 
     def __call__(self) -> str:
         self.value = self.value or self.make()
@@ -193,11 +203,11 @@ class Card:
     licence: str | None = None
     finetuned: str | None = None
     finetuned_from: str | None = None
-    digest: Callable[[], str] = field(default=lambda: "", repr=False, compare=False)
+    digest: Any = field(default=_nothing, repr=False, compare=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "digest" and not isinstance(value, _Once):
-            value = _Once(value)
+            value = _Once(value or _nothing)
         if name in FACTS and value is not UNSET:
             value = checked(name, value)
         object.__setattr__(self, name, value)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import html
 import os
+import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ from numpy.typing import ArrayLike
 
 from probekit.data import Preprocess
 from probekit.errors import CheckpointError
-from probekit.models import gaze, writing
+from probekit.models import gaze, identity, writing
 from probekit.models.attribution import Attribution, attribution
-from probekit.models.card import Card, Verdict
+from probekit.models.card import Card, CheckpointWarning, Verdict, tensor_digest
 from probekit.models.contract import TokenModel
 from probekit.models.mae import MaskedAutoencoder
 from probekit.models.pixels import PixelScale
@@ -44,12 +46,37 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         shared = getattr(self.model, "pixels", None)
-        if not isinstance(shared, PixelScale) or self.card.pixels is shared:
+        if isinstance(shared, PixelScale) and self.card.pixels is not shared:
+            if not shared.same(self.card.pixels):
+                raise CheckpointError(f"The card says {self.card.pixels}, the model uses {shared}. Give both the same.")
+            self.card = copy.copy(self.card)
+            self.card.pixels = shared
+        if not self.card.digest.given:
+            self.card.digest = partial(digest_of, self.model)
+        self.card.digest.speaks_of = self.card.digest.speaks_of or identity.sample(self.model)
+        self._changes = identity.changes(self.model)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _changes=identity.changes(state["model"]))
+
+    def look_again(self) -> None:
+        """Take the weights' own digest where they are no longer those that were read, and warn."""
+        if not self.model.state_dict():  # a function: what it computes may have changed
+            self.card = copy.copy(self.card)
+            self.card.digest = self.card.digest.make
             return
-        if not shared.same(self.card.pixels):
-            raise CheckpointError(f"The card says {self.card.pixels}, the model uses {shared}. Give both the same.")
+        now, changes = identity.sample(self.model), identity.changes(self.model)
+        if now == self.card.digest.speaks_of and changes == self._changes:
+            return
+        warnings.warn(
+            f"{self.name}: its weights are no longer those of {self.source}. They are measured as they are now, and "
+            "known by their own digest.",
+            CheckpointWarning,
+            stacklevel=4,
+        )
         self.card = copy.copy(self.card)
-        self.card.pixels = shared
+        self.card.digest = partial(digest_of, self.model)
+        self.card.digest.speaks_of, self._changes = now, changes
 
     @property
     def name(self) -> str:
@@ -218,3 +245,8 @@ class Checkpoint:
 def _span(value: Any) -> str:
     """A number, or (low, high)."""
     return f"{value[0]} to {value[1]}" if isinstance(value, tuple) else f"{value}"
+
+
+def digest_of(model: TokenModel) -> str:
+    """sha256 of a model's tensors."""
+    return tensor_digest(model.state_dict())

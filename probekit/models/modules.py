@@ -6,7 +6,6 @@ Parameters are shared with the module, which is left as it is.
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import Any
 
 from timm.models.vision_transformer import VisionTransformer
@@ -15,7 +14,7 @@ from torch import nn
 from probekit.errors import CheckpointError
 from probekit.models import adapters, networks
 from probekit.models.assembly import refuse_contradictions, unknown
-from probekit.models.building import Asked, adapted_timm, carded, digest_of, finish, refuse_settled, settled
+from probekit.models.building import Asked, adapted_timm, carded, finish, refuse_settled, settled
 from probekit.models.card import STATED, Verdict, checked
 from probekit.models.checkpoint import Checkpoint
 from probekit.models.contract import CONTRACT
@@ -62,7 +61,7 @@ def _own(model: MaskedAutoencoder, asked: Asked, kind: str) -> Checkpoint:
     model.normalised_targets = given.get("normalised_targets", model.normalised_targets)
     facts = {name: checked(name, value, kind) for name, value in given.items() if name in STATED}
     known = {"name": "model"} | facts | {"normalisation_known": True}
-    return carded(model, Verdict("module (probekit)", model), known, kind, partial(digest_of, model))
+    return carded(model, Verdict("module (probekit)", model), known, kind, None)
 
 
 def _encoder(model: Encoder, asked: Asked, kind: str) -> Checkpoint:
@@ -94,7 +93,7 @@ def _timm(module: VisionTransformer, asked: Asked, kind: str) -> Checkpoint:
     )
     left_over = [name for name in module.state_dict() if name not in encoder.state_dict()]
     verdict = Verdict("module (timm)", model, left_over=left_over, warnings=unknown(known, model))
-    return carded(model, verdict, known, kind, partial(digest_of, model))
+    return carded(model, verdict, known, kind, None)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

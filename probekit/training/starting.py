@@ -17,7 +17,7 @@ from probekit import models
 from probekit.errors import TrainingError
 from probekit.models import MaskedAutoencoder
 from probekit.models.architecture import Architecture, DecoderArchitecture
-from probekit.models.building import digest_of
+from probekit.models.checkpoint import digest_of
 from probekit.models.decoder import Decoder
 from probekit.models.pixels import PixelScale
 from probekit.models.positions import sin_cos
