@@ -28,7 +28,7 @@ from probekit.detection.settings import NOT_RECIPE, Settings, resolve
 from probekit.errors import DataError, TrainingError
 from probekit.files import read_json, write_text
 from probekit.models import Checkpoint, MaskedAutoencoder
-from probekit.models.building import digest_of
+from probekit.models.checkpoint import digest_of
 from probekit.training import starting
 from probekit.training.conducting import Conduct, carried_out, check_conduct, using_threads
 from probekit.training.directory import KEPT, RunDirectory
