@@ -75,3 +75,45 @@ def explained(
     unexplained = resampled(measurements, images, resample.ratio_interval, residual, total, groups=groups, order=order)
     per_image = 1 - resample.ratio_influence(residual, total)
     return 1 - resample.ratio(residual, total), 1 - unexplained[..., ::-1], per_image.astype(np.float32)
+
+
+TINY = 5
+"""A class with fewer test images than this is said to be tiny."""
+
+HUGE = 1e6
+"""Features whose largest absolute value is above this are said to be huge: a final norm gives about 1 to 100."""
+
+
+def say_what_weakens(measurements: Measurements, values: np.ndarray, interval: np.ndarray, usual: float) -> None:
+    """Says, beside the numbers and kept with them, what makes accuracies mean less than they seem to.
+
+    Args:
+        measurements: of the probe.
+        values, interval: accuracies of all layers and poolings, and their intervals (layer, pooling, bound).
+        usual: accuracy of always saying the most frequent class.
+    """
+    said = measurements.lacking
+    if np.isfinite(values).any() and not (interval[..., 0] > usual).any():
+        best = float(np.nanmax(values))
+        said["margin over the most frequent class"] = (
+            f"the best accuracy of all layers is {best:.3f}, and no interval lies above the {usual:.3f} of always "
+            "saying the most frequent class"
+        )
+    labels, names = measurements.labels("test"), list(measurements.images("train").classes)
+    counts = np.bincount(labels, minlength=len(names))
+    tiny = [name for name, count in zip(names, counts, strict=True) if 0 < count < TINY]
+    if tiny:
+        shown = ", ".join(tiny[:5]) + (", ..." if len(tiny) > 5 else "")
+        said["tiny classes"] = (
+            f"{len(tiny)} of {len(names)} classes have fewer than {TINY} test images ({shown}): their recall, and the "
+            "balanced accuracy, rest on those"
+        )
+    last = {name: measurements.pooled("test", measurements.layers[-1], name) for name in measurements.poolings}
+    for name, features in last.items():
+        if len(features) > 1 and not np.ptp(features, axis=0).any():
+            said[f"constant features, {name}"] = "the last layer gives every image the same features"
+        if (largest := float(np.abs(features).max())) > HUGE:
+            said[f"huge features, {name}"] = (
+                f"features of the last layer reach {largest:.1e}, where a final norm gives about 1 to 100: its weights "
+                "may be damaged"
+            )

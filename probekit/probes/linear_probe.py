@@ -9,7 +9,14 @@ from probekit.collect import Measurements
 from probekit.measures import classify, resample
 from probekit.measures.classify import PRESETS
 from probekit.measures.linear import topk_correct
-from probekit.probes.intervals import OVER_IMAGES, OVER_OUTCOMES, cells, layer_pooling, mean_with_interval
+from probekit.probes.intervals import (
+    OVER_IMAGES,
+    OVER_OUTCOMES,
+    cells,
+    layer_pooling,
+    mean_with_interval,
+    say_what_weakens,
+)
 from probekit.probes.linear_head import fitted
 from probekit.schema import Variable
 
@@ -70,9 +77,11 @@ def run(measurements: Measurements, *, preset: str) -> dict[str, xr.DataArray]:
         measurements.lacking["linear_accuracy_top5"] = (
             f"there are {classes} classes; five guesses among them are always right"
         )
+    usual = np.bincount(measurements.labels("train"), minlength=classes).argmax()
+    accuracy, plain = mean_with_interval(measurements, top1)
+    say_what_weakens(measurements, accuracy, plain, float((labels == usual).mean()))
     out: dict[str, xr.DataArray] = {}
     balanced = classify.balanced_contributions(top1, labels)
-    plain = mean_with_interval(measurements, top1)[1]
     for variable, correct in zip(VARIABLES[:3], (top1, top5, balanced), strict=True):
         values, interval = mean_with_interval(measurements, correct)
         # Outcomes that all agree leave nothing to resample: then it is the interval of the plain accuracy, Wilson's.

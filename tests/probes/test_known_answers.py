@@ -155,6 +155,23 @@ def test_one_test_image_has_numbers_without_intervals(tmp_path) -> None:
     assert "3 classes" in m.lacking["linear_accuracy_top5"]
 
 
+def test_what_makes_an_accuracy_mean_less_is_said(tmp_path) -> None:
+    sets = Splits(SPEC, COUNTS)
+    noise = Given(sets, lambda images: np.random.default_rng(len(images)).normal(size=(len(images), 4)), tmp_path)
+    probes.find("linear_probe").run(noise, preset="lbfgs-sweep")
+    assert "no interval lies above" in noise.lacking["margin over the most frequent class"]
+    one = Given(sets, lambda images: np.ones((len(images), 4)), tmp_path)
+    probes.find("linear_probe").run(one, preset="lbfgs-sweep")
+    assert any("gives every image the same features" in text for text in one.lacking.values())
+    known = Given(sets, lambda images: 1e18 * np.eye(3)[images.labels], tmp_path)
+    probes.find("linear_probe").run(known, preset="lbfgs-sweep")
+    assert any("features of the last layer reach 1.0e+18" in text for text in known.lacking.values())
+    assert "margin over the most frequent class" not in known.lacking
+    few = Given(Splits(SPEC, replace(COUNTS, test=6)), lambda images: np.eye(3)[images.labels], tmp_path)
+    probes.find("linear_probe").run(few, preset="lbfgs-sweep")
+    assert "have fewer than 5 test images" in few.lacking["tiny classes"]
+
+
 def test_k_beyond_the_training_images_is_their_number(tmp_path) -> None:
     few = Splits(SPEC, replace(COUNTS, train=12))
     m = Given(few, lambda images: np.eye(3)[images.labels] + 0.1, tmp_path)
