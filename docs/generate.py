@@ -22,7 +22,7 @@ RESULTS = sorted((HERE.parent / "analyses" / "board").glob("*.nc"))
 API = {
     "Load and measure": ("load", "evaluate", "compare", "features", "Encoder"),
     "Results": ("contrast", "summary"),
-    "Train": ("train", "finetune"),
+    "Train": ("train", "finetune", "detect"),
 }
 PICTURES = {
     "level_recovery": ("profile", {}),

@@ -84,6 +84,8 @@ class Regions(MultiScaleRoIAlign):  # type: ignore[misc]
         out = first.new_zeros(len(every), first.shape[1], *size)
         for level, (name, stride) in enumerate(zip(self.featmap_names, self.strides, strict=True)):
             mine = torch.where(levels == level)[0]
+            if not len(mine):
+                continue
             found = roi_align(x[name], numbered[mine], size, 1 / stride, sampling_ratio=2, aligned=True)
             out = out.index_put((mine,), found.to(out.dtype))
         return out

@@ -22,7 +22,7 @@ STRIDE = 4
 
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
-        "image_size": 64, "images": 5_000, "batch_size": 8, "base_lr": 0.032, "warmup": 0.1, "layer_decay": 0.9,
+        "image_size": 64, "images": 4_000, "batch_size": 8, "base_lr": 0.032, "warmup": 0.1, "layer_decay": 0.9,
         "window": 8, "global_blocks": 2, "pyramid_width": 64, "head_width": 128, "box_convolutions": 0,
         "mask_convolutions": 1, "anchor_scale": 4.0, "jitter": (0.8, 1.2), "proposals": 100, "samples": 32,
     },

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from probekit.plot import beside_published, last_layer, mask_curves, pictures
+from probekit.plot import beside_published, detections, last_layer, mask_curves, pictures
 from probekit.plot.curves import layer_figure
 from probekit.plot.differences import Differences, forest
 from probekit.plot.figure import Figure
@@ -57,6 +57,9 @@ GROUPS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ("spectrum", "Shape of the feature space", "Spectrum", "Measures that fit nothing.",
      ("rankme", "alpha_req", "lidar", "silhouette", "fourier_amplitude", "cka", "rankme_at_n", "alpha_req_at_n",
       "lidar_at_n")),
+    ("detection", "Detection and instance segmentation", "Detection", "A detector fine-tuned on each encoder: its "
+                                                                      "numbers do not stand beside frozen ones.",
+     ("box_ap", "mask_ap", "box_ap50", "mask_ap50")),
 ]  # fmt: skip
 UNFIT = ("level_share", "ladder_share", "recovery_gain", "level_recovery", "level_recovery_limit", "low_level_r2")
 """Quantities that make no sense as one curve over layers: they are split by level or property elsewhere."""
@@ -66,6 +69,8 @@ TABLE_ONLY = (
     "alpha_req_at_n", "lidar_at_n", *mask_curves.NAMES,
 )  # fmt: skip
 """Quantities whose course another chart shows: their numbers are in the table."""
+PICTURES = {"pixels": pictures.reconstructions, "attention": pictures.attention, "detection": detections.strips}
+"""Group -> what makes its pictures."""
 BY_CHOICE = ("classes",)
 """Groups whose quantities are shown against the training choice at the last layer too."""
 
@@ -166,5 +171,5 @@ def group_section(results: Results, key: str, title: str, short: str, lead: str,
     for data in results.data:
         figure = last_layer.choice_figure(results, flat, data, f"{key}-{data}", f"By training choice, {data}")
         figures += [figure] if figure else []
-    strips = {"pixels": pictures.reconstructions, "attention": pictures.attention}.get(key)
+    strips = PICTURES.get(key)
     return Section(key, title, short, lead, figures, strips(results) if strips else [])
