@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,14 @@ def folder(*parts: str) -> Path:
         return Path(root).expanduser().joinpath(*parts)
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser().joinpath("probekit", *parts)
+
+
+def room() -> int:
+    """Bytes that are free where the cache lies, or will lie."""
+    there = folder().absolute()
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free
 
 
 def key(**facts: Any) -> str:

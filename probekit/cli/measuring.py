@@ -24,6 +24,7 @@ def evaluate(
     loading: given.Loading,
     inputs: given.Inputs,
     run: given.Run,
+    storing: given.Storing,
 ) -> None:
     """Measure one checkpoint and write a labelled dataset.
 
@@ -31,7 +32,7 @@ def evaluate(
     """
     _measure(
         loading.sources([checkpoint]), output, suite, data, counts, options, coord, seed=seed, dry_run=dry_run,
-        **asdict(run), **inputs.settings(),
+        **asdict(run), **asdict(storing), **inputs.settings(),
     )  # fmt: skip
 
 
@@ -54,6 +55,7 @@ def compare(
     loading: given.Loading,
     inputs: given.Inputs,
     run: given.Run,
+    storing: given.Storing,
 ) -> None:
     """Measure several checkpoints on the same images and line them up in one dataset.
 
@@ -64,7 +66,8 @@ def compare(
     _measure(
         loading.sources(checkpoints), output, suite, data, counts, options, coord, seed=seed, dry_run=dry_run,
         mixed=mixed, names=chosen,
-        executor=executor, keep_going=keep_going, shards=shards, **asdict(run), **inputs.settings(),
+        executor=executor, keep_going=keep_going, shards=shards,
+        **asdict(run), **asdict(storing), **inputs.settings(),
     )  # fmt: skip
 
 
@@ -102,6 +105,7 @@ def _show_costs(ds: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from probekit import cache
     from probekit.progress import duration
 
     table = Table(box=None, pad_edge=False)
@@ -116,6 +120,10 @@ def _show_costs(ds: Any) -> None:
     console.print(table)
     left, seconds = int(ds.missing_forwards.sum()), float(ds.seconds.sum())
     console.print(f"{left:,} forwards to do, about {duration(seconds)}, besides the fits; nothing was written.")
+    stored = float(ds.bytes.where(ds.missing_forwards > 0, 0).sum()) / 1e6
+    if stored:
+        free = f"{cache.room() / 1e6:,.0f} MB are free"
+        console.print(f"They store {stored:,.1f} MB of features and tokens in {cache.folder()}, where {free}.")
 
 
 def _write(ds: Any, output: str) -> None:

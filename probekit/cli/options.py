@@ -73,6 +73,14 @@ class Run:
 
 
 @dataclass
+class Storing:
+    """How pooled features are stored and read, which matters where images are many."""
+
+    features_dtype: Annotated[str | None, typer.Option(help="float32 (default), or float16 in half the bytes.")] = None
+    memory: Annotated[float, typer.Option(help="GiB of features that a fit may hold; more are read in chunks.")] = 1.0
+
+
+@dataclass
 class Loading:
     """What a checkpoint's file does not say, for all checkpoints of the command; one's own goes behind its name."""
 

@@ -32,10 +32,11 @@ from probekit.collect.untrained import untrained
 from probekit.data import SPLITS
 from probekit.errors import ProbeError, StorageError, did_you_mean
 from probekit.files import written_whole
+from probekit.measures.linear import Rows
 from probekit.measures.whitening import fit_whitening, whitening_matrix
 
 
-def _whitening_of(features: np.ndarray) -> np.ndarray:
+def _whitening_of(features: Rows) -> np.ndarray:
     return fit_whitening(features).matrix
 
 
@@ -195,9 +196,9 @@ class Measurements(Readings):
             whitening = _or_none(partial(whitening_matrix, moments[f"within.{layer}"], source.rows))
             references[layer, "token"] = reference(mean, variance, self.prepared.device, whitening)
             for name in self.prepared.poolings:
-                features = self.pooled("test", layer, name).astype(np.float64)
+                features = self.streamed("test", layer, name)
                 whitening = _or_none(partial(_whitening_of, features))
-                own = features[: source.rows]
+                own = np.asarray(features[: source.rows], dtype=np.float64)
                 references[layer, name] = reference(own.mean(axis=0), own.var(axis=0), self.prepared.device, whitening)
         return {"pairs": PairTerms(self.prepared, source, references)}
 

@@ -72,6 +72,11 @@ class Planned(NamedTuple):
     bytes: int = 0
 
 
+def reads_pooled(need: str) -> bool:
+    """Whether it is, or is computed from, stored pooled features: its numbers depend on how those are rounded."""
+    return need.startswith("features:") or need in ("pairs", "masked", "views", "shifts", "conflict")
+
+
 def measurable(need: str) -> bool:
     """Whether `gather` takes it; of what is only counted, the probe itself makes the forwards."""
     return need != "gradients" and not need.startswith("untrained")

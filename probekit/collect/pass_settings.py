@@ -6,6 +6,7 @@ no cache key. What does change a number (precision, seed, mask ratio, the grid o
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +18,9 @@ MASK_RATIO = 0.75
 """Share of the image that the evaluation masks hide, for every checkpoint, whatever it was trained with."""
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+
+FEATURES = ("float32", "float16")
+"""How pooled features can be stored."""
 
 PICTURE_SIDE = 112
 """Longest side, in pixels, of a picture that is kept for the report."""
@@ -64,6 +68,8 @@ class PassSettings:
         preparation: how images go in.
         layers: which layers probes fit, negative ones counted from the last; None = all.
         poolings: which poolings probes fit; None = all that the checkpoint has.
+        features_dtype: how pooled features are stored, "float32" or "float16".
+        memory: GiB of features that a fit may hold at a time.
     """
 
     batch_size: int = 64
@@ -76,10 +82,18 @@ class PassSettings:
     preparation: Preparation = Preparation()
     layers: tuple[int, ...] | None = None
     poolings: tuple[str, ...] | None = None
+    features_dtype: str = "float32"
+    memory: float = 1.0
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ProbeError(f"precision={self.precision!r} is unknown. {did_you_mean(self.precision, PRECISIONS)}")
+        if self.features_dtype not in FEATURES:
+            raise ProbeError(
+                f"features_dtype={self.features_dtype!r} is unknown. {did_you_mean(self.features_dtype, FEATURES)}"
+            )
+        if not (isinstance(self.memory, int | float) and 0 < self.memory < math.inf):
+            raise ProbeError(f"memory={self.memory!r}: expected a number of GiB above 0, such as 1.")
         for name, least, most in (("batch_size", 1, None), ("workers", 0, None), ("seed", 0, 2**32 - 1)):
             value = whole(name, getattr(self, name), least=least, most=most, error=ProbeError)
             object.__setattr__(self, name, value)  # a NumPy number is no JSON

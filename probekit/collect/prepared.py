@@ -147,7 +147,7 @@ class PreparedModel:
             "preprocess": self.preprocess.fingerprint,
             "precision": self.settings.precision,
             "torch": torch.__version__.split("+")[0],
-        }
+        } | ({"features": self.settings.features_dtype} if self.settings.features_dtype != "float32" else {})
 
     def hidden_units(self, image_set: ImageSet, rows: int) -> Tensor | None:
         """The evaluation masks of the first images on `mask_grid`, bool (rows, units); None where nothing can be

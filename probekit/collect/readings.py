@@ -7,6 +7,7 @@ import numpy as np
 from probekit.collect.image_sets import Splits
 from probekit.collect.prepared import PreparedModel
 from probekit.collect.store import Store
+from probekit.collect.stored import Column
 from probekit.collect.subject import Subject
 from probekit.errors import ProbeError
 
@@ -34,19 +35,32 @@ class Readings(Subject):
 
     def pooled(self, split: str, layer: int, pooling: str) -> np.ndarray:
         """Features: float32 (images, width). One layer is read at a time where the table is large."""
-        return self._table(f"features:{split}", "pooled", layer)[:, self.prepared.poolings.index(pooling)]
+        return self._column(f"features:{split}", "pooled", layer, self.prepared.poolings.index(pooling))
 
-    def local(self, split: str, layer: int) -> np.ndarray:
-        """Features under each chosen latent's support: float32 (images, nodes, width)."""
-        return self._table(f"local:{split}", "local", layer)
+    def streamed(self, split: str, layer: int, pooling: str) -> np.ndarray | Column:
+        """Features as `pooled` gives them if a fit can hold them (twice) in `memory`, else rows that are read when
+        asked for: what takes `linear.Rows` takes both.
+        """
+        return self._streamed(f"features:{split}", "pooled", layer, self.prepared.poolings.index(pooling))
+
+    def local(self, split: str, layer: int, node: int) -> np.ndarray | Column:
+        """Features under a chosen latent's support, (images, width), as `streamed` gives them."""
+        return self._streamed(f"local:{split}", "local", layer, node)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of features that a fit may hold at a time."""
+        return int(self.prepared.settings.memory * 2**30)
 
     def shifted(self, spec: str, pooling: str) -> np.ndarray:
         """Features of the last layer on a shifted test set: float32 (images, width)."""
-        return np.asarray(self.store(f"shift:{spec}")["pooled"][:, 0, self.prepared.poolings.index(pooling)])
+        return self._column(f"shift:{spec}", "pooled", 0, self.prepared.poolings.index(pooling))
 
     def views(self, layer: int, pooling: str) -> np.ndarray:
         """Features of augmented views: float32 (images, views, width)."""
-        return self._table("views", "pooled", layer)[:, self.prepared.poolings.index(pooling)]
+        stored = self.store("views")["pooled"]
+        place = self.prepared.poolings.index(pooling)
+        return np.asarray(stored.layer(layer)[:, place], dtype=np.float32)
 
     def ladder(self, layer: int, pooling: str) -> np.ndarray:
         """Features of the four views of each image that the level ladder compares: float32 (images, 4, width)."""
@@ -65,13 +79,16 @@ class Readings(Subject):
         store = self.store(f"masked_pixels:{ratio:g}:{unit}")
         return {name: np.asarray(store[name][:]) for name in store.names()}
 
-    def _table(self, name: str, array: str, layer: int) -> np.ndarray:
-        """Rows of one layer, at that layer's own width."""
+    def _column(self, name: str, array: str, layer: int, place: int) -> np.ndarray:
+        """Rows of one layer at one of its places, at that layer's own width: float32 (rows, width)."""
         stored = self.store(name)[array]
-        if len(set(stored.shapes)) > 1:
-            return stored.layer(layer)
-        if stored.nbytes > IN_MEMORY:
-            return np.asarray(stored[:, layer])
+        if len(set(stored.shapes)) > 1 or stored.nbytes > IN_MEMORY:
+            return Column(stored, layer, place)[:]
         if name not in self._tables:
             self._tables[name] = np.asarray(stored[:])
-        return self._tables[name][:, layer]
+        return np.asarray(self._tables[name][:, layer, place], dtype=np.float32)
+
+    def _streamed(self, name: str, array: str, layer: int, place: int) -> np.ndarray | Column:
+        column = Column(self.store(name)[array], layer, place)
+        held = 2 * 4 * column.shape[0] * column.shape[1]
+        return column if held > self.memory else self._column(name, array, layer, place)

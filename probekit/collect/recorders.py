@@ -16,6 +16,7 @@ from torch import Tensor
 
 from probekit.collect.prepared import Batch, PreparedModel, Source
 from probekit.data import ImageSet
+from probekit.errors import ProbeError
 from probekit.measures import attention as attention_measures
 from probekit.measures import label_free as spectrum_measures
 from probekit.measures import level_shares as level_measures
@@ -62,15 +63,17 @@ class Recorder(abc.ABC):
 
 
 class Pooled(Recorder):
-    """`pooled`: float32 (rows, layers, poolings, width); for views (rows, layers, poolings, views, width).
+    """`pooled`: (rows, layers, poolings, width); for views (rows, layers, poolings, views, width).
 
-    Layers of different widths stay apart: each (rows, poolings, its width).
+    float32, or float16 where the settings say so. Layers of different widths stay apart: each (rows, poolings, its
+    width).
     """
 
     name = "features"
 
     def __init__(self, prepared: PreparedModel, source: Source) -> None:
         super().__init__(prepared, source)
+        self.dtype = np.dtype(prepared.settings.features_dtype)
         self._layers: list[np.ndarray] = []
 
     @property
@@ -80,11 +83,17 @@ class Pooled(Recorder):
     @property
     def row_bytes(self) -> int:
         width = sum(shape.width for shape in self.prepared.shapes)
-        return 4 * self.source.per_row * len(self.prepared.poolings) * width
+        return self.dtype.itemsize * self.source.per_row * len(self.prepared.poolings) * width
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         pooled = torch.stack([self.prepared.model.pool(tokens, name) for name in self.prepared.poolings], dim=1)
-        array = pooled.cpu().numpy().astype(np.float32, copy=False)
+        array = pooled.cpu().numpy()
+        if self.dtype == np.float16 and np.abs(array).max(initial=0) > np.finfo(np.float16).max:
+            raise ProbeError(
+                f"{self.prepared.checkpoint.name}: features of layer {index} exceed the range of float16 (65,504). "
+                "Store them as float32 (features_dtype)."
+            )
+        array = array.astype(self.dtype, copy=False)
         if self.source.per_row > 1:
             array = array.reshape(len(batch.indices), self.source.per_row, *array.shape[1:]).swapaxes(1, 2)
         self._layers.append(array)
@@ -107,7 +116,7 @@ class LastPooled(Pooled):
 
     @property
     def row_bytes(self) -> int:
-        return 4 * len(self.prepared.poolings) * self.prepared.shapes[-1].width
+        return self.dtype.itemsize * len(self.prepared.poolings) * self.prepared.shapes[-1].width
 
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         if index == self.prepared.model.depth:

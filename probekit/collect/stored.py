@@ -20,6 +20,9 @@ Arrays = dict[str, dict[str, Any]]
 READ = 1 << 20
 """Bytes that are read and digested at a time."""
 
+PIECE = 4096
+"""Rows of a column that are read at a time: what lies beside it is read too, and let go."""
+
 
 def read_whole(path: Path, part: Mapping[str, Any]) -> str | None:
     """What is wrong with a file, read through and compared with its digest; None if nothing."""
@@ -81,18 +84,39 @@ class StoredArray:
         keys = key if isinstance(key, tuple) else (key,)
         if self.layered and len(keys) > 1 and isinstance(keys[1], int | np.integer):
             rows, first = self._wanted(keys[0])
-            return np.asarray(self._read(range(len(self.shapes))[keys[1]], rows)[(first, *keys[2:])])
+            return np.asarray(self.block(range(len(self.shapes))[keys[1]], rows)[(first, *keys[2:])])
         rows, first = self._wanted(keys[0])
         if not self.layered:
-            return np.asarray(self._read(0, rows)[(first, *keys[1:])])
+            return np.asarray(self.block(0, rows)[(first, *keys[1:])])
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         for place in range(len(self.shapes)):
-            out[:, place] = self._read(place, rows)
+            out[:, place] = self.block(place, rows)
         return np.asarray(out[(first, *keys[1:])])
 
     def layer(self, place: int) -> np.ndarray:
         """All rows of one layer: (rows, ...)."""
-        return self._read(range(len(self.shapes))[place], range(self.rows))
+        return self.block(range(len(self.shapes))[place], range(self.rows))
+
+    def taken(self, place: int, rows: np.ndarray) -> np.ndarray:
+        """Chosen rows of one layer, in any order: (len(rows), ...). No others are read, unless they lie between."""
+        out = np.empty((len(rows), *self.shapes[place]), self.dtype)
+        size = self.dtype.itemsize * math.prod(self.shapes[place])
+        order = np.argsort(rows, kind="stable")
+        ascending = np.asarray(rows)[order]
+        for path, first, count, before in self._places(place):
+            low, high = np.searchsorted(ascending, (first, first + count))
+            if low == high:
+                continue
+            wanted = ascending[low:high]
+            # Runs of rows, read in one go across gaps that are no longer than what is wanted around them.
+            breaks = np.flatnonzero(np.diff(wanted) > 4) + 1
+            with files.opened(path, error=StorageError) as stream:
+                for run, to in zip(np.split(wanted, breaks), np.split(order[low:high], breaks), strict=True):
+                    part = np.empty((run[-1] - run[0] + 1, *self.shapes[place]), self.dtype)
+                    stream.seek(before + int(run[0] - first) * size)
+                    _fill(stream, part.reshape(-1).view(np.uint8).data, path)
+                    out[to] = part[run - run[0]]
+        return out
 
     def _wanted(self, key: Any) -> tuple[range, Any]:
         """The consecutive rows to read for an index of rows, and what to take of them."""
@@ -102,7 +126,7 @@ class StoredArray:
                 return chosen, slice(None)
         return range(self.rows), key
 
-    def _read(self, place: int, rows: range) -> np.ndarray:
+    def block(self, place: int, rows: range) -> np.ndarray:
         """Some consecutive rows of one block."""
         shape = self.shapes[place]
         out = np.empty((len(rows), *shape), self.dtype)
@@ -131,6 +155,49 @@ class StoredArray:
         for path, chunk in self._chunks:
             yield path, first, int(chunk["rows"]), ahead * int(chunk["rows"])
             first += int(chunk["rows"])
+
+
+class Column:
+    """Features of one layer and one pooling (or node) where they lie: rows are read when they are asked for.
+
+    What fits take as `Rows`: `column[start:stop]` and `column[numbers]` are float32 (n, width).
+
+    Args:
+        stored: (rows, layers, poolings, width).
+        layer, place: which of its layers and poolings.
+        order: the numbers of the rows that the column has, in its order; None = all, as they lie.
+    """
+
+    def __init__(self, stored: StoredArray, layer: int, place: int, order: np.ndarray | None = None) -> None:
+        self._stored, self._layer, self._place = stored, range(len(stored.shapes))[layer], place
+        self._order = order
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), self._stored.shapes[self._layer][-1]
+
+    def __len__(self) -> int:
+        return self._stored.rows if self._order is None else len(self._order)
+
+    def chosen(self, order: np.ndarray) -> Column:
+        """Rows of these numbers, in this order."""
+        return Column(self._stored, self._layer, self._place, order if self._order is None else self._order[order])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+    def __getitem__(self, key: Any, /) -> np.ndarray:
+        if self._order is not None or not isinstance(key, slice) or key.step not in (None, 1):
+            numbers = np.arange(len(self)) if self._order is None else self._order
+            return self._one(self._stored.taken(self._layer, numbers[key]))
+        rows = range(len(self))[key]
+        out = np.empty((len(rows), self.shape[1]), np.float32)
+        for start in range(0, len(rows), PIECE):
+            out[start : start + PIECE] = self._one(self._stored.block(self._layer, rows[start : start + PIECE]))
+        return out
+
+    def _one(self, block: np.ndarray) -> np.ndarray:
+        return np.asarray(block[:, self._place], dtype=np.float32)
 
 
 def _fill(stream: BinaryIO, into: memoryview, path: Path) -> None:

@@ -32,6 +32,8 @@ def evaluate(
     batch_size: int = 64,
     device: str = "auto",
     precision: str = "float32",
+    features_dtype: str = "float32",
+    memory: float = 1.0,
     workers: int = 0,
     cache: bool = True,
     seed: int = 0,
@@ -61,6 +63,10 @@ def evaluate(
             not change results.
         device: "cpu", "cuda", ...; "auto" takes a GPU where there is one, and leaves a `Checkpoint` where it is.
         precision: "float32", or "bfloat16" / "float16" for autocast.
+        features_dtype: "float32", or "float16" to store pooled features in half the bytes, rounded to 11 bits. Recorded
+            in the protocol.
+        memory: GiB of features that a fit may hold at a time. Larger sets of training images are read from disk in
+            chunks instead; numbers are the same but for rounding.
         workers: processes that decode images.
         cache: keep measurements and results, and use those that are kept.
         seed: of evaluation masks, partners, views, fits and intervals.
@@ -89,8 +95,8 @@ def evaluate(
         [ckpt], suite, data, coords=arguments.coords_of_one(coords), image_size=image_size, crop_fraction=crop_fraction,
         interpolation=interpolation, layers=layers, poolings=poolings, sampling=sampling,
         batch_size=batch_size, device=device,
-        precision=precision, workers=workers, cache=cache, seed=seed, counts=counts, options=options,
-        dry_run=dry_run,
+        precision=precision, features_dtype=features_dtype, memory=memory, workers=workers, cache=cache, seed=seed,
+        counts=counts, options=options, dry_run=dry_run,
     )  # fmt: skip
 
 
@@ -114,6 +120,8 @@ def compare(
     batch_size: int = 64,
     device: str = "auto",
     precision: str | None = None,
+    features_dtype: str | None = None,
+    memory: float = 1.0,
     workers: int = 0,
     cache: bool = True,
     seed: int | None = None,
@@ -130,8 +138,8 @@ def compare(
     Args:
         ckpts: checkpoints or what `probekit.load` takes; a results dataset, or the path of a `.nc` file, is taken as
             measured. Datasets with different results of one checkpoint are put together.
-        suite, data, counts, seed, precision, options: as in `evaluate`; None = those of the results among the
-            checkpoints, or else the defaults of `evaluate`.
+        suite, data, counts, seed, precision, features_dtype, options: as in `evaluate`; None = those of the results
+            among the checkpoints, or else the defaults of `evaluate`.
         names: labels along `checkpoint` of those that are measured now (results have theirs), as many as they are; None
             for their own, made distinct.
         coords: own coordinates along `checkpoint`, name -> a value for each checkpoint that is measured now.
@@ -169,7 +177,7 @@ def compare(
         own=own,
         options=arguments.options_of(file.options_of(chosen) if options is None else options, chosen),
         settings=_settings(
-            file, precision, seed, batch_size=batch_size, workers=workers, cache=cache,
+            file, precision, features_dtype, seed, memory=memory, batch_size=batch_size, workers=workers, cache=cache,
             preparation=arguments.preparation_of(image_size, crop_fraction, interpolation),
             layers=arguments.layers_of(layers), poolings=arguments.poolings_of(poolings),
         ),
@@ -188,10 +196,13 @@ def compare(
     return comparison.finish(found, mixed, suites.describe(suite) | ({"data": "own"} if own else {}))
 
 
-def _settings(file: Inherited, precision: str | None, seed: int | None, **others: Any) -> PassSettings:
+def _settings(
+    file: Inherited, precision: str | None, features_dtype: str | None, seed: int | None, **others: Any
+) -> PassSettings:
     """How images are measured: as asked for, else as the results among the checkpoints were, else the defaults."""
     return PassSettings(
         precision=precision or file.precision or "float32",
+        features_dtype=features_dtype or file.features_dtype or "float32",
         seed=file.seed or 0 if seed is None else seed,
         mask_grid=file.mask_grid,
         picture_side=file.picture_side or PICTURE_SIDE,

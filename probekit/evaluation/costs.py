@@ -77,10 +77,12 @@ def table(
 
 
 def line(planned: Sequence[Planned]) -> str:
-    """The forwards that are left, by kind of pass: what a title says before its colon."""
+    """The forwards that are left, by kind of pass: what a title says before its colon; and what they store."""
     kinds: dict[str, int] = {}
     for one in planned:
         kind = one.title.partition(":")[0]
         kinds[kind] = kinds.get(kind, 0) + one.missing
     each = ", ".join(f"{kind} {count:,}" for kind, count in kinds.items() if count)
-    return f"{sum(kinds.values()):,} forwards ({each})"
+    size = sum(one.bytes for one in planned if one.missing) / 1e9
+    stored = f", {size:,.1f} GB of features and tokens" if size > 0.05 else ""
+    return f"{sum(kinds.values()):,} forwards ({each}){stored}"

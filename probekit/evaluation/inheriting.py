@@ -25,7 +25,7 @@ class Inherited:
         suite: a suite's name, or probes; None if unknown, as the others are then.
         own: each checkpoint took the image sets that fit it.
         counts: spec of an image set -> how many images of it.
-        seed, precision: as in `compare`.
+        seed, precision, features_dtype: as in `compare`.
         mask_grid, picture_side: what the checkpoints agreed on.
         options: probe -> the options that were not at their defaults.
     """
@@ -35,6 +35,7 @@ class Inherited:
     counts: dict[str, Counts] = field(default_factory=dict)
     seed: int | None = None
     precision: str | None = None
+    features_dtype: str | None = None
     mask_grid: tuple[int, int] | None = None
     picture_side: int | None = None
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -76,6 +77,7 @@ def inherited(datasets: Sequence[xr.Dataset], given: set[str]) -> Inherited:
             known = {name: counts[name] for name in Counts.__dataclass_fields__ if name in counts}
             found.counts[spec] = replace(Counts(), **known)
             found.seed, found.precision = settings["seed"], settings["precision"]
+            found.features_dtype = settings.get("features_dtype")
             found.mask_grid = tuple(settings["mask_grid"]) if settings.get("mask_grid") else None
             found.picture_side = settings.get("picture_side")
         for name in schema.result_names(ds):

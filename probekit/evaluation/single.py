@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from probekit import cache, probes, progress
 from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits
-from probekit.collect.needs import LIMITS, NEEDS, Planned, measurable
+from probekit.collect.needs import LIMITS, NEEDS, Planned, measurable, reads_pooled
 from probekit.data import SPLITS
 from probekit.errors import ProbeError, ProbekitError
 from probekit.evaluation import costs, results, suites
@@ -209,6 +209,8 @@ class Evaluation:
                 attrs["images"] = self.images(probe)
                 attrs["precision"] = self.prepared.settings.precision
                 attrs["seed"] = self.prepared.settings.seed
+                if self.prepared.settings.features_dtype != "float32" and any(map(reads_pooled, probe.needs)):
+                    attrs["features_dtype"] = self.prepared.settings.features_dtype
                 attrs["options"] = json.dumps(changed, sort_keys=True)
                 if self.prepared.checkpoint.card.finetuned:
                     attrs["finetuned"] = self.prepared.checkpoint.card.finetuned

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probekit.errors import ProbeError, did_you_mean
-from probekit.measures.linear import Floats, Ints, Linear, Rows
+from probekit.measures.linear import MEMORY_BYTES, Floats, Ints, Linear, Rows
 from probekit.measures.logistic import STRENGTHS, fit_logistic
 from probekit.measures.selection import edge
 from probekit.measures.sgd import fit_dinov2_grid, fit_mae_lars
@@ -56,17 +56,19 @@ def linear_probe(
     strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
     device: str = "cpu",
+    memory: int = MEMORY_BYTES,
 ) -> LinearProbe:
     """Fit on `train`, choose on `val`, apply to `test`.
 
     Args:
-        train, val, test: features (n, d): arrays, memmaps or zarr arrays.
+        train, val, test: features (n, d): arrays, memmaps, zarr arrays or columns of a store, read in chunks.
         train_labels, val_labels: whole numbers in 0..classes-1.
         classes: their number.
         preset: "lbfgs-sweep", "mae-lars-90" or "dinov2-grid".
         strengths: inverse penalties of the sweep (scikit-learn's C).
         seed: of the presets that descend stochastically.
         device: where to fit.
+        memory: bytes of features that the sweep may keep; the other presets keep a batch.
 
     Raises:
         ProbeError: an unknown preset; NaN features; one class only; fewer images than classes.
@@ -76,7 +78,7 @@ def linear_probe(
     if preset == "lbfgs-sweep":
         path = fit_logistic(
             train, train_labels, classes=classes, strengths=strengths, tolerance=TOLERANCE,
-            validation=(val, val_labels), device=device,
+            validation=(val, val_labels), device=device, memory=memory,
         )  # fmt: skip
         assert path.chosen is not None
         if not path.converged[path.chosen]:
@@ -129,8 +131,9 @@ def balanced_contributions(correct: NDArray[np.floating], labels: Ints) -> NDArr
         (..., images): the mean over images is the balanced accuracy; the differences are each image's influence.
     """
     _, of_image, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    own = np.eye(len(counts))[of_image] / counts[of_image, None]
-    recall = np.asarray(correct, dtype=np.float64) @ own  # (..., classes)
+    flat = np.asarray(correct, dtype=np.float64).reshape(-1, len(labels))
+    right = [np.bincount(of_image, row, len(counts)) for row in flat]
+    recall = (np.stack(right) / counts).reshape(*np.shape(correct)[:-1], len(counts))
     weight = len(labels) / (len(counts) * counts[of_image])
     return np.asarray(recall.mean(axis=-1)[..., None] + (correct - recall[..., of_image]) * weight, dtype=np.float32)
 

@@ -1,7 +1,7 @@
 """Mean cross-entropy of linear classifiers and its gradient, in the principal axes of the features.
 
-Features are read in row chunks; float32 products are summed in float64. They are kept in memory only if they fit in
-`MEMORY_BYTES`, else read again each time. Nothing is drawn: results differ by rounding alone when images come in
+Features are read in row chunks; float32 products are summed in float64. They are kept in memory only if they fit there,
+else read again each time. Nothing is drawn: results differ by rounding alone when images come in
 another order.
 """
 
@@ -15,10 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from probekit.measures.linear import Floats, Ints, Rows, Standardiser, checked, chunks, refuse_nan
+from probekit.measures.linear import MEMORY_BYTES, Floats, Ints, Rows, Standardiser, checked, chunks, refuse_nan
 
-MEMORY_BYTES = 1 << 30
-"""Features up to this size are kept in memory."""
 LOGIT_BYTES = 1 << 20
 """Logits worked on at a time: they should stay in the processor's cache."""
 FLAT = 1e-12
@@ -43,12 +41,14 @@ class Table:
     Iterating gives parts of as many rows as have at most `LOGIT_BYTES` of logits.
     """
 
-    def __init__(self, features: Rows, mean: NDArray[np.float32], classes: int, device: torch.device) -> None:
+    def __init__(
+        self, features: Rows, mean: NDArray[np.float32], classes: int, device: torch.device, memory: int
+    ) -> None:
         self.features, self.mean, self.device = features, mean, device
         self.step = max(256, LOGIT_BYTES // (4 * classes))
         n, dims = checked(features)
-        fits = n * dims * 4 <= MEMORY_BYTES
-        self._kept = list(self._read()) if fits else None
+        self.bytes = n * dims * 4 if n * dims * 4 <= memory else 0  # of what is kept
+        self._kept = list(self._read()) if self.bytes else None
 
     def _read(self) -> Iterator[Tensor]:
         for start, rows in chunks(self.features, None):  # the mean goes before float32 does
@@ -66,12 +66,13 @@ class Problem:
     """Features and labels, and the loss.
 
     Points are (classes, d + 1) in the principal axes of the standardised features, the bias last. What takes a point to
-    weights on a `Table` is one matrix: the axes, and what is left of standardising once the mean is gone.
+    weights on a `Table` is one matrix: the axes, and what is left of standardising once the mean is gone. Its tables
+    keep at most `memory` bytes together.
     """
 
-    def __init__(self, features: Rows, labels: Ints, classes: int, device: str) -> None:
+    def __init__(self, features: Rows, labels: Ints, classes: int, device: str, memory: int = MEMORY_BYTES) -> None:
         self.n, self.dims = checked(features)
-        self.classes, self.device = classes, torch.device(device)
+        self.classes, self.device, self._memory = classes, torch.device(device), memory
         self.standardise = Standardiser.of(features)
         self._mean = self.standardise.mean.astype(np.float32)
         self._labels = torch.from_numpy(labels).to(self.device)
@@ -96,7 +97,9 @@ class Problem:
 
     def table(self, features: Rows) -> Table:
         """Features of the same layer, as `accuracy` takes them."""
-        return Table(features, self._mean, self.classes, self.device)
+        table = Table(features, self._mean, self.classes, self.device, self._memory)
+        self._memory -= table.bytes
+        return table
 
     def start(self) -> State:
         """All classes alike."""

@@ -1,7 +1,7 @@
 """k nearest neighbours by DINO's protocol: normalised features, cosine, votes weighted by exp(similarity / T).
 
 Similarities are computed a block of test images against a block of training images at a time, and only the best are
-kept: memory does not grow with either set. All k come from one sorted list.
+kept: memory does not grow with the training set. All k come from one sorted list.
 
 Source: Wu et al., "Unsupervised feature learning via non-parametric instance discrimination" (2018); Caron et al.
 (2021).
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from probekit.errors import ProbeError
-from probekit.measures.linear import Floats, Ints, Rows, checked, checked_labels, chunks, same_dims
+from probekit.measures.linear import MEMORY_BYTES, Floats, Ints, Rows, checked, checked_labels, chunks, same_dims
 
 KS = (10, 20, 100, 200)
 TEMPERATURE = 0.07
@@ -63,6 +63,7 @@ def knn(
     temperature: float = TEMPERATURE,
     chunk: int = 1024,
     device: str = "cpu",
+    memory: int = MEMORY_BYTES,
 ) -> Neighbours:
     """Predicted classes of test images by their neighbours among training images.
 
@@ -74,6 +75,8 @@ def knn(
         temperature: T; votes weigh exp(cosine / T).
         chunk: test images at a time.
         device: where to compute.
+        memory: bytes of features that may be kept: training images if they fit, else as many test images as do, and
+            training images are read once for each such part. The numbers are the same.
     """
     n, dims = checked(train, "training features")
     same_dims(test, dims, "test features")
@@ -82,27 +85,35 @@ def knn(
     where = torch.device(device)
     labels = torch.from_numpy(checked_labels(train_labels, n, classes)).to(where)
     used = usable_ks(ks, n)
-    bank = [(start, normalised(rows, where)) for start, rows in chunks(train)] if n * dims * 4 <= 1 << 30 else None
+    bank = [(start, normalised(rows, where)) for start, rows in chunks(train)] if n * dims * 4 <= memory else None
+    left = memory - (n * dims * 4 if bank else 0)
+    together = max(chunk, left // (4 * (dims + 3 * used[-1])))  # test rows, each with its neighbours
     predicted = []
-    for _, rows in chunks(test):
-        for part in torch.split(normalised(rows, where), chunk):
-            blocks = bank if bank is not None else ((start, normalised(r, where)) for start, r in chunks(train))
-            similarity, index = nearest(part, blocks, used[-1])
-            predicted.append(votes(similarity, labels[index], used, classes, temperature))
+    for first in range(0, test.shape[0], together):
+        seen = normalised(np.asarray(test[first : first + together], dtype=np.float32), where)
+        parts = torch.split(seen, chunk)
+        found: list[tuple[Tensor, Tensor] | None] = [None] * len(parts)
+        for start, block in bank or ((start, normalised(rows, where)) for start, rows in chunks(train)):
+            found = [nearer(part, block, start, used[-1], so_far) for part, so_far in zip(parts, found, strict=True)]
+        for pair in found:
+            assert pair is not None  # there is a training image
+            predicted.append(votes(pair[0], labels[pair[1]], used, classes, temperature))
     return Neighbours(torch.cat(predicted, dim=1).cpu().numpy(), used)
 
 
-def nearest(part: Tensor, blocks: Any, k: int) -> tuple[Tensor, Tensor]:
-    """Similarities and training rows of the k nearest, best first, each (rows, k)."""
-    best = torch.empty(len(part), 0, device=part.device)
-    rows = torch.empty(len(part), 0, dtype=torch.int64, device=part.device)
-    for start, block in blocks:
-        similarity = part @ block.T
-        values, index = similarity.topk(min(k, similarity.shape[1]), dim=1)
-        best, rows = torch.cat([best, values], dim=1), torch.cat([rows, index + start], dim=1)
-        best, order = best.topk(min(k, best.shape[1]), dim=1)
-        rows = rows.gather(1, order)
-    return best, rows
+def nearer(
+    part: Tensor, block: Tensor, start: int, k: int, found: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor]:
+    """Similarities and training rows of the k nearest, best first, each (rows, k): of a block of training images, whose
+    first has the number `start`, and of those found before it."""
+    similarity = part @ block.T
+    best, rows = similarity.topk(min(k, similarity.shape[1]), dim=1)
+    rows = rows + start
+    if found is None:
+        return best, rows
+    best, rows = torch.cat([found[0], best], dim=1), torch.cat([found[1], rows], dim=1)
+    best, order = best.topk(min(k, best.shape[1]), dim=1)
+    return best, rows.gather(1, order)
 
 
 def votes(similarity: Tensor, labels: Tensor, ks: tuple[int, ...], classes: int, temperature: float) -> Tensor:

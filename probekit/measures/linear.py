@@ -24,6 +24,8 @@ EPSILON = 1e-6
 """Added to the variance, as in `BatchNorm1d(affine=False, eps=1e-6)`."""
 CHUNK_BYTES = 32 << 20
 """Features read at a time, in bytes of float32."""
+MEMORY_BYTES = 1 << 30
+"""Training features that a fit may hold at a time; of more, chunks are read again each time they are needed."""
 
 
 class Rows(Protocol):
@@ -36,8 +38,9 @@ class Rows(Protocol):
 
 
 def chunk_rows(dims: int) -> int:
-    """How many rows of `dims` features are read at a time."""
-    return max(256, CHUNK_BYTES // (4 * max(dims, 1)))
+    """How many rows of `dims` features are read at a time; of narrow ones no more than of wider ones, since what is
+    computed of them (similarities, kernels) is wide."""
+    return max(256, CHUNK_BYTES // (4 * max(dims, 512)))
 
 
 def chunks(features: Rows, dtype: type | None = np.float32) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -46,6 +49,12 @@ def chunks(features: Rows, dtype: type | None = np.float32) -> Iterator[tuple[in
     step = chunk_rows(dims)
     for start in range(0, n, step):
         yield start, np.ascontiguousarray(np.asarray(features[start : start + step]), dtype=dtype)
+
+
+def varies(features: Rows) -> bool:
+    """Whether any two rows differ; NaN differs from everything."""
+    first = np.asarray(features[:1])
+    return any(bool((rows != first).any()) for _, rows in chunks(features, None))
 
 
 def checked(features: Rows, name: str = "features") -> tuple[int, int]:
@@ -126,6 +135,21 @@ class Standardiser:
         for start, rows in chunks(features, np.float64):
             refuse_nan(rows, start)
             yield start, self(rows)
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """Features that are standardised as they are read."""
+
+    features: Rows
+    standardise: Standardiser
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.features.shape
+
+    def __getitem__(self, key: Any, /) -> Floats:
+        return self.standardise(np.asarray(self.features[key], dtype=np.float64))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from torch import Tensor
 from probekit.errors import ProbeError
 from probekit.measures.cross_entropy import Problem, State
 from probekit.measures.linear import (
+    MEMORY_BYTES,
     Floats,
     Ints,
     Linear,
@@ -183,6 +184,7 @@ def fit_logistic(
     max_iterations: int = 1000,
     validation: tuple[Rows, NDArray[Any]] | None = None,
     device: str = "cpu",
+    memory: int = MEMORY_BYTES,
 ) -> LogisticPath:
     """Multinomial logistic regression with L2 penalty, for every strength.
 
@@ -196,6 +198,7 @@ def fit_logistic(
         validation: features and labels to choose by: the path is solved loosely (`PATH_TOLERANCE`), then the strength
             of the highest accuracy (of equals the strongest penalty) to `tolerance`, until that one is the best.
         device: where to compute.
+        memory: bytes of features that may be kept; more are read again at each evaluation, to the same numbers.
 
     Raises:
         ProbeError: NaN in the features, labels out of range, one class only, fewer images than classes, a strength <=
@@ -205,7 +208,7 @@ def fit_logistic(
     targets = checked_labels(labels, n, classes)
     if len(strengths) == 0 or not all(0 < strength < math.inf for strength in strengths):
         raise ProbeError(f"strengths={tuple(strengths)}: expected one or more inverse penalties above 0.")
-    problem = Problem(features, targets, classes, device)
+    problem = Problem(features, targets, classes, device, memory)
     descent, state = Descent(problem), problem.start()
     found: dict[float, Solution] = {}
     if validation is None:

@@ -8,7 +8,7 @@ mean leaves out labels that no image has.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from probekit.errors import ProbeError
 from probekit.measures import resample
-from probekit.measures.linear import Floats, Rows, Standardiser, checked
+from probekit.measures.linear import MEMORY_BYTES, Floats, Rows, Standardiser, checked
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Inverse penalties that are tried: scikit-learn's C."""
@@ -110,6 +110,7 @@ def sigmoid_head(
     *,
     strengths: Sequence[float] = STRENGTHS,
     device: str = "cpu",
+    memory: int = MEMORY_BYTES,
 ) -> SigmoidHead:
     """Fit one logistic regression for each label, the penalty chosen by mean average precision on validation images.
 
@@ -118,6 +119,7 @@ def sigmoid_head(
         targets, val_targets: bool (n, labels).
         strengths: inverse penalties, as scikit-learn's C: mean cross-entropy + |weights|² / (2 C n).
         device: where to fit.
+        memory: bytes of standardised features (float64) that may be kept; more are read again at each evaluation.
 
     Raises:
         ProbeError: shapes that do not fit, NaN, or no label that a validation image has.
@@ -127,13 +129,13 @@ def sigmoid_head(
     if not val_flags.any():
         raise ProbeError("No validation image has any label: there is nothing to choose a penalty by.")
     standardise = Standardiser.of(train)
-    x = torch.from_numpy(np.concatenate([rows for _, rows in standardise.chunks(train)])).to(device)
-    y = torch.from_numpy(flags.astype(np.float64)).to(device)
-    parameters = torch.zeros(x.shape[1] + 1, y.shape[1], dtype=torch.float64, device=device, requires_grad=True)
+    table = Table(train, flags, standardise, device, memory)
+    shape = train.shape[1] + 1, flags.shape[1]
+    parameters = torch.zeros(shape, dtype=torch.float64, device=device, requires_grad=True)
     best: SigmoidHead | None = None
     score = -np.inf
     for strength in sorted(strengths):  # from strong penalties to weak ones, each from where the last one ended
-        _descend(parameters, x, y, strength)
+        _descend(parameters, table, strength)
         found = parameters.detach().cpu().numpy()
         head = SigmoidHead(standardise, found[:-1].copy(), found[-1].copy(), strength)
         reached = mean_average_precision(val_flags, head.logits(val))
@@ -143,7 +145,28 @@ def sigmoid_head(
     return best
 
 
-def _descend(parameters: torch.Tensor, x: torch.Tensor, y: torch.Tensor, strength: float) -> None:
+class Table:
+    """Standardised features and targets, float64, in parts: kept if they fit in `memory`, else read again."""
+
+    def __init__(
+        self, features: Rows, flags: NDArray[np.bool_], standardise: Standardiser, device: str, memory: int
+    ) -> None:
+        self.features, self.flags, self.standardise, self.device = features, flags, standardise, device
+        self._kept = list(self._read()) if 8 * len(flags) * features.shape[1] <= memory else None
+
+    def __len__(self) -> int:
+        return len(self.flags)
+
+    def _read(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for start, rows in self.standardise.chunks(self.features):
+            wanted = self.flags[start : start + len(rows)].astype(np.float64)
+            yield torch.from_numpy(rows).to(self.device), torch.from_numpy(wanted).to(self.device)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return self._read() if self._kept is None else iter(self._kept)
+
+
+def _descend(parameters: torch.Tensor, table: Table, strength: float) -> None:
     """Minimise the penalised cross-entropy in place."""
     optimiser = torch.optim.LBFGS(
         [parameters], max_iter=STEPS, history_size=20, line_search_fn="strong_wolfe", tolerance_change=1e-9
@@ -151,11 +174,15 @@ def _descend(parameters: torch.Tensor, x: torch.Tensor, y: torch.Tensor, strengt
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
-        logits = x @ parameters[:-1] + parameters[-1]
-        value = torch.nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="sum") / len(x)
-        value = value + parameters[:-1].square().sum() / (2 * strength * len(x))
+        value = parameters[:-1].square().sum() / (2 * strength * len(table))
         value.backward()  # type: ignore[no-untyped-call]
-        return value
+        whole = value.detach()
+        for x, y in table:
+            logits = x @ parameters[:-1] + parameters[-1]
+            value = torch.nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="sum") / len(table)
+            value.backward()  # type: ignore[no-untyped-call]
+            whole = whole + value.detach()
+        return whole
 
     with torch.enable_grad():
         optimiser.step(loss)  # type: ignore[no-untyped-call]

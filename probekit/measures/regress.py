@@ -27,7 +27,7 @@ from scipy.linalg import lapack
 from scipy.spatial.distance import pdist
 
 from probekit.errors import ProbeError, did_you_mean
-from probekit.measures.linear import Floats, Ints, Rows, Standardiser, checked, chunks
+from probekit.measures.linear import Floats, Ints, Rows, Standardised, Standardiser, checked, chunks
 from probekit.measures.whitening import fit_whitening
 
 PENALTIES = tuple(float(p) for p in np.logspace(-7, 2, 13))
@@ -228,7 +228,7 @@ def kernels_on(
         raise ProbeError(f"inputs={kind!r} are unknown. {did_you_mean(kind, INPUTS)}")
     matrix = None
     if kind == "whitened":
-        whitening = fit_whitening(np.concatenate([rows for _, rows in standardise.chunks(train)]))
+        whitening = fit_whitening(Standardised(train, standardise))
         matrix, marks = whitening.matrix, marks @ whitening.matrix
     distances = pdist(marks)
     # Where features take few values, most distances can be zero, or rounding.

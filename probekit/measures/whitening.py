@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from probekit.errors import ProbeError
+from probekit.measures.linear import Rows, chunks
 
 Floats = NDArray[np.float64]
 
@@ -51,11 +52,11 @@ class Whitening:
         return np.asarray((np.asarray(features, dtype=np.float64) - self.mean) @ self.matrix)
 
 
-def fit_whitening(features: ArrayLike, *, samples: int | None = None) -> Whitening:
+def fit_whitening(features: ArrayLike | Rows, *, samples: int | None = None) -> Whitening:
     """Fit a whitening to features (n, dims).
 
     Args:
-        features: one row per observation. Constant dims are left out.
+        features: one row per observation, read in chunks, three times. Constant dims are left out.
         samples: independent rows among them, where several rows belong to one image; None = all.
 
     Returns:
@@ -70,18 +71,29 @@ def fit_whitening(features: ArrayLike, *, samples: int | None = None) -> Whiteni
         >>> np.allclose(np.cov(fit_whitening(x)(x).T), np.eye(3), atol=0.1)
         True
     """
-    array = np.asarray(features, dtype=np.float64)
-    if array.ndim != 2 or len(array) < 2:
-        raise ProbeError(f"Features of shape {array.shape}, expected (images, dims) with two images or more.")
-    if not np.isfinite(array).all():
-        raise ProbeError("Features hold NaN or infinity: the model's output is not a number there.")
-    mean, deviation = array.mean(axis=0), array.std(axis=0)
-    varies = deviation > 1e-6 * max(float(np.abs(array).max()), np.finfo(float).tiny)
-    dims, count = int(varies.sum()), len(array) if samples is None else samples
-    _check_count(dims, count)
-    scaled = (array[:, varies] - mean[varies]) / deviation[varies]
-    rotation, shrinkage = _rotation(scaled.T @ scaled / len(scaled), count)
-    matrix = np.zeros((array.shape[1], rotation.shape[1]))
+    table: Rows = features if hasattr(features, "shape") else np.asarray(features, dtype=np.float64)  # type: ignore[assignment]
+    if len(table.shape) != 2 or table.shape[0] < 2:
+        raise ProbeError(f"Features of shape {table.shape}, expected (images, dims) with two images or more.")
+    images, width = table.shape
+    total, squares, peak = np.zeros(width), np.zeros(width), 0.0
+    for _, rows in chunks(table, np.float64):
+        if not np.isfinite(rows).all():
+            raise ProbeError("Features hold NaN or infinity: the model's output is not a number there.")
+        total += rows.sum(axis=0)
+        peak = max(peak, float(np.abs(rows).max()))
+    mean = total / images
+    for _, rows in chunks(table, np.float64):
+        squares += ((rows - mean) ** 2).sum(axis=0)
+    deviation = np.sqrt(squares / images)
+    varies = deviation > 1e-6 * max(peak, np.finfo(float).tiny)
+    count = images if samples is None else samples
+    _check_count(int(varies.sum()), count)
+    products = np.zeros((int(varies.sum()),) * 2)
+    for _, rows in chunks(table, np.float64):
+        scaled = (rows[:, varies] - mean[varies]) / deviation[varies]
+        products += scaled.T @ scaled
+    rotation, shrinkage = _rotation(products / images, count)
+    matrix = np.zeros((width, rotation.shape[1]))
     matrix[varies] = rotation / deviation[varies, None]
     return Whitening(mean, matrix, shrinkage)
 

@@ -7,6 +7,7 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.measures.knn import KS, TEMPERATURE, knn, usable_ks
+from probekit.measures.linear import varies
 from probekit.probes.intervals import OVER_OUTCOMES, cells, layer_pooling, mean_with_interval
 from probekit.schema import Variable
 
@@ -31,13 +32,13 @@ def run(measurements: Measurements, *, ks: list[int], temperature: float) -> dic
         (len(measurements.layers), len(measurements.poolings), len(ks), len(test_labels)), dtype=np.float32
     )
     for i, j, layer, pooling in cells(measurements):
-        train, test = measurements.pooled("train", layer, pooling), measurements.pooled("test", layer, pooling)
-        if not np.ptp(train, axis=0).any():  # [CLS] at the embedding: all are as near, whichever k come first
+        train, test = (measurements.streamed(split, layer, pooling) for split in ("train", "test"))
+        if not varies(train):  # [CLS] at the embedding: all are as near, whichever k come first
             correct[i, j] = np.bincount(train_labels).argmax() == test_labels
             continue
         found = knn(
             train, train_labels, test, classes=classes, ks=tuple(ks), temperature=temperature,
-            device=measurements.device,
+            device=measurements.device, memory=measurements.memory,
         )  # fmt: skip
         predicted = dict(zip(found.ks, found.predicted, strict=True))
         correct[i, j] = np.stack([predicted[k] for k in ks]) == test_labels

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.collect.recorders import chosen_nodes
 from probekit.measures import regress
+from probekit.measures.linear import Rows
 from probekit.probes.intervals import OVER_IMAGES, explained
 from probekit.schema import Variable
 
@@ -85,9 +88,9 @@ def predictions(
     for column, group in enumerate(groups):
         stacked = {split: np.concatenate([truth[split][name] for name in group], axis=1) for split in truth}
         if readout == "global":
-            features = {split: measurements.pooled(split, layer, "mean") for split in truth}
+            features = {split: measurements.streamed(split, layer, "mean") for split in truth}
         else:
-            features = {split: measurements.local(split, layer)[:, column] for split in truth}
+            features = {split: measurements.local(split, layer, column) for split in truth}
         fit = fitted(measurements, features, stacked, regressor, landmarks)
         predicted = fit.predict(features["test"])
         edges = np.cumsum([truth["test"][name].shape[1] for name in group])[:-1]
@@ -97,7 +100,7 @@ def predictions(
 
 def fitted(
     measurements: Measurements,
-    features: dict[str, np.ndarray],
+    features: Mapping[str, Rows],
     stacked: dict[str, np.ndarray],
     regressor: str,
     landmarks: int,
@@ -106,7 +109,7 @@ def fitted(
     known = (features["train"], stacked["train"], features["val"], stacked["val"])
     if regressor == "linear":
         return regress.ridge(*known)
-    images = len(features["train"])
+    images = features["train"].shape[0]
     return regress.kernel_ridge(
         *known,
         landmarks=min(landmarks, images),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -9,8 +10,10 @@ import xarray as xr
 
 from probekit.collect import Measurements
 from probekit.collect.recorders import chosen_nodes
+from probekit.collect.stored import Column
 from probekit.errors import ProbeError
 from probekit.measures import regress
+from probekit.measures.linear import Rows
 from probekit.measures.recovery_profile import RecoveryProfile, recovery_limit, recovery_profile
 from probekit.measures.resample import ratio
 from probekit.measures.whitening import IMAGES_PER_DIMENSION, RULE
@@ -127,7 +130,7 @@ def endless(
     )  # fmt: skip
     train = measurements.size("train")
     for row, layer in enumerate(measurements.layers):
-        dims = measurements.pooled("train", layer, "mean").shape[1]
+        dims = measurements.streamed("train", layer, "mean").shape[1]
         if regressor.of(train, dims) != regressor.of(train // 2, dims):
             value[row], interval[row] = np.nan, np.nan
             measurements.lacking["level_recovery_limit"] = (
@@ -139,7 +142,7 @@ def endless(
 
 def narrow_layers(measurements: Measurements) -> list[int]:
     """The layers with too few training images per dimension to whiten."""
-    widths = {layer: measurements.pooled("train", layer, "mean").shape[1] for layer in measurements.layers}
+    widths = {layer: measurements.streamed("train", layer, "mean").shape[1] for layer in measurements.layers}
     return [layer for layer, width in widths.items() if measurements.size("train") < IMAGES_PER_DIMENSION * width]
 
 
@@ -226,12 +229,12 @@ def readings(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Squared errors of every node on val and on test, (nodes, images) each, and the share of whitened targets."""
     nodes = range(len(truth["test"].levels))
-    pooled = {split: source.pooled(split, layer, "mean") for split in truth}
+    pooled = {split: source.streamed(split, layer, "mean") for split in truth}
     if readout == "global":
         return fitted(source, pooled, truth, list(nodes), regressor)
     found = []
     for node in nodes:
-        features = {split: source.local(split, layer)[:, node] for split in truth}
+        features = {split: source.local(split, layer, node) for split in truth}
         found.append(fitted(source, features, truth, [node], regressor))
     val, test, white = zip(*found, strict=True)
     return np.concatenate(val), np.concatenate(test), float(np.mean(white))
@@ -239,18 +242,20 @@ def readings(
 
 def fitted(
     source: Measurements,
-    features: dict[str, np.ndarray],
+    features: Mapping[str, Rows],
     truth: dict[str, Noise],
     nodes: list[int],
     regressor: Regressor,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """One regression of several nodes' noise on the same features; see `readings`."""
     wanted = {split: np.concatenate([truth[split].values[node] for node in nodes], axis=1) for split in truth}
-    order, landmarks = source.order(len(features["train"]), "train"), regressor.landmarks
+    train = features["train"]
+    order, landmarks = source.order(train.shape[0], "train"), regressor.landmarks
     rows = np.arange(len(order))
     if regressor.halved:
         rows, landmarks = np.sort(np.argsort(order)[: len(order) // 2]), landmarks // 2
-    known = features["train"][rows], wanted["train"][rows], features["val"], wanted["val"]
+        train = train.chosen(rows) if isinstance(train, Column) else train[rows]
+    known = train, wanted["train"][rows], features["val"], wanted["val"]
     images, dims = known[0].shape
     try:
         fit = regress.kernel_ridge(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from probekit.collect import Measurements
+from probekit.collect.stored import Column
 from probekit.data import ImageSet
 from probekit.errors import ProbeError, did_you_mean
 from probekit.measures import classify
@@ -17,23 +18,37 @@ HEAD = (
 
 
 def fitted(measurements: Measurements, layer: int, pooling: str, preset: str = "lbfgs-sweep") -> classify.LinearProbe:
-    """A linear probe of one layer, applied to the test split where there is one; fitted once for all probes."""
+    """A linear probe of one layer, applied to the test split where there is one; that of the last layer is fitted once
+    for all probes."""
     key = ("linear", layer, pooling, preset)
-    if key not in measurements.fits:
-        train, val = (measurements.pooled(split, layer, pooling) for split in ("train", "val"))
-        test, labels = measurements.pooled("test", layer, pooling), measurements.labels("train")
-        classes = len(measurements.images("train").classes)
-        if preset == "lbfgs-sweep":  # rounding depends on the order of images; sorted, they come in the same one
-            order = np.lexsort((labels, *train[:, :3].T))
-        else:  # batches are drawn from the images, however they come
-            order = np.argsort(measurements.order(len(labels), "train"))
-        train, labels = train[order], labels[order]
-        measurements.fits[key] = classify.linear_probe(
-            train, labels, val, measurements.labels("val"), test,
-            classes=classes, preset=preset, seed=measurements.seed, device=measurements.device,
-        )  # fmt: skip
-    found: classify.LinearProbe = measurements.fits[key]
+    if key in measurements.fits:
+        kept: classify.LinearProbe = measurements.fits[key]
+        return kept
+    train, val, test = (measurements.streamed(split, layer, pooling) for split in ("train", "val", "test"))
+    labels, classes = measurements.labels("train"), len(measurements.images("train").classes)
+    if preset == "lbfgs-sweep":
+        train, labels = in_one_order(train, labels)
+    else:  # batches are drawn from the images, however they come
+        order = np.argsort(measurements.order(len(labels), "train"))
+        train = train[order] if isinstance(train, np.ndarray) else train.chosen(order)
+        labels = labels[order]
+    found = classify.linear_probe(
+        train, labels, val, measurements.labels("val"), test, classes=classes, preset=preset, seed=measurements.seed,
+        device=measurements.device, memory=measurements.memory,
+    )  # fmt: skip
+    if layer == measurements.all_layers[-1]:  # no other is asked for again, and it holds the logits of all test images
+        measurements.fits[key] = found
     return found
+
+
+def in_one_order(features: np.ndarray | Column, labels: np.ndarray) -> tuple[np.ndarray | Column, np.ndarray]:
+    """Features and labels sorted, since rounding depends on the order of images; what is read from disk stays as it
+    lies.
+    """
+    if not isinstance(features, np.ndarray):
+        return features, labels
+    order = np.lexsort((labels, *features[:, :3].T))
+    return features[order], labels[order]
 
 
 def head(measurements: Measurements, pooling: str) -> classify.LinearProbe:

@@ -12,6 +12,7 @@ from probekit.collect import Measurements
 from probekit.measures.classify import linear_probe
 from probekit.measures.knn import TEMPERATURE, knn
 from probekit.probes.intervals import mean_with_interval
+from probekit.probes.linear_head import in_one_order
 from probekit.schema import CONFIDENCE, Variable
 
 CLASSIFIERS = ("linear", "knn")
@@ -77,17 +78,16 @@ def drawn(measurements: Measurements, labels: np.ndarray, shot: int | None, draw
 def correct(measurements: Measurements, pooling: str, rows: np.ndarray) -> np.ndarray:
     """Which test images each classifier tells rightly: bool (classifiers, images)."""
     layer = measurements.all_layers[-1]
-    train, val, test = (measurements.pooled(split, layer, pooling) for split in ("train", "val", "test"))
-    known, wanted = measurements.labels("train")[rows], measurements.labels("test")
+    train, val, test = (measurements.streamed(split, layer, pooling) for split in ("train", "val", "test"))
+    labels, wanted = measurements.labels("train"), measurements.labels("test")
     classes = len(measurements.images("train").classes)
-    order = np.lexsort((known, *train[rows][:, :3].T))  # rounding depends on the order of images; sorted, it is one
-    rows, known = rows[order], known[order]
+    shown, known = in_one_order(train if len(rows) == len(train) else train[rows], labels[rows])
     linear = linear_probe(
-        train[rows], known, val, measurements.labels("val"), test, classes=classes, seed=measurements.seed,
-        device=measurements.device,
+        shown, known, val, measurements.labels("val"), test, classes=classes, seed=measurements.seed,
+        device=measurements.device, memory=measurements.memory,
     )  # fmt: skip
     near = knn(
-        train[rows], known, test, classes=classes, ks=(min(NEIGHBOURS, len(rows)),), temperature=TEMPERATURE,
-        device=measurements.device,
+        shown, known, test, classes=classes, ks=(min(NEIGHBOURS, len(rows)),), temperature=TEMPERATURE,
+        device=measurements.device, memory=measurements.memory,
     )  # fmt: skip
     return np.stack([linear.logits.argmax(axis=1) == wanted, near.predicted[0] == wanted])

@@ -43,8 +43,10 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
         images, groups=measurements.groups(images), order=measurements.order(images), seed=measurements.seed
     )
     for i, j, layer, pooling in cells(measurements):
-        train, val, test = (measurements.pooled(split, layer, pooling) for split in ("train", "val", "test"))
-        head = multilabel.sigmoid_head(train, truth["train"], val, truth["val"], device=measurements.device)
+        train, val, test = (measurements.streamed(split, layer, pooling) for split in ("train", "val", "test"))
+        head = multilabel.sigmoid_head(
+            train, truth["train"], val, truth["val"], device=measurements.device, memory=measurements.memory
+        )
         scores = head.logits(test)
         values[i, j] = multilabel.mean_average_precision(truth["test"], scores)
         interval[i, j] = multilabel.jackknife_interval(truth["test"], scores, blocks)

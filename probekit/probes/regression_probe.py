@@ -28,7 +28,7 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
     shape = (len(measurements.layers), len(measurements.poolings), len(names), measurements.size("test"))
     residual, total = np.zeros(shape), np.zeros(shape)
     for i, j, layer, pooling in cells(measurements):
-        train, val, test = (measurements.pooled(split, layer, pooling) for split in ("train", "val", "test"))
+        train, val, test = (measurements.streamed(split, layer, pooling) for split in ("train", "val", "test"))
         predicted = regress.ridge(train, truth["train"], val, truth["val"]).predict(test)
         for k in range(len(names)):
             residual[i, j, k], total[i, j, k] = regress.r2_terms(truth["test"][:, k], predicted[:, k])

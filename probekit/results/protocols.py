@@ -18,8 +18,8 @@ from probekit.errors import ResultsError
 from probekit.schema import by_label
 
 PROTOCOL = (
-    "protocol", "version", "options", "mask_grid", "counts", "precision", "images", "preparation", "seed",
-    "baseline", "correction", "contrast_version", "finetuned",
+    "protocol", "version", "options", "mask_grid", "counts", "precision", "features_dtype", "images", "preparation",
+    "seed", "baseline", "correction", "contrast_version", "finetuned",
 )  # fmt: skip
 """Attributes in which two numbers of one variable must agree to stand side by side."""
 

@@ -137,6 +137,7 @@ def test_the_command_prints_it_and_writes_nothing(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "train images" in done.output
     assert "nothing was written" in done.output
+    assert "MB are free" in " ".join(done.output.split())
     assert not output.exists()
 
 

@@ -38,9 +38,10 @@ class Given(Measurements):
     def pooled(self, split: str, layer: int, pooling: str) -> np.ndarray:
         return self.features(self.sets[split])[: self.sets.size(split)].astype(np.float32)
 
-    def local(self, split: str, layer: int) -> np.ndarray:
-        found = self.pooled(split, layer, "mean")
-        return np.repeat(found[:, None], 5, axis=1)
+    streamed = pooled
+
+    def local(self, split: str, layer: int, node: int) -> np.ndarray:
+        return self.pooled(split, layer, "mean")
 
 
 @pytest.fixture(scope="module")
