@@ -220,7 +220,7 @@ class Card:
     @property
     def sha256(self) -> str:
         """Of the file's bytes (a directory's weights), or of the tensors of a module. Computed on first use."""
-        return self.digest()
+        return str(self.digest())
 
     def recorded(self) -> dict[str, Any]:
         """The facts that tensors do not tell, as JSON takes them."""
