@@ -242,6 +242,7 @@ def test_u_mae(tiny, mae_names, images, hidden, tmp_path) -> None:
     checkpoint = load(written(tmp_path / "umae.pth", {"model": state}), num_heads=4, decoder_num_heads=2)
     assert torch.equal(checkpoint.model.predict(images, hidden), tiny.predict(images, hidden))
     assert set(checkpoint.verdict.left_over) == {"fc_norm.weight", "fc_norm.bias", "fc.weight", "fc.bias"}
+    assert checkpoint.card.finetuned is None
 
 
 def test_the_encoder_of_cross_mae(tiny, mae_names, images, hidden, tmp_path) -> None:

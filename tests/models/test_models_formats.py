@@ -177,6 +177,7 @@ def test_fine_tuned_files_have_fc_norm_and_a_head(encoder_weights, images, tmp_p
     tuned |= {"head.weight": torch.randn(7, 64), "head.bias": torch.randn(7)}
     checkpoint = load(written(tmp_path / "tuned.pth", {"model": tuned}), num_heads=4)
     assert checkpoint.verdict.left_over == ("head.weight", "head.bias")
+    assert checkpoint.card.finetuned.startswith("yes")
     reference = VisionTransformer(
         img_size=32, patch_size=8, embed_dim=64, depth=3, num_heads=4, num_classes=7, global_pool="avg"
     ).eval()  # fmt: skip

@@ -17,9 +17,11 @@ import torch
 from safetensors.torch import load_file
 from small_tuning import PLAIN, WHOLE, encoder, splits
 from torch import nn
+from typer.testing import CliRunner
 
 import probekit
 from probekit import schema
+from probekit.cli import app
 from probekit.data import load
 from probekit.errors import DataError, ResultsError, TrainingError
 from probekit.training import tuning, tuning_settings
@@ -357,3 +359,17 @@ def test_the_loss_is_mae_s_soft_cross_entropy() -> None:
     logits, targets = torch.randn(6, 4), torch.rand(6, 4).softmax(dim=1)
     ours = tuning.objective.soft_cross_entropy(logits, targets, 6)
     torch.testing.assert_close(ours, SoftTargetCrossEntropy()(logits, targets))
+
+
+def test_the_command_line_writes_the_directory_and_says_where(tmp_path: Path) -> None:
+    saved = encoder().save(tmp_path / "encoder")
+    given = ["finetune", str(saved), "--data", "shapes?count=16", "-o", str(tmp_path / "run"), "--epochs", "1"]
+    given += ["--batch-size", "8", "--last-blocks", "1", "--device", "cpu", "--set", "scale=[0.5, 1.0]"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "run")
+    recorded = json.loads((tmp_path / "run" / "settings.json").read_text())["settings"]
+    assert (recorded["last_blocks"], recorded["scale"], recorded["images"]) == (1, [0.5, 1.0], 16)
+    assert schema.read(tmp_path / "run" / "results.nc").finetune_accuracy.attrs["finetuned"] == "last 1 blocks"
+    refused = CliRunner().invoke(app, [*given[:-2], "--set", "data=1"])
+    assert isinstance(refused.exception, TrainingError)
