@@ -95,12 +95,14 @@ class Comparison:
     seeds: int
 
     @property
+    def short(self) -> str:
+        low, high = self.estimate - self.half, self.estimate + self.half
+        return f"{self.words} {self.estimate:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+    @property
     def text(self) -> str:
         p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
-        return (
-            f"{self.words} {self.estimate:+.3f} [{self.estimate - self.half:+.3f}, {self.estimate + self.half:+.3f}], "
-            f"{p}, {self.agree} of {self.seeds} seeds"
-        )
+        return f"{self.short}, {p}, {self.agree} of {self.seeds} as expected"
 
 
 def settings(
@@ -142,13 +144,16 @@ def by_unit(
     return {f"{step} px": values for step, values in found.items()}
 
 
-def over_untrained(ds: xr.Dataset, name: str, labels: Mapping[str, Any] | None = None) -> dict[str, Values]:
-    """By seed: the untrained encoder of that seed, and the lowest of its trained cells."""
+def over_untrained(
+    ds: xr.Dataset, name: str, labels: Mapping[str, Any] | None = None, *, highest: bool = False
+) -> dict[str, Values]:
+    """By seed: the untrained encoder of that seed, and the lowest (or highest) of its trained cells."""
     values, seeds, trained = one_each(ds, name, dict(labels or {})), ds["seed"].values, ds["images_seen"].values > 0
     both = sorted(set(seeds[trained]) & set(seeds[~trained]))
     untrained = {float(seed): float(values[~trained & (seeds == seed)].mean()) for seed in both}
-    lowest = {float(seed): float(values[trained & (seeds == seed)].min()) for seed in both}
-    return {"untrained": untrained, "lowest trained cell": lowest} if both else {}
+    cells = {float(seed): values[trained & (seeds == seed)] for seed in both}
+    worst = {seed: float(one.max() if highest else one.min()) for seed, one in cells.items()}
+    return {"untrained": untrained, f"{'highest' if highest else 'lowest'} trained cell": worst} if both else {}
 
 
 def planned(line: Line) -> list[tuple[str, np.ndarray]]:
@@ -254,19 +259,38 @@ def mean_half(one: Values) -> tuple[float, float]:
     return float(mean), float(inference.t_quantile(CONFIDENCE, np.maximum(freedom, 1)) * error)
 
 
-def judged(ds: xr.Dataset, hypotheses: Sequence[Hypothesis]) -> list[tuple[Hypothesis, str, list[list[str]]]]:
-    """Each hypothesis with its verdict, and a row of its table for every line."""
+@dataclass(frozen=True)
+class Tested:
+    """A line with its comparisons and its verdict."""
+
+    title: str
+    expected: str
+    means: str
+    comparisons: list[Comparison]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A hypothesis with its verdict, and its lines."""
+
+    hypothesis: Hypothesis
+    verdict: str
+    lines: list[Tested]
+
+
+def judged(ds: xr.Dataset, hypotheses: Sequence[Hypothesis]) -> list[Judged]:
+    """Each hypothesis with what came of it; all comparisons of all of them are one family."""
     lines = [list(one.lines(ds)) for one in hypotheses]
     flat = compared([line for part in lines for line in part])
     out, start = [], 0
     for one, part in zip(hypotheses, lines, strict=True):
         found, start = flat[start : start + len(part)], start + len(part)
-        verdicts = [verdict_of(line, each) for line, each in zip(part, found, strict=True)]
-        rows = [
-            [line.title, _expectation(line), means(line), "<br>".join(c.text for c in each) or "-", verdict]
-            for line, each, verdict in zip(part, found, verdicts, strict=True)
+        tested = [
+            Tested(line.title, _expectation(line), means(line), each, verdict_of(line, each))
+            for line, each in zip(part, found, strict=True)
         ]
-        out.append((one, together(verdicts), rows))
+        out.append(Judged(one, together([line.verdict for line in tested]), tested))
     return out
 
 
@@ -276,13 +300,17 @@ def _expectation(line: Line) -> str:
     return f"alike within {line.margin:g}" if line.expected == "alike" else line.expected
 
 
-def text(ds: xr.Dataset, hypotheses: Sequence[Hypothesis]) -> str:
-    """The hypotheses with their tests, numbers and verdicts, as Markdown."""
+def text(ds: xr.Dataset, hypotheses: Sequence[Hypothesis], unit: str = "seeds") -> str:
+    """The hypotheses with their tests, numbers and verdicts, as Markdown; `unit` is what the blocks are."""
     out = []
-    for one, verdict, rows in judged(ds, hypotheses):
-        out.append(f"**{one.name}** ({one.source}). {one.words} **Verdict: {verdict}.**\n")
-        head = ["tested", "expected", "means over seeds, ± 95 %", "planned comparisons [95 %], Holm's p", "verdict"]
+    for one in judged(ds, hypotheses):
+        head = ["tested", "expected", f"means over {unit}, ± 95 %", "planned comparisons [95 %], Holm's p", "verdict"]
+        rows = [
+            [line.title, line.expected, line.means, "<br>".join(c.text for c in line.comparisons) or "-", line.verdict]
+            for line in one.lines
+        ]
+        hypothesis = one.hypothesis
+        out.append(f"**{hypothesis.name}** ({hypothesis.source}). {hypothesis.words} **Verdict: {one.verdict}.**\n")
         out.append(table(head, rows))
-    return "\n".join(out) + (
-        '\nComparisons are made within seeds; all of this page are one family. "open": the seeds do not tell.\n'
-    )
+    last = f'Comparisons are made within {unit}; all of this page are one family. "Open": the {unit} do not tell.\n'
+    return "\n".join([*out, last])
