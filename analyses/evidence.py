@@ -300,10 +300,17 @@ def _expectation(line: Line) -> str:
     return f"alike within {line.margin:g}" if line.expected == "alike" else line.expected
 
 
+def headline(one: Judged) -> str:
+    """The first comparison of a hypothesis, in a line."""
+    known = [f"{line.title}: {line.comparisons[0].short} (95 %)" for line in one.lines if line.comparisons]
+    return f"**Headline.** {known[0] if known else one.hypothesis.words}; {one.hypothesis.name} is {one.verdict}.\n"
+
+
 def text(ds: xr.Dataset, hypotheses: Sequence[Hypothesis], unit: str = "seeds") -> str:
     """The hypotheses with their tests, numbers and verdicts, as Markdown; `unit` is what the blocks are."""
-    out = []
-    for one in judged(ds, hypotheses):
+    found = judged(ds, hypotheses)
+    out = [headline(found[0])]
+    for one in found:
         head = ["tested", "expected", f"means over {unit}, ± 95 %", "planned comparisons [95 %], Holm's p", "verdict"]
         rows = [
             [line.title, line.expected, line.means, "<br>".join(c.text for c in line.comparisons) or "-", line.verdict]

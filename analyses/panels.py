@@ -34,13 +34,14 @@ def figure(
         for line in one.lines(ds)
         if line.settings
     ]
-    head = alt.TitleParams(title, subtitle=list(caption), anchor="start", fontSize=15, subtitleFontSize=12)
+    caption = [*caption, "Bars that are longer than a panel is high are cut."]
+    head = alt.TitleParams(title, subtitle=caption, anchor="start", fontSize=15, subtitleFontSize=12)
     chart = alt.concat(*panels, columns=COLUMNS, title=head, background="white", spacing=24)
     return chart.configure_axis(labelFontSize=11, titleFontSize=11, grid=False).configure_title(fontSize=12)
 
 
 def panel(title: str, line: Line, y: str) -> alt.LayerChart:
-    """One line: runs, means, intervals between seeds."""
+    """One line: runs, means, intervals between seeds. With two seeds these are wide: what leaves the panel is cut."""
     runs = pd.DataFrame(
         [{"setting": name, "value": value} for name, one in line.settings.items() for value in one.values()]
     )
@@ -50,12 +51,14 @@ def panel(title: str, line: Line, y: str) -> alt.LayerChart:
         half = half if np.isfinite(half) else 0.0
         rows.append({"setting": name, "value": mean, "lower": mean - half, "upper": mean + half})
     order = list(line.settings)
+    low, high = float(runs["value"].min()), float(runs["value"].max())
+    room = 0.35 * (high - low) or max(abs(high), 1e-3) * 0.1
+    scale = alt.Scale(domain=[low - room, high + room], zero=False, nice=False)
     x = alt.X("setting:N", sort=order, title=None, axis=alt.Axis(labelAngle=0 if len("".join(order)) < 40 else -30))
-    at = alt.Y("value:Q", title=y or None, scale=alt.Scale(zero=False, nice=True))
+    at = alt.Y("value:Q", title=y or None, scale=scale, axis=alt.Axis(tickCount=5))
     means = alt.Chart(pd.DataFrame(rows))
-    bars = means.mark_rule(strokeWidth=1.5, color="black").encode(
-        x=x, y=alt.Y("lower:Q", title=y or None), y2="upper:Q"
-    )
+    lower = alt.Y("lower:Q", title=y or None, scale=scale)
+    bars = means.mark_rule(strokeWidth=1.5, color="black", clip=True).encode(x=x, y=lower, y2="upper:Q")
     joined = means.mark_line(color="black", strokeWidth=1.2, point=alt.OverlayMarkDef(color="black", size=28)).encode(
         x=x, y=at
     )

@@ -17,6 +17,8 @@ import xarray as xr
 
 import probekit
 from probekit import schema
+from probekit.measures.inference import rank_correlation
+from probekit.plot.published import series
 from probekit.results.directions import directions
 from probekit.results.settings import settings_of
 
@@ -24,14 +26,16 @@ BLOCK = re.compile(r"(<!-- numbers -->\n).*?(<!-- /numbers -->)", re.S)
 TINY = {"train": 40, "val": 20, "test": 40, "images": 16, "pairs": 20, "ladder": 30, "masked": 8, "shifted": 10}
 """How many images `--tiny` uses: enough to try the analysis out, too few to believe its numbers."""
 
-RECIPES = ("no-boundary", "structure", "block")
+RECIPES = ("no-boundary", "structure")
 """Folders of runs whose masks or loss differ from those of the plain grid."""
 
 
 def shipped(beginning: str, *, untrained: bool = True) -> list[str]:
-    """Sources of the shipped checkpoints whose name begins so, and of the untrained ones."""
-    names = [name for name in probekit.models.shipped() if name.startswith(beginning)]
-    baseline = [name for name in probekit.models.shipped() if name.startswith("untrained")]
+    """Sources of the shipped checkpoints whose name begins so, and of the untrained ones of their architecture."""
+    known = probekit.models.shipped()
+    names = [name for name in known if name.startswith(beginning)]
+    own = [name for name in known if name.startswith(f"untrained-{beginning}")]
+    baseline = own or [name for name in known if name.startswith("untrained-s")]
     return [f"shipped:{name}" for name in names + (baseline if untrained else [])]
 
 
@@ -169,6 +173,28 @@ def carried(ds: xr.Dataset, columns: dict[str, Any]) -> str:
         verdict = f"**{direction.claim}**" if direction.claim else "nothing beyond the luck of the seed"
         out.append(f"- {title}, {place}: {verdict} (the means: {direction.shape}).")
     return "\n".join(out) + "\n"
+
+
+def beside_paper(ds: xr.Dataset, name: str, labels: dict[str, Any]) -> str:
+    """A quantity along the ratio at 4 px beside what the paper has at 16 px (one unit of its ViT in both).
+
+    Args:
+        ds: results.
+        name: `linear_accuracy` or `shape_bias`.
+        labels: of the variable's other dims.
+    """
+    published = [one for one in series(name) if one.patch == one.vit_patch == 16]
+    values, ratios, units = one_each(ds, name, labels), ds["mask_ratio"].values, ds["patch_size"].values
+    here = [float(values[(ratios == one.ratio) & (units == 4)].mean()) for one in published]
+    rows = [
+        [f"{one.ratio:g}", f"{mean:.3f}", f"{one.value:.3f}"]
+        for one, mean in zip(published, here, strict=True)
+        if np.isfinite(mean)
+    ]
+    rank = rank_correlation(*zip(*[(x, y.value) for x, y in zip(here, published, strict=True) if x == x], strict=True))
+    title = str(ds[name].attrs["long_name"])
+    words = f"\nOrder of the ratios, here and in the paper: rank correlation {rank:+.2f} over {len(rows)} ratios.\n"
+    return table(["ratio", f"{title}, here", f"{title}, the paper (ViT-B, ImageNet-1K)"], rows) + words
 
 
 def write_numbers(folder: Path, text: str) -> None:

@@ -76,7 +76,6 @@ def main() -> None:
     ds = writing.opened(HERE)
     title = "Attention against masking: what each hypothesis tests"
     writing.save(panels.figure(ds, HYPOTHESES, AXES, title, CAPTION), HERE, "evidence")
-    writing.save(plot.over_layers(ds, "attention_distance"), HERE, "distance")
     writing.save(plot.attention(ds), HERE, "maps")
     writing.write_numbers(HERE, numbers(ds))
 

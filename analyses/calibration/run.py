@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", nargs="*", help="folders of runs, instead of what ships")
     parser.add_argument("--output", type=Path, default=HERE / "results.nc")
-    parser.add_argument("--images", type=int, default=100_000, help="of supervised training")
+    parser.add_argument("--images", type=int, default=50_000, help="of supervised training")
     parser.add_argument("--seeds", type=int, default=2, help="of supervised training")
     parser.add_argument("--tiny", action="store_true", help="few images: to try it out")
     args = parser.parse_args()

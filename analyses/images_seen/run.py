@@ -17,7 +17,7 @@ sys.path.append(str(HERE.parent))
 import writing  # noqa: E402  (it lies beside this folder)
 
 SUITE = ["level_recovery"]
-COUNTS = {"train": 3000, "val": 500, "test": 1500}
+COUNTS = {"train": 2000, "val": 500, "test": 1000}
 LAST = {"layers": [-1], "poolings": ["mean"], "snapshots": True}
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import altair as alt
+import pandas as pd
 import xarray as xr
 
-from probekit import plot
 from probekit.measures.inference import rank_correlation
 from probekit.results.directions import Values
 
@@ -20,7 +21,7 @@ sys.path.append(str(HERE.parent))
 
 import panels  # noqa: E402  (they lie beside this folder)
 import writing  # noqa: E402
-from evidence import RATIOS, Hypothesis, Line, by_ratio, by_unit, text  # noqa: E402
+from evidence import RATIOS, UNITS, Hypothesis, Line, by_ratio, by_unit, mean_half, text  # noqa: E402
 
 LEVELS = (1, 2, 3, 4)
 SCALINGS = ("raw", "standardised", "whitened")
@@ -143,11 +144,62 @@ AXES = {
     "gain": "gain (R²)", "rank": "Spearman's correlation", "spectrum": "level (0 to 4)",
 }  # fmt: skip
 CAPTION = (
-    "Quadtree (5 levels of latents, root = 4), last layer; 3,000 images to fit, 500 to select, 1,500 to report. Rings: "
+    "Quadtree (5 levels of latents, root = 4), last layer; 2,000 images to fit, 500 to select, 1,000 to report. Rings: "
     "training runs; line: means over seeds; bars: 95 % between seeds.",
     "Amount: sum over levels of what training added to the R² of a level's own noise; height: its mean level. "
     "Spectrum's level: mean level of the variance of mean-pooled features.",
 )
+
+
+def profile(ds: xr.Dataset) -> alt.LayerChart:
+    """Gain by level and setting, means over seeds: darker is more."""
+    rows = []
+    for unit, ratio in ((unit, ratio) for unit in UNITS for ratio in RATIOS):
+        for level in LEVELS:
+            found = by_ratio(ds, "recovery_gain", {"level": level}, unit=unit).get(f"{ratio:g}")
+            if found:
+                rows.append({"setting": f"{ratio:g}, {unit} px", "level": level, "gain": mean_half(found)[0]})
+    order = list(dict.fromkeys(row["setting"] for row in rows))
+    base = alt.Chart(pd.DataFrame(rows)).encode(
+        x=alt.X("setting:N", sort=order, title="mask ratio, unit", axis=alt.Axis(labelAngle=-40)),
+        y=alt.Y("level:O", sort="descending", title="level (4 = root)"),
+    )
+    ramp = alt.Scale(range=["#ffffff", "#333333"])
+    ink = alt.condition("datum.gain > 0.35", alt.value("white"), alt.value("black"))
+    cells = base.mark_rect(stroke="#bbb").encode(color=alt.Color("gain:Q", scale=ramp, title="gain (R²)"))
+    marks = base.mark_text().encode(text=alt.Text("gain:Q", format=".2f"), color=ink)
+    caption = "Quadtree, last layer: R² of each level's own noise minus the untrained encoder's; means over seeds."
+    title = alt.TitleParams("What training added at each level", subtitle=caption, anchor="start")
+    return alt.layer(cells, marks).properties(width=700, height=170, title=title)
+
+
+def courses(ds: xr.Dataset) -> alt.HConcatChart:
+    """Amount, height, and the binding level of Theorem 1 over the ratio, by unit."""
+    parts = []
+    for name, words in (("gain_amount", "amount (sum of gains in R²)"), ("gain_height", "height (levels)"),
+                        ("expected_binding_level", "binding level, Theorem 1 (levels)")):  # fmt: skip
+        rows = []
+        for unit in UNITS:
+            for step, found in by_ratio(ds, name, unit=unit).items():
+                mean, half = mean_half(found)
+                ends = {"low": mean - half, "high": mean + half} if half == half else {"low": mean, "high": mean}
+                rows.append({"ratio": float(step), "unit": f"{unit} px", "mean": mean} | ends)
+        kind = {"field": "unit", "type": "nominal", "sort": [f"{unit} px" for unit in UNITS], "title": "mask unit"}
+        base = alt.Chart(pd.DataFrame(rows)).encode(
+            x=alt.X("ratio:Q", title="mask ratio", scale=alt.Scale(domain=[0, 1]))
+        )
+        at = alt.Y("mean:Q", title=words, scale=alt.Scale(zero=False))
+        line = base.mark_line(color="black").encode(y=at, strokeDash=alt.StrokeDash(**kind))
+        dots = base.mark_point(color="black", fill="white", size=55).encode(y=at, shape=alt.Shape(**kind))
+        bars = base.mark_rule(color="black", strokeWidth=1.5).encode(y=alt.Y("low:Q", title=words), y2="high:Q")
+        parts.append(alt.layer(line, bars, dots).properties(width=250, height=210))
+    words = "Means over seeds; bars: 95 % between seeds (of the binding level: none, it is computed)."
+    title = alt.TitleParams(
+        "How much is learned, how high it lies, and what Theorem 1 expects",
+        subtitle=[CAPTION[1], words],
+        anchor="start",
+    )
+    return alt.hconcat(*parts, title=title, background="white")
 
 
 def numbers(ds: xr.Dataset) -> str:
@@ -160,7 +212,8 @@ def main() -> None:
     ds = writing.opened(HERE)
     title = "Level against masking: what each hypothesis tests"
     writing.save(panels.figure(ds, HYPOTHESES, AXES, title, CAPTION), HERE, "evidence")
-    writing.save(plot.profile(ds), HERE, "profile")
+    writing.save(profile(ds), HERE, "profile")
+    writing.save(courses(ds), HERE, "courses")
     writing.write_numbers(HERE, numbers(ds))
 
 

@@ -15,8 +15,8 @@ sys.path.append(str(HERE.parent))
 import writing  # noqa: E402  (it lies beside this folder)
 
 SUITE = ["level_recovery", "level_spectrum"]
-COUNTS = {"train": 3000, "val": 500, "test": 1500, "pairs": 300}
-LAST = {"layers": [-1], "poolings": ["mean"]}
+COUNTS = {"train": 2000, "val": 500, "test": 1000, "pairs": 300}
+LAST = {"layers": [-1], "poolings": ["mean"], "options": {"level_spectrum": {"untrained": False}}}
 
 if __name__ == "__main__":
     writing.measure(

@@ -14,7 +14,8 @@ sys.path.append(str(HERE.parent))
 import writing  # noqa: E402  (it lies beside this folder)
 
 SUITE = ["level_ladder"]
-COUNTS = {"train": 50, "val": 50, "test": 300, "ladder": 300}
+COUNTS = {"train": 50, "val": 50, "test": 250, "ladder": 250}
+LAST = {"layers": [-1], "poolings": ["mean"], "options": {"level_ladder": {"untrained": False}}}
 
 if __name__ == "__main__":
-    writing.measure(__doc__, HERE, lambda: writing.shipped("cifar10"), SUITE, "photos", COUNTS)
+    writing.measure(__doc__, HERE, lambda: writing.shipped("cifar10"), SUITE, "photos", COUNTS, **LAST)

@@ -1,7 +1,7 @@
 """Does masking change robustness to shifts, and shape bias (Tables 1 and 2)? Writes results.nc.
 
-python analyses/robustness_and_shape/run.py                # the shipped checkpoints
-python analyses/robustness_and_shape/run.py runs/shapes    # a folder of runs
+python analyses/robustness_and_shape/run.py              # the shipped CIFAR-10 grid
+python analyses/robustness_and_shape/run.py RUNS ...     # checkpoints, or folders of runs
 """
 
 from __future__ import annotations
@@ -15,14 +15,9 @@ sys.path.append(str(HERE.parent))
 import writing  # noqa: E402  (it lies beside this folder)
 
 SUITE = ["linear_probe", "robustness", "shape_bias"]
-COUNTS = {"train": 2000, "val": 500, "test": 1000, "shifted": 1000}
+COUNTS = {"train": 600, "val": 150, "test": 300, "shifted": 300}
 LAST = {"layers": [-1], "poolings": ["mean"]}
 
 
-def sources() -> list[str]:
-    """The shipped shapes grid."""
-    return writing.shipped("shapes")
-
-
 if __name__ == "__main__":
-    writing.measure(__doc__, HERE, sources, SUITE, "shapes", COUNTS, **LAST)
+    writing.measure(__doc__, HERE, lambda: writing.shipped("cifar10"), SUITE, "shapes", COUNTS, **LAST)

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import altair as alt
+import pandas as pd
 import xarray as xr
 
-from probekit import plot
+from probekit.results.settings import settings_of
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
@@ -21,6 +23,7 @@ import writing  # noqa: E402
 from evidence import Hypothesis, Line, by_ratio, by_unit, over_untrained, text  # noqa: E402
 
 MEAN = {"pooling": "mean"}
+SHOWN = 200
 NEAR = MEAN | {"k": 20}
 
 
@@ -77,17 +80,39 @@ CAPTION = (
 )
 
 
+def embedding(ds: xr.Dataset) -> alt.ConcatChart:
+    """t-SNE of one checkpoint a setting; every image is drawn as the number of its class."""
+    found, labels = ds["embedding_xy"].isel(data=0, layer_kept=-1), ds["label"].isel(data=0).values.astype(int)
+    first = {setting.words: setting.runs[0].index for setting in reversed(settings_of(ds))}
+    quiet = alt.Axis(labels=False, ticks=False, title=None, grid=False)
+    parts = []
+    for words, index in sorted(first.items()):
+        one = found.isel(checkpoint=index).values[:SHOWN]
+        frame = pd.DataFrame({"x": one[:, 0], "y": one[:, 1], "class": labels[: len(one)].astype(str)})
+        marks = alt.Chart(frame, title=words).mark_text(fontSize=9, color="black")
+        drawn = marks.encode(x=alt.X("x:Q", axis=quiet), y=alt.Y("y:Q", axis=quiet), text="class:N")
+        parts.append(drawn.properties(width=260, height=200))
+    names = ", ".join(f"{number} {name}" for number, name in enumerate(map(str, ds["class"].values)))
+    caption = [
+        f"The first {SHOWN} test images, each as the number of its class: {names}.",
+        "Last layer, mean pooling. t-SNE keeps neighbourhoods, not distances; its axes have no unit.",
+    ]
+    title = alt.TitleParams("Do features keep ten classes apart? One run a setting", subtitle=caption, anchor="start")
+    return alt.concat(*parts, columns=4, title=title, background="white")
+
+
 def numbers(ds: xr.Dataset) -> str:
     """The block that stands in the README."""
     table = {"linear_accuracy": MEAN, "knn_accuracy": NEAR, "silhouette": MEAN}
-    return writing.by_setting(ds, table, tests=False) + "\n" + text(ds, HYPOTHESES)
+    paper = writing.beside_paper(ds, "linear_accuracy", MEAN)
+    return writing.by_setting(ds, table, tests=False) + "\n" + paper + "\n" + text(ds, HYPOTHESES)
 
 
 def main() -> None:
     ds = writing.opened(HERE)
     title = "Separability against masking: what each hypothesis tests"
     writing.save(panels.figure(ds, HYPOTHESES, AXES, title, CAPTION), HERE, "evidence")
-    writing.save(plot.embedding(ds), HERE, "embedding")
+    writing.save(embedding(ds), HERE, "embedding")
     writing.write_numbers(HERE, numbers(ds))
 
 

@@ -15,8 +15,8 @@ sys.path.append(str(HERE.parent))
 import writing  # noqa: E402  (it lies beside this folder)
 
 SUITE = ["linear_probe", "knn", "embedding"]
-COUNTS = {"train": 4000, "val": 1000, "test": 2000}
-LAST = {"layers": [-1], "options": {"embedding": {"images": 600}}}
+COUNTS = {"train": 1000, "val": 250, "test": 1000}
+LAST = {"layers": [-1], "poolings": ["mean"], "options": {"embedding": {"images": 600}}}
 
 if __name__ == "__main__":
     writing.measure(__doc__, HERE, lambda: writing.shipped("cifar10"), SUITE, "photos", COUNTS, **LAST)
