@@ -5,7 +5,7 @@ seed, and what is expected of it:
 
 - "rises" or "falls": the linear trend over the positions, one comparison;
 - "peaks" (at the setting `best`): `best` against its neighbours and against both ends, up to four comparisons;
-- "alike": the last setting against the first; its interval must lie within `margin` on either side of 0.
+- "alike": the last setting against the first; its interval must lie within `margin` on either side of 0 (no p-value).
 
 The unit is the training run, and seeds are blocks (`probekit.results.directions.contrast_of`). All comparisons of an
 analysis are one family, corrected by Holm's method; intervals are 95 %, not corrected. No error is taken to be less
@@ -83,7 +83,7 @@ class Comparison:
     Attributes:
         words: what is compared.
         estimate, half: its size, and the half width of its interval.
-        p: corrected.
+        p: corrected; NaN where an interval decides.
         agree, seeds: in how many of the seeds it has the expected sign.
     """
 
@@ -101,6 +101,8 @@ class Comparison:
 
     @property
     def text(self) -> str:
+        if np.isnan(self.p):
+            return self.short
         p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
         return f"{self.short}, {p}, {self.agree} of {self.seeds} as expected"
 
@@ -191,7 +193,11 @@ def compared(lines: Sequence[Line]) -> list[list[Comparison]]:
         least = LEAST_ERROR * float(np.median([one for one in pairs if np.isfinite(one)] or [0.0]))
         each = [(words, weights, *contrast_of(values, weights)) for words, weights in planned(line)]
         found.append([(words, weights, value, max(error, least), df) for words, weights, value, error, df in each])
-    raw = [float(inference.t_test(each[2], each[3], each[4])) for part in found for each in part]
+    raw = [
+        float("nan") if line.expected == "alike" else float(inference.t_test(each[2], each[3], each[4]))
+        for line, part in zip(lines, found, strict=True)
+        for each in part
+    ]
     adjusted = iter(inference.adjusted(np.array(raw), "holm").tolist() if raw else [])
     out = []
     for line, part in zip(lines, found, strict=True):
@@ -203,7 +209,7 @@ def compared(lines: Sequence[Line]) -> list[list[Comparison]]:
             made.append(
                 Comparison(words, sign * estimate, half, next(adjusted), sum(one > 0 for one in each), len(each))
             )
-        out.append([one for one in made if np.isfinite(one.p)])
+        out.append([one for one in made if np.isfinite(one.half)])
     return out
 
 
