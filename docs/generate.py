@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PAGES = HERE / "pages"
-RESULTS = sorted((HERE.parent / "analyses" / "board").glob("*.nc"))
-"""Measured results that the pictures are drawn from, the first that has the quantity."""
+BOARD = HERE.parent / "analyses" / "board"
+RESULTS = [*sorted(BOARD.glob("*.nc")), *sorted(BOARD.parent.glob("*/results.nc"))]
+"""Measured results that the pictures are drawn from: the first that has the quantity, the board before analyses."""
 
 API = {
     "Load and measure": ("load", "evaluate", "compare", "features", "Encoder"),
@@ -34,6 +36,9 @@ PICTURES = {
     "embedding": ("embedding", {}),
 }
 """Probe -> the chart that shows it best, and its arguments; the others show their first variable by setting."""
+
+GALLERY = {"over_layers": {"name": "linear_accuracy"}, "by_setting": {"name": "linear_accuracy"}}
+"""Chart -> the arguments that it is shown with."""
 
 
 def on_pre_build(config: Any) -> None:
@@ -124,13 +129,19 @@ def cost(probe: Any) -> str:
 
 def picture(name: str, probe: Any) -> list[str]:
     """The chart of a probe on measured results, if there are any; as an SVG beside the page."""
-    chart, arguments = PICTURES.get(name, ("by_setting", {"name": probe.variables[0].name}))
-    made = drawn(chart, arguments, PAGES / "probes" / f"{name}.svg")
-    return [f"![{probe.summary}]({name}.svg)", ""] if made else []
+    made = drawn(*chart_of(name, probe), PAGES / "probes" / f"{name}.svg")
+    return (
+        [f"![{probe.summary}]({name}.svg)", "", f"*Drawn from `{made.relative_to(HERE.parent)}`.*", ""] if made else []
+    )
 
 
-def drawn(chart: str, arguments: dict[str, Any], target: Path) -> bool:
-    """Draw a chart from the first results that have what it shows; whether there were any."""
+def chart_of(name: str, probe: Any) -> tuple[str, dict[str, Any]]:
+    """The chart that shows a probe best, and its arguments."""
+    return PICTURES.get(name, ("by_setting", {"name": probe.variables[0].name}))
+
+
+def drawn(chart: str, arguments: dict[str, Any], target: Path | None = None) -> Path | None:
+    """Draw a chart from the first results that have what it shows; the file of these, None if there are none."""
     from probekit import plot
     from probekit.errors import ResultsError
 
@@ -139,10 +150,11 @@ def drawn(chart: str, arguments: dict[str, Any], target: Path) -> bool:
             made = getattr(plot, chart)(file, **arguments)
         except ResultsError:
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        made.save(target)
-        return True
-    return False
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.save(target)
+        return file
+    return None
 
 
 def format_page() -> str:
@@ -189,7 +201,6 @@ def gallery_page() -> str:
     from probekit import plot
     from probekit.plot import charts
 
-    arguments = {"over_layers": {"name": "linear_accuracy"}, "by_setting": {"name": "linear_accuracy"}}
     text = [
         "# Gallery",
         "",
@@ -197,12 +208,18 @@ def gallery_page() -> str:
         "",
     ]
     for name in plot.CHARTS:
-        given = ", ".join(["ds", *(repr(value) for value in arguments.get(name, {}).values())])
+        given = ", ".join(["ds", *(repr(value) for value in GALLERY.get(name, {}).values())])
         summary = (inspect.getdoc(getattr(charts, name)) or "").partition("\n\n")[0].replace("\n", " ")
         text += [f"## {name}", "", summary, "", "```python", "# " + f"probekit.plot.{name}({given})", "```", ""]
-        if drawn(name, arguments.get(name, {}), PAGES / "gallery" / f"{name}.svg"):
+        if drawn(name, GALLERY.get(name, {}), PAGES / "gallery" / f"{name}.svg"):
             text += [f"![{summary}](gallery/{name}.svg)", ""]
     return "\n".join(text)
+
+
+def board_page() -> str:
+    """The board: what stands in its README, from the same files."""
+    text = (BOARD / "README.md").read_text()
+    return text if not RESULTS else re.sub(r"<!-- /?board -->\n", "", text)
 
 
 def api_page() -> str:
@@ -233,6 +250,7 @@ def executed(source: Path) -> str:
     from nbclient import NotebookClient
 
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    os.environ["PROBEKIT_PROGRESS"] = "0"  # a page shows what a cell gives, not how long it took
     notebook = jupytext.read(source)
     NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(HERE.parent)}}

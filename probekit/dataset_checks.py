@@ -25,7 +25,10 @@ NUMBERED = (
 )  # fmt: skip
 """Dimensions whose labels are numbers."""
 
-SHARED = ("example_image", "example_hidden", "example_truth", "label", "group")
+SHARED = (
+    "example_image", "example_hidden", "example_truth", "example_other", "example_segmentation_true",
+    "example_depth_true", "label", "group",
+)  # fmt: skip
 """Variables that are facts of the image set, not of the checkpoint."""
 
 _PIXELS = ("data", "example", "row", "column")
@@ -41,6 +44,12 @@ BESIDE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "example_attention_cls": (("checkpoint", *_PIXELS), ()),
     "example_attention_object": (("checkpoint", *_PIXELS), ()),
     "example_attention_rollout": (("checkpoint", *_PIXELS), ()),
+    "example_segmentation": (("checkpoint", *_PIXELS), ()),
+    "example_segmentation_true": (_PIXELS, ()),
+    "example_depth": (("checkpoint", *_PIXELS), ()),
+    "example_depth_true": (_PIXELS, ()),
+    "example_other": ((*_PIXELS, "channel"), ()),
+    "example_matches": (("checkpoint", "data", "example", "match", "end"), ()),
     "embedding_xy": (("checkpoint", "data", "image", "axis"), ("layer_kept",)),
 }
 """Variables beside the results: the dims that they have, and those that they may have."""

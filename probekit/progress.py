@@ -64,7 +64,7 @@ class _Run:
     said: float = field(default_factory=lambda: time.monotonic())
 
     def advance(self, steps: int) -> None:
-        first, self.done = self.done == 0, self.done + steps
+        first, self.done = self.done == 0 and steps > 0, self.done + steps
         now = time.monotonic()
         if (first and self.left(now) >= EVERY) or now - self.said >= EVERY:
             self.said = now

@@ -13,12 +13,16 @@ from probekit.collect import Measurements
 from probekit.measures import dense, dense_heads, resample
 from probekit.probes import dense_pixels
 from probekit.probes.intervals import OVER_TEST, resampled
+from probekit.probes.pictures import IMAGE_DIMS, example_images, examples, shrink
 from probekit.schema import Variable
 
 POINTS = 100
 """Points of each image that are matched, drawn from those whose match is known."""
 
 THRESHOLDS = (0.02, 0.05, 0.1)
+
+KEPT = 16
+"""Matches of each kept image that go into the results."""
 
 VARIABLES = (
     Variable(
@@ -43,6 +47,7 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
     ranks = measurements.order(images)
     hits = np.zeros((len(layers) + 1, len(THRESHOLDS), images))  # the last row: a match at the same place
     counts = np.zeros(images)
+    shown = np.full((examples(measurements), KEPT, len(ENDS)), np.nan, dtype=np.float32)
     for index in range(images):
         here, true, size = points(measurements, index, int(ranks[index]))
         counts[index] = len(here)
@@ -50,6 +55,9 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
             guesses = [*matched(measurements, index, layers, here, size), here]
             for i, guess in enumerate(guesses):
                 hits[i, :, index] = dense.correct_matches(guess, true, size, THRESHOLDS)
+            if index < len(shown):
+                few = min(KEPT, len(here))
+                shown[index, :few] = seen_places(measurements, [here, true, guesses[-2]], size)[:few]
     pixels = np.broadcast_to(counts, hits.shape)
     values = resample.ratio(hits, pixels)
     ends = resampled(
@@ -60,7 +68,33 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
     coords: dict[str, Any] = {"layer": layers, "threshold": list(THRESHOLDS)}
     out = VARIABLES[0].arrays(values[:-1], ends, coords=coords, per_image=per_image)
     out["correspondence_accuracy"].attrs |= {"same_place": values[-1].tolist(), "points": int(counts.sum())}
-    return out
+    return out | pictures(measurements, shown)
+
+
+ENDS = ("row", "column", "row_true", "column_true", "row_found", "column_found")
+"""A kept match: the point, where it is in the other view, where it was found; shares of the picture."""
+
+
+def seen_places(measurements: Measurements, found: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """Pixels of the image, (n, 2) each, as shares of the crop that the checkpoint sees: (n, 2 x their number)."""
+    where = dense_pixels.seen(measurements.preprocess, size)
+    first = np.array([where.rows[0], where.columns[0]])
+    extent = np.array([len(where.rows), len(where.columns)])
+    return np.concatenate([(pixels - first + 0.5) / extent for pixels in found], axis=1)
+
+
+def pictures(measurements: Measurements, shown: np.ndarray) -> dict[str, xr.DataArray]:
+    """Both views of the images that are kept, and some matches of each."""
+    if not len(shown):
+        return {}
+    test: Any = measurements.images("test")
+    right = np.stack([measurements.preprocess(test.right(index)) for index in range(len(shown))])
+    matches = xr.DataArray(shown, dims=("example", "match", "end"), coords={"end": list(ENDS)})
+    return {
+        "example_image": example_images(measurements),
+        "example_other": xr.DataArray(shrink(right, measurements), dims=IMAGE_DIMS, attrs={"long_name": "Other view"}),
+        "example_matches": matches.assign_attrs(long_name="Some matches, last layer", units="1"),
+    }
 
 
 def points(measurements: Measurements, index: int, rank: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from probekit.collect import Measurements
@@ -13,7 +14,7 @@ from probekit.data import SPLITS, Preprocess
 from probekit.data.maps import PixelMaps
 from probekit.measures import dense, dense_heads
 from probekit.probes.patch_tokens import Reader
-from probekit.probes.pictures import picture_size
+from probekit.probes.pictures import IMAGE_DIMS, example_images, picture_size
 
 PIXELS = 256
 """Pixels of each train and val image whose cross-entropy is taken."""
@@ -142,8 +143,27 @@ def predicted(
             yield found, values(maps, int(row), where), found.size / (size[0] * size[1])
 
 
-def picture(values: np.ndarray, measurements: Measurements) -> np.ndarray:
-    """A map at the size of kept pictures, by nearest neighbour: float32."""
+def pictures(guess: np.ndarray, true: np.ndarray, measurements: Measurements) -> np.ndarray:
+    """What is predicted and what is true, at the size of kept pictures, by nearest neighbour: float32 (2, rows,
+    columns)."""
     rows, columns = picture_size(measurements)
-    at = (np.arange(rows) * values.shape[0] // rows, np.arange(columns) * values.shape[1] // columns)
-    return values[np.ix_(*at)].astype(np.float32)
+    at = (np.arange(rows) * guess.shape[0] // rows, np.arange(columns) * guess.shape[1] // columns)
+    return np.stack([one[np.ix_(*at)] for one in (guess, true)]).astype(np.float32)
+
+
+def examples_of(name: str, words: str, shown: list[np.ndarray], measurements: Measurements) -> dict[str, xr.DataArray]:
+    """The images that are kept, with the predicted and the true map of each.
+
+    Args:
+        name: of the quantity, e.g. "depth".
+        words: what a map holds.
+        shown: as `pictures` gives them, one for each image that is kept.
+    """
+    if not shown:
+        return {}
+    guessed, true = np.stack(shown, axis=1)
+    out = {"example_image": example_images(measurements)}
+    for key, values, word in ((name, guessed, "Predicted"), (f"{name}_true", true, "True")):
+        attrs = {"long_name": f"{word} {words}", "units": "1"}
+        out[f"example_{key}"] = xr.DataArray(values, dims=IMAGE_DIMS[:3], attrs=attrs)
+    return out

@@ -16,6 +16,7 @@ from probekit.measures.selection import described
 from probekit.probes import dense_pixels
 from probekit.probes.intervals import OVER_IMAGES, resampled
 from probekit.probes.patch_tokens import Reader
+from probekit.probes.pictures import examples
 from probekit.schema import Variable
 
 BINS = 256
@@ -50,6 +51,7 @@ def run(measurements: Measurements, *, steps: int) -> dict[str, xr.DataArray]:
     sums = np.zeros((3, len(layers), 1, measurements.size("test")))
     rates: list[float] = []
     shares: list[float] = []
+    shown: list[np.ndarray] = []
     centres = torch.linspace(low, high, 2 * BINS + 1)[1::2].to(measurements.device)
 
     def target(values: np.ndarray) -> np.ndarray:
@@ -64,12 +66,14 @@ def run(measurements: Measurements, *, steps: int) -> dict[str, xr.DataArray]:
         read = {split: Reader(measurements, split, layer, 1.0) for split in maps}
         head = dense_pixels.fitted_head(read, samples, target, classes=BINS, steps=steps)
         rates.append(head.rate)
-        shares = []
+        shares, shown = [], []
         for place, (guess, true, share) in enumerate(
             dense_pixels.predicted(read["test"], maps["test"], head.logits, expected)
         ):
             sums[:, i, 0, place] = dense.depth_sums(guess, true)
             shares.append(share)
+            if len(shown) < examples(measurements):
+                shown.append(dense_pixels.pictures(guess, true, measurements))
     coords: dict[str, Any] = {"layer": layers, "readout": ["linear"]}
     out = arrays(measurements, sums, coords)
     for name in ("depth_error", "depth_within"):
@@ -78,8 +82,10 @@ def run(measurements: Measurements, *, steps: int) -> dict[str, xr.DataArray]:
             "bins": [low, high],
             **described(rates, dense_heads.RATES),
         }
-    out["depth_error"].attrs["units"] = maps["test"].unit or "m"
-    return out
+    unit = maps["test"].unit or "m"
+    out["depth_error"].attrs["units"] = unit
+    words = f"depth in {unit} (linear, layer {layers[-1]})"
+    return out | dense_pixels.examples_of("depth", words, shown, measurements)
 
 
 def depth_range(values: np.ndarray) -> tuple[float, float]:

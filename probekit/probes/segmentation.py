@@ -17,7 +17,7 @@ from probekit.measures.selection import described
 from probekit.probes import dense_pixels
 from probekit.probes.intervals import OVER_IMAGES, resampled
 from probekit.probes.patch_tokens import Reader
-from probekit.probes.pictures import IMAGE_DIMS, example_images, examples
+from probekit.probes.pictures import examples
 from probekit.schema import Variable
 
 BANK = 10_000
@@ -88,7 +88,7 @@ def scored(
         counts.append(dense.class_counts(guess[known], true[known].astype(np.int64), classes))
         shares.append(share)
         if len(shown) < most:
-            shown.append(dense_pixels.picture(guess, test.measurements))
+            shown.append(dense_pixels.pictures(guess, true, test.measurements))
     return np.stack(counts, axis=-1), shown, float(np.mean(shares))
 
 
@@ -138,8 +138,4 @@ def interval(measurements: Measurements, right: np.ndarray, union: np.ndarray) -
 
 def pictures(measurements: Measurements, readout: str, layer: int, shown: list[np.ndarray]) -> dict[str, xr.DataArray]:
     """The predicted class of each pixel, on the images that are kept."""
-    if not shown:
-        return {}
-    attrs = {"long_name": f"Predicted class ({readout}, layer {layer})", "units": "1"}
-    found = xr.DataArray(np.stack(shown), dims=IMAGE_DIMS[:3], attrs=attrs)
-    return {"example_image": example_images(measurements), "example_segmentation": found}
+    return dense_pixels.examples_of("segmentation", f"class ({readout}, layer {layer})", shown, measurements)

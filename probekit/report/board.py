@@ -34,11 +34,11 @@ def tables(folder: Path) -> str:
     files = sorted(folder.glob("*.nc"))
     if not files:
         raise ResultsError(f"{folder} holds no results file (.nc): add one to add its rows to the board.")
-    return "\n".join([*(of_file(file) for file in files), of_published()])
+    return "\n".join([*filter(None, map(of_file, files)), of_published()])
 
 
 def of_file(file: Path) -> str:
-    """The rows of one results file, under the command that made it."""
+    """The rows of one results file, under the command that made it; "" if it has none of what the board shows."""
     results = Results(file)
     command = results.provenance.get("command")
     made = shlex.join(map(str, command)) if isinstance(command, list) else str(command or "unknown")
@@ -46,12 +46,12 @@ def of_file(file: Path) -> str:
     which = (
         f"`{made}`, probekit {versions.get('probekit', 'unknown')}, {str(results.provenance.get('created', ''))[:10]}"
     )
-    out = [f"### {file.stem}", "", f"Made by {which}.", ""]
+    out: list[str] = []
     for data in results.data:
         names = [name for name in COLUMNS if name in results.names and data in results.where(name)]
         if names:
             out += [f"On `{data}`, last layer (95 % intervals in brackets):", "", *rows(results, names, data), ""]
-    return "\n".join(out)
+    return "\n".join([f"### {file.stem}", "", f"Made by {which}.", "", *out]) if out else ""
 
 
 def rows(results: Results, names: Sequence[str], data: str) -> list[str]:

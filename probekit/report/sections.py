@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from probekit.plot import beside_published, detections, last_layer, mask_curves, pictures
 from probekit.plot.curves import layer_figure
+from probekit.plot.dense_pictures import dense
 from probekit.plot.differences import Differences, forest
 from probekit.plot.figure import Figure
 from probekit.plot.headline import Headline
@@ -54,6 +55,8 @@ GROUPS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ("pixels", "Reconstruction and low-level properties", "Pixels", "SSIM and FSIM stand for structure, PSNR "
                                                                     "and squared error for pixels.",
      ("ssim", "fsim", "psnr", "mse", "masked_ssim", "masked_fsim", "masked_psnr", "masked_mse", "low_level_r2")),
+    ("dense", "Every pixel", "Dense", "Classes, depth and matches of single pixels, read from frozen patch tokens.",
+     ("segmentation_miou", "depth_error", "depth_within", "correspondence_accuracy")),
     ("spectrum", "Shape of the feature space", "Spectrum", "Measures that fit nothing.",
      ("rankme", "alpha_req", "lidar", "silhouette", "fourier_amplitude", "cka", "rankme_at_n", "alpha_req_at_n",
       "lidar_at_n")),
@@ -69,7 +72,12 @@ TABLE_ONLY = (
     "alpha_req_at_n", "lidar_at_n", *mask_curves.NAMES,
 )  # fmt: skip
 """Quantities whose course another chart shows: their numbers are in the table."""
-PICTURES = {"pixels": pictures.reconstructions, "attention": pictures.attention, "detection": detections.strips}
+PICTURES = {
+    "pixels": pictures.reconstructions,
+    "attention": pictures.attention,
+    "dense": dense,
+    "detection": detections.strips,
+}
 """Group -> what makes its pictures."""
 BY_CHOICE = ("classes",)
 """Groups whose quantities are shown against the training choice at the last layer too."""

@@ -25,6 +25,7 @@ KINDS: dict[str, np.dtype[Any]] = {
     "example_hidden": np.dtype(np.bool_),
     "example_truth": np.dtype(np.uint8),
     "example_detection": np.dtype(np.uint8),
+    "example_other": np.dtype(np.uint8),
     "example_reconstruction": np.dtype(np.uint8),
     "example_reconstruction_full": np.dtype(np.uint8),
 }

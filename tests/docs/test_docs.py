@@ -43,12 +43,33 @@ def test_every_block_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pyte
         exec(compile(block, f"{page}.md", "exec"), names)
 
 
+NOTEBOOKS = ("first_steps", "own_checkpoints", "theory", "train_a_grid")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are kept as Python with cells, so that they run as a script too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROBEKIT_CACHE", str(tmp_path / "cache"))
+    source = (ROOT / "docs" / "notebooks" / f"{name}.py").read_text()
+    assert source.count("# %% [markdown]") >= 3
+    exec(compile(source, f"{name}.py", "exec"), {"__name__": f"notebook_{name}"})
+
+
+def test_every_notebook_is_tried_and_in_the_navigation() -> None:
+    assert {path.stem for path in (ROOT / "docs" / "notebooks").glob("*.py")} == set(NOTEBOOKS)
+    navigation = (ROOT / "docs" / "mkdocs.yml").read_text()
+    assert all(f"notebooks/{name}.md" in navigation for name in NOTEBOOKS)
+
+
 def test_pages_have_blocks() -> None:
     assert sum(len(blocks(page)) for page in WRITTEN) >= 6
 
 
 @pytest.mark.parametrize("name", probes.names())
-def test_every_probe_has_a_page(name: str, generate) -> None:
+def test_every_probe_has_a_page(name: str, generate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "drawn", lambda *given: None)
     text = generate.probe_page(name)
     probe = probes.find(name)
     assert probe.summary in text
@@ -59,7 +80,7 @@ def test_every_probe_has_a_page(name: str, generate) -> None:
 
 
 def test_every_plot_is_in_the_gallery(generate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "drawn", lambda *given: False)
+    monkeypatch.setattr(generate, "drawn", lambda *given: None)
     text = generate.gallery_page()
     assert all(f"## {name}\n" in text for name in plot.CHARTS)
 
