@@ -133,9 +133,12 @@ def detect(
     ):
         for _ in carried_out(make, chosen, accelerator, directory, replace(conduct, stop=stop, advance=bar)):
             pass
-    with using_threads(threads):
-        detector = trained(directory, model, chosen, classes).to(accelerator.device)
-        return scored(directory, start, chosen, detector, test, convert)
+    if accelerator.is_main_process:
+        with using_threads(threads):
+            detector = trained(directory, model, chosen, classes).to(accelerator.device)
+            score(directory, start, chosen, detector, test, convert)
+    accelerator.wait_for_everyone()
+    return schema.read(directory.path / RESULTS)
 
 
 def opened(source: Any) -> tuple[Checkpoint, MaskedAutoencoder]:
@@ -208,20 +211,20 @@ def trained(directory: RunDirectory, model: MaskedAutoencoder, settings: Setting
     return detector
 
 
-def scored(
+def score(
     directory: RunDirectory,
     start: Checkpoint,
     settings: Settings,
     detector: Detector,
     test: ImageSet,
     convert: Convert,
-) -> xr.Dataset:
-    """Detect in the test images, write what was found, and score it; results of the same images are read."""
+) -> None:
+    """Detect in the test images, write what was found and its scores; results of the same images stay."""
     file = directory.path / RESULTS
     if file.is_file():
         before = schema.read(file)
         if before.data_fingerprint.item() == test.fingerprint and before.checkpoint.item() == start.name:
-            return before
+            return
     device = next(detector.parameters()).device
     truth = scoring.truth_of(test)
     found = scoring.detections(detector, test, convert, device, batch_size=BATCH)
@@ -230,9 +233,7 @@ def scored(
     scores = {kind: scoring.matched(truth, found, kind) for kind in scoring.KINDS}
     shown = examples(detector, test, convert, device)
     facts = read_json(directory.path / "finished.json", error=TrainingError)
-    ds = results.dataset(start, settings, test, scores, shown, facts)
-    schema.write(ds, file)
-    return ds
+    schema.write(results.dataset(start, settings, test, scores, shown, facts), file)
 
 
 def examples(detector: Detector, test: ImageSet, convert: Convert, device: torch.device) -> dict[str, np.ndarray]:

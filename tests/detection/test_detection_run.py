@@ -120,6 +120,21 @@ def test_what_cannot_work_is_said_before_training(tmp_path: Path) -> None:
         run(tmp_path, preset="huge")
     with pytest.raises(TrainingError, match="detect\\(\\) has no setting 'windows'"):
         run(tmp_path, windows=3)
+    half = (0.5,) * 3
+    other = probekit.Encoder.wrap(
+        lambda images: [images.flatten(2).transpose(1, 2)] * 2,
+        patch_size=1,
+        image_size=8,
+        mean=half,
+        std=half,
+        name="x",
+    )
+    with pytest.raises(TrainingError, match="an encoder of another kind"):
+        probekit.detect(other, output=tmp_path)
+    with pytest.raises(TrainingError, match="last_blocks=-1; expected a whole number of at least 0"):
+        run(tmp_path, last_blocks=-1)
+    with pytest.raises(TrainingError, match="init is no setting of detect"):
+        run(tmp_path, init="other")
     assert not any(tmp_path.iterdir())
 
 
