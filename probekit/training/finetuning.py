@@ -212,7 +212,7 @@ def chosen_settings(
         given["precision"] = choose_precision(asked, start.model.width, accelerator.device)
     known: dict[str, Any] = starting.identity(start, tensor_digest(start.model.state_dict()), recorded)
     chosen = resolve(
-        preset, given, data=train.spec, data_fingerprint=train.fingerprint, seed=seed, last_blocks=blocks,
+        preset, given, data=train.name, data_fingerprint=train.fingerprint, seed=seed, last_blocks=blocks,
         images=max(1, round(epochs * len(train))), **known,
     )  # fmt: skip
     share_of(chosen, accelerator.num_processes)

@@ -93,7 +93,7 @@ def story(found: Tuned) -> str:
     frozen = f" What was not trained has the sha256 {found.frozen}, before and after." if found.frozen else ""
     return f"""## Fine-tuning
 
-Fine-tuned ({settings.trained}) by `probekit finetune` on {settings.data}, from {found.start.card.name}
+Fine-tuned ({settings.trained}) by `probekit finetune` on {found.splits["train"].spec}, from {found.start.card.name}
 ({settings.init}, sha256 {settings.init_sha256}):
 {settings.epochs:g} epochs of {len(found.splits["train"]):,} images, batches of {settings.batch_size}. Step
 {found.best["step"]:,} of {settings.steps:,} was the best on val (accuracy {found.best["accuracy"]:.4f}); on the
@@ -144,7 +144,7 @@ def results(found: Tuned, made: Checkpoint) -> xr.Dataset:
         "provenance": schema.stamp(
             settings=settings.record(),
             finetuned_from=made.card.finetuned_from,
-            splits={split: images.fingerprint for split, images in found.splits.items()},
+            splits={split: [images.spec, images.fingerprint] for split, images in found.splits.items()},
         ),
     }
     return schema.validate(ds)

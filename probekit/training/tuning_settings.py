@@ -103,7 +103,7 @@ class TuningSettings(Recipe):
     def words(self) -> str:
         """How and on what, in a line, for cards and coordinates; the same for all seeds and checkpoints."""
         code = cache.key(options=self.options())[:8]
-        return f"{self.trained}, on {self.data} ({self.data_fingerprint}), recipe {self.preset} {code}"
+        return f"{self.trained}, on {self.data} ({self.data_fingerprint}), recipe {code}"
 
 
 def resolve(preset: str, overrides: dict[str, Any], **known: Any) -> TuningSettings:
