@@ -105,7 +105,8 @@ def run(measurements: Measurements, *, landmarks: int, untrained: bool, inputs: 
     )  # fmt: skip
     out = labelled(measurements, profile)
     limit, limit_ci = endless(measurements, truth, regressor, found)
-    out |= VARIABLES[5].arrays(limit, limit_ci, coords={dim: out["level_recovery"][dim].values for dim in ("layer", "level")})
+    coords = {dim: out["level_recovery"][dim].values for dim in ("layer", "level")}
+    out |= VARIABLES[5].arrays(limit, limit_ci, coords=coords)
     upper = out["level_recovery_ci"].sel(bound="upper")
     out["level_recovery_ci"].loc[{"bound": "upper"}] = np.fmax(upper, limit_ci[..., 1])
     out["level_recovery"].attrs["readout"] = found.readout.tolist()
