@@ -94,9 +94,9 @@ def without_images(ds: xr.Dataset) -> xr.Dataset:
 
 
 def opened(folder: Path) -> xr.Dataset:
-    """The results of an analysis."""
+    """The results of an analysis; simulations are not of checkpoints, and have no schema."""
     with xr.open_dataset(folder / "results.nc", engine="h5netcdf") as ds:
-        return schema.upgrade(ds.load())
+        return schema.upgrade(ds.load()) if "schema_version" in ds.attrs else ds.load()
 
 
 def save(chart: Any, folder: Path, name: str) -> None:
