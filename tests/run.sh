@@ -2,7 +2,8 @@
 # Does all the set-up that the tests need, then runs them: a virtual environment (default: .venv) with probekit and its
 # test requirements, and the browser that the report's tests drive, where it may be installed. Where it may not, those
 # tests are skipped, with their number and the reason; PROBEKIT_BROWSER=required makes that a failure.
-# Further arguments go to pytest: `bash tests/run.sh .venv -m slow`.
+# The tests run in two processes, a file at a time, each with one thread. Further arguments go to pytest:
+# `bash tests/run.sh .venv -m slow`; `-n 0` for one process.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv="${1:-.venv}"
@@ -20,4 +21,4 @@ fi
 "$venv/bin/pip" install --quiet -e '.[test]'
 "$venv/bin/ruff" check .
 "$venv/bin/mypy"
-exec "$venv/bin/python" -m pytest -rs "$@"
+exec env OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -rs -n 2 --dist loadfile "$@"

@@ -81,6 +81,12 @@ def expected_levels(
     Raises:
         MaskError: a ratio or a patch size that no mask can have.
         GraphError: a graph without latents, or fewer than two masks.
+
+    Example:
+        >>> from probekit.latents import LatentGraph
+        >>> ds = expected_levels(LatentGraph.quadtree(3), [0.5, 0.75], n_masks=200)
+        >>> dict(ds.mean_height.sizes)
+        {'mask_ratio': 2, 'patch_size': 1}
     """
     if not graph.latents or n_masks < 2:
         raise GraphError(f"expected_levels needs a latent and two masks or more; got {graph!r}, n_masks={n_masks}.")

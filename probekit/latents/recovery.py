@@ -76,6 +76,13 @@ def recover(
         error over their variance; `bottleneck` (encoder). R² and shares have twins `<name>_ci` (bound): 95 %, bootstrap
         over test samples. Scalars: `c_dim` (intrinsic), `c_height` (mean height of c's members), `hidden_share`;
         `c` and `hidden` name the nodes. Where c is empty, all figures are NaN and `c_dim` is 0.
+
+    Raises:
+        GraphError: all observables are hidden, or none.
+
+    Example:
+        >>> world = examples(graphs=1)[0]
+        >>> ds = recover(world.process, world.masks["ideal"], steps=200)  # doctest: +SKIP
     """
     graph = process.graph
     row = graph.hidden_row(hidden)
@@ -107,7 +114,21 @@ def recover(
 def recover_many(process: GeneratingProcess, masks: Sequence[Iterable[Node]], **settings: Any) -> xr.Dataset:
     """`recover` for several masks: the same dataset with a dimension `mask`.
 
-    Masks with an empty c are counted in the attribute `empty` and are NaN, so means over `mask` leave them out.
+    Args:
+        process: the world.
+        masks: each the hidden observables of one mask.
+        settings: as in `recover`, the same for all masks.
+
+    Returns:
+        As `recover`, with the dim `mask`. Masks with an empty c are counted in the attribute `empty` and are NaN, so
+        means over `mask` leave them out.
+
+    Raises:
+        GraphError: as in `recover`.
+
+    Example:
+        >>> world = examples(graphs=1)[0]
+        >>> ds = recover_many(world.process, list(world.masks.values()), steps=200)  # doctest: +SKIP
     """
     found = []
     with progress.bar("recovery", len(masks), "masks") as advance:
@@ -129,7 +150,16 @@ class Example(NamedTuple):
 def examples(graphs: int = 3, seed: int = 0) -> list[Example]:
     """The default vector examples: a binary tree, then random graphs with overlapping parents and skipped levels.
 
-    Each has the four masks of `figure_four`; three graphs give twelve.
+    Args:
+        graphs: how many graphs.
+        seed: of the random graphs, and of the processes on all.
+
+    Returns:
+        An `Example` for each graph: its name, its process, and the four masks of `figure_four` by kind.
+
+    Example:
+        >>> [one.name for one in examples()], list(examples(graphs=1)[0].masks)
+        (['tree', 'random-0', 'random-1'], ['conservative', 'ideal', 'aggressive', 'random'])
     """
     dims = {3: 2, 2: 1, 1: 1, 0: 1}
     made = {"tree": binary_tree(3, dims)}

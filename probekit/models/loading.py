@@ -252,7 +252,15 @@ def _shelves() -> list[Path]:
 
 
 def shipped() -> list[str]:
-    """Names of the checkpoints that come with probekit, for `"shipped:NAME"`."""
+    """Names of the checkpoints that come with probekit, for `"shipped:NAME"`.
+
+    Returns:
+        The names, sorted.
+
+    Example:
+        >>> "untrained-s0" in shipped()
+        True
+    """
     return sorted({entry.parent.name for shelf in _shelves() for entry in shelf.glob("*/config.json")})
 
 

@@ -63,7 +63,23 @@ def by_setting(
 
 
 def over_layers(ds: Any, name: str, *, by: str | None = None, **labels: Any) -> Chart:
-    """A quantity over the layers of each checkpoint, with bands where there are few. Arguments as in `by_setting`."""
+    """A quantity over the layers of each checkpoint, with bands where there are few.
+
+    Args:
+        ds: results, or the path of a results file.
+        name: a result variable with the dim `layer`.
+        by, labels: see the module.
+
+    Returns:
+        An Altair chart.
+
+    Raises:
+        ResultsError: a quantity of one layer; no such quantity, image set, coordinate or label, or no number to draw.
+
+    Example:
+        >>> import probekit
+        >>> chart = probekit.plot.over_layers("results.nc", "linear_accuracy", pooling="mean")  # doctest: +SKIP
+    """
     results = Results(ds, by=by, shown=labels)
     figure = layer_figure(results, _quantity(results, name))
     if figure is None:
@@ -72,18 +88,62 @@ def over_layers(ds: Any, name: str, *, by: str | None = None, **labels: Any) -> 
 
 
 def levels(ds: Any, *, data: str | None = None, by: str | None = None, **labels: Any) -> Chart:
-    """The level spectrum: shares of variance by level, stacked, for each scaling. Arguments as in `by_setting`."""
+    """The level spectrum: shares of variance by level, stacked, for each scaling.
+
+    Args:
+        ds: results, or the path of a results file.
+        data, by, labels: see the module.
+
+    Returns:
+        An Altair chart.
+
+    Raises:
+        ResultsError: no such quantity, image set, coordinate or label, or no number to draw.
+
+    Example:
+        >>> import probekit
+        >>> chart = probekit.plot.levels("results.nc", scaling="whitened")  # doctest: +SKIP
+    """
     return _shares(ds, "level_share", "level", data, by, labels)
 
 
 def ladder(ds: Any, *, data: str | None = None, by: str | None = None, **labels: Any) -> Chart:
-    """The level ladder: shares of variance by rung, stacked, for each scaling. Arguments as in `by_setting`."""
+    """The level ladder: shares of variance by rung, stacked, for each scaling.
+
+    Args:
+        ds: results, or the path of a results file.
+        data, by, labels: see the module.
+
+    Returns:
+        An Altair chart.
+
+    Raises:
+        ResultsError: no such quantity, image set, coordinate or label, or no number to draw.
+
+    Example:
+        >>> import probekit
+        >>> chart = probekit.plot.ladder("results.nc", data="photos")  # doctest: +SKIP
+    """
     return _shares(ds, "ladder_share", "rung", data, by, labels)
 
 
 def profile(ds: Any, *, data: str | None = None, **labels: Any) -> Chart:
-    """The recovery profile: gain by level and setting, what Theorem 1 asks for, amount and height. Arguments as in
-    `by_setting`."""
+    """The recovery profile: gain by level and setting, what Theorem 1 asks for, amount and height.
+
+    Args:
+        ds: results, or the path of a results file.
+        data, labels: see the module.
+
+    Returns:
+        An Altair chart.
+
+    Raises:
+        ResultsError: no such quantity, image set, coordinate or label, or no number to draw.
+
+    Example:
+        >>> import probekit
+        >>> chart = probekit.plot.profile("results.nc")  # doctest: +SKIP
+    """
     results = Results(ds, shown=labels)
     return chart(profile_figure(results, _where(results, _quantity(results, "recovery_gain"), data)))
 
@@ -91,7 +151,23 @@ def profile(ds: Any, *, data: str | None = None, **labels: Any) -> Chart:
 def response(
     ds: Any, name: str = "response_similarity", *, data: str | None = None, by: str | None = None, **labels: Any
 ) -> Chart:
-    """The mask response: a quantity over the evaluation mask ratio, for each unit. Arguments as in `by_setting`."""
+    """The mask response: a quantity over the evaluation mask ratio, for each unit.
+
+    Args:
+        ds: results, or the path of a results file.
+        name: a result variable with the dims `eval_mask_ratio` and `eval_patch_size`.
+        data, by, labels: see the module.
+
+    Returns:
+        An Altair chart.
+
+    Raises:
+        ResultsError: no such quantity, image set, coordinate or label, or no number to draw.
+
+    Example:
+        >>> import probekit
+        >>> chart = probekit.plot.response("results.nc", "response_ssim")  # doctest: +SKIP
+    """
     results = Results(ds, by=by, shown=labels)
     return chart(response_figure(results, name, _where(results, _quantity(results, name), data)))
 
@@ -103,6 +179,17 @@ def contrast(ds: Any, name: str | None = None, *, data: str | None = None, **lab
         ds: what `probekit.contrast` returned.
         name: a quantity, with or without `_difference`; the first if None.
         data, labels: see the module.
+
+    Returns:
+        An Altair chart.
+
+    Raises:
+        ResultsError: no differences in the dataset, or no such quantity, image set or label.
+
+    Example:
+        >>> import probekit
+        >>> differences = probekit.contrast("results.nc", "untrained-s0")  # doctest: +SKIP
+        >>> chart = probekit.plot.contrast(differences, "linear_accuracy")  # doctest: +SKIP
     """
     results = Results(ds, shown=labels)
     found = [one for one in results.names if one.endswith("_difference")]
@@ -114,33 +201,103 @@ def contrast(ds: Any, name: str | None = None, *, data: str | None = None, **lab
 
 
 def similarity(ds: Any, *, data: str | None = None, **labels: Any) -> Chart:
-    """How alike checkpoints are, a heat map per metric. Arguments as in `by_setting`."""
+    """How alike checkpoints are, a heat map per metric.
+
+    Args:
+        ds: what `probekit.similarity` returned, or the path of a results file.
+        data, labels: see the module.
+
+    Returns:
+        An Altair chart.
+
+    Raises:
+        ResultsError: no such quantity, image set, coordinate or label, or no number to draw.
+
+    Example:
+        >>> import probekit
+        >>> chart = probekit.plot.similarity(probekit.similarity(["a.pth", "b.pth"], "photos"))  # doctest: +SKIP
+    """
     results = Results(ds, shown=labels)
     return chart(similarity_figure(results, _where(results, _quantity(results, "similarity"), data)))
 
 
 def embedding(ds: Any, *, data: str | None = None) -> Chart:
-    """t-SNE of features, coloured by class. Arguments as in `by_setting`."""
+    """t-SNE of features, coloured by class.
+
+    Args:
+        ds: results, or the path of a results file.
+        data: see the module.
+
+    Returns:
+        An Altair chart.
+
+    Raises:
+        ResultsError: no such quantity, image set, coordinate or label, or no number to draw.
+
+    Example:
+        >>> import probekit
+        >>> chart = probekit.plot.embedding("results.nc")  # doctest: +SKIP
+    """
     results = Results(ds)
     found = {figure.key.removeprefix("embedding-"): figure for figure in last_layer.embeddings(results)}
     return chart(found[_named(found, data, "embedding")])
 
 
 def reconstructions(ds: Any, *, data: str | None = None) -> Chart:
-    """Pictures: the input, and what each checkpoint makes of it. Arguments as in `by_setting`."""
+    """Pictures: the input, and what each checkpoint makes of it.
+
+    Args:
+        ds: results, or the path of a results file.
+        data: see the module.
+
+    Returns:
+        An Altair chart.
+
+    Raises:
+        ResultsError: no such quantity, image set, coordinate or label, or no number to draw.
+
+    Example:
+        >>> import probekit
+        >>> chart = probekit.plot.reconstructions("results.nc", data="photos")  # doctest: +SKIP
+    """
     return _strips(pictures.reconstructions(Results(ds)), "reconstructions", data)
 
 
 def attention(ds: Any, *, data: str | None = None) -> Chart:
-    """Pictures: where [CLS] and an object token look in the last layer. Arguments as in `by_setting`."""
+    """Pictures: where [CLS] and an object token look in the last layer.
+
+    Args:
+        ds: results, or the path of a results file.
+        data: see the module.
+
+    Returns:
+        An Altair chart.
+
+    Raises:
+        ResultsError: no such quantity, image set, coordinate or label, or no number to draw.
+
+    Example:
+        >>> import probekit
+        >>> chart = probekit.plot.attention("results.nc", data="photos")  # doctest: +SKIP
+    """
     return _strips(pictures.attention(Results(ds)), "attention", data)
 
 
 def chart(figure: Figure | None) -> Chart:
     """A figure of the report as one Altair chart.
 
+    Args:
+        figure: what the modules of this package build, such as `probekit.plot.curves.layer_figure`.
+
+    Returns:
+        An Altair chart, its panels side by side.
+
     Raises:
         ResultsError: there is no figure, because nothing finite was measured.
+
+    Example:
+        >>> from probekit.plot.curves import layer_figure
+        >>> shown = chart(layer_figure(Results("results.nc"), "linear_accuracy"))  # doctest: +SKIP
     """
     if figure is None:
         raise ResultsError("There is nothing to draw: no finite number was measured for this figure.")
@@ -188,31 +345,4 @@ def _strips(strips: list[Strip], what: str, data: str | None) -> Chart:
     """A strip of pictures as a chart: a row per checkpoint, a column per kind."""
     found = {strip.key.removeprefix(f"{what}-"): strip for strip in strips}
     strip = found[_named(found, data, what)]
-    rows = [
-        {"checkpoint": row.label, "kind": kind, "picture": picture.source, "words": picture.alt}
-        for row in strip.rows
-        for kind, picture in zip(strip.columns, row.pictures, strict=True)
-        if picture is not None
-    ]
-    shapes = [picture for row in strip.rows for picture in row.pictures if picture is not None]
-    width, height = max(one.width for one in shapes), max(one.height for one in shapes)
-    factor = max(1.0, 40 / height)
-    x = {
-        "field": "kind",
-        "type": "nominal",
-        "sort": strip.columns,
-        "title": None,
-        "axis": {"labelAngle": 0, "orient": "top"},
-    }
-    y = {"field": "checkpoint", "type": "nominal", "sort": [row.label for row in strip.rows], "title": None}
-    mark = {"type": "image", "width": width * factor, "height": height * factor, "aspect": True}
-    encoding: Json = {"x": x, "y": y, "url": {"field": "picture", "type": "nominal"}}
-    encoding["tooltip"] = {"field": "words", "type": "nominal"}
-    spec: Json = {
-        "$schema": SCHEMA_URL,
-        "config": theme.config(),
-        "title": {"text": strip.title, "subtitle": [strip.note]},
-    }
-    spec |= {"data": {"values": rows}, "mark": mark, "encoding": encoding}
-    spec |= {"width": {"step": width * factor + 12}, "height": {"step": height * factor + 6}}
-    return alt.Chart.from_dict(theme.concrete(spec))
+    return alt.Chart.from_dict(theme.concrete(pictures.strip_spec(strip)))

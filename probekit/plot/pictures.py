@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image
 
 from probekit.measures.colours import painted
+from probekit.plot import theme
+from probekit.plot.figure import SCHEMA_URL, Json
 from probekit.plot.rows import Checkpoint, Results
 
 SIDE = 112
@@ -235,3 +237,35 @@ def strip_picture(images: np.ndarray, words: str) -> Picture:
     kind = "png" if small else "webp"
     source = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
     return Picture(source, words, sheet.shape[1], sheet.shape[0])
+
+
+def strip_spec(strip: Strip) -> Json:
+    """A strip as a Vega-Lite specification: a row per checkpoint, a column per kind of picture."""
+    rows = [
+        {"checkpoint": row.label, "kind": kind, "picture": picture.source, "words": picture.alt}
+        for row in strip.rows
+        for kind, picture in zip(strip.columns, row.pictures, strict=True)
+        if picture is not None
+    ]
+    shapes = [picture for row in strip.rows for picture in row.pictures if picture is not None]
+    width, height = max(one.width for one in shapes), max(one.height for one in shapes)
+    factor = max(1.0, 40 / height)
+    x = {
+        "field": "kind",
+        "type": "nominal",
+        "sort": strip.columns,
+        "title": None,
+        "axis": {"labelAngle": 0, "orient": "top"},
+    }
+    y = {"field": "checkpoint", "type": "nominal", "sort": [row.label for row in strip.rows], "title": None}
+    mark = {"type": "image", "width": width * factor, "height": height * factor, "aspect": True}
+    encoding: Json = {"x": x, "y": y, "url": {"field": "picture", "type": "nominal"}}
+    encoding["tooltip"] = {"field": "words", "type": "nominal"}
+    spec: Json = {
+        "$schema": SCHEMA_URL,
+        "config": theme.config(),
+        "title": {"text": strip.title, "subtitle": [strip.note]},
+    }
+    spec |= {"data": {"values": rows}, "mark": mark, "encoding": encoding}
+    spec |= {"width": {"step": width * factor + 12}, "height": {"step": height * factor + 6}}
+    return spec

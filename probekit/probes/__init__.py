@@ -74,9 +74,9 @@ def register(module: Any, name: str | None = None) -> Probe:
         ProbeError: something is missing, or another probe has the name, or one of its variables.
 
     Example:
-        >>> import probekit, my_package.feature_norm
-        >>> probekit.probes.register(my_package.feature_norm)
-        >>> probekit.evaluate("model.pth", "feature_norm", data="imagefolder:/data/val")
+        >>> import probekit, my_package.feature_norm  # doctest: +SKIP
+        >>> probekit.probes.register(my_package.feature_norm)  # doctest: +SKIP
+        >>> probekit.evaluate("model.pth", "feature_norm", data="imagefolder:/data/val")  # doctest: +SKIP
     """
     probe = described(name or module.__name__.rpartition(".")[2], module)
     if probe.name in _shipped():
@@ -100,15 +100,33 @@ def register(module: Any, name: str | None = None) -> Probe:
 
 
 def names() -> list[str]:
-    """Names of all probes, sorted: those that ship, that were registered, and that other packages bring along."""
+    """Names of all probes: those that ship, that were registered, and that other packages bring along.
+
+    Returns:
+        The names, sorted.
+
+    Example:
+        >>> "knn" in names()
+        True
+    """
     return sorted({*_shipped(), *_registered, *_installed()})
 
 
 def find(name: str) -> Probe:
     """The probe of this name.
 
+    Args:
+        name: as in `names`.
+
+    Returns:
+        The `Probe`: its variables, needs, requirements and options, and `run`.
+
     Raises:
         ProbeError: there is none, or its package cannot be imported.
+
+    Example:
+        >>> [variable.name for variable in find("knn").variables][0]
+        'knn_accuracy'
     """
     known = _shipped() | _registered
     if name in known:
@@ -125,7 +143,21 @@ def _loaded(name: str) -> Probe:
 
 
 def describe(name: str) -> str:
-    """A probe's one line."""
+    """A probe's one line.
+
+    Args:
+        name: as in `names`.
+
+    Returns:
+        The first line of its docstring.
+
+    Raises:
+        ProbeError: as in `find`.
+
+    Example:
+        >>> print(describe("low_level"))
+        How well mean colour, contrast, edge orientation and local texture are read linearly.
+    """
     return find(name).summary
 
 

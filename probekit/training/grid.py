@@ -54,7 +54,20 @@ def cells(
     """Every combination, each list in its given order.
 
     Args:
+        mask_ratio: shares of mask units to hide.
+        patch_size: sides of the mask unit in pixels.
+        seed: seeds of weights, order, augmentation and masks.
         order: the axes from the slowest to the fastest; by default a whole grid of the first seed comes first.
+
+    Returns:
+        The cells, for `train_grid`.
+
+    Raises:
+        TrainingError: an unknown axis in `order`, or one that is missing there.
+
+    Example:
+        >>> [cell.name for cell in cells([0.5, 0.75], [4], seed=[0])]
+        ['r0.5-p4-s0', 'r0.75-p4-s0']
     """
     values: dict[str, list[Any]] = {"mask_ratio": list(mask_ratio), "patch_size": list(patch_size), "seed": list(seed)}
     for axis in order:
@@ -100,6 +113,10 @@ def train_grid(
     Raises:
         TrainingError, MaskError: for any cell that cannot be trained, before the first one is.
         BusyError: cells that another process is working on, still so when all others are finished; it names them.
+
+    Example:
+        >>> from probekit.training import cells, train_grid
+        >>> train_grid("quadtree", cells([0.5, 0.75], [4, 8]), output="runs", images=100_000)  # doctest: +SKIP
     """
     check_conduct(output, device, threads, workers, save_every, log_every, tracker)
     if as_declared("together", together, int) < 1 or (together > 1 and tracker is not None):

@@ -12,32 +12,33 @@ Masks are drawn on the CPU, so that one seed means one mask on every device.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from probekit.checks import whole
 from probekit.errors import MaskError, did_you_mean
-
-Grid = tuple[int, int]
-"""Rows and columns."""
-
-BLOCK_ASPECT = 0.3
-"""Narrowest block of the strategy "block": height / width is log-uniform in [0.3, 1 / 0.3] (BEiT, arXiv 2106.08254)."""
-
-BLOCK_UNITS = 4
-"""Smallest block of the strategy "block", in units, while as many are left to hide (BEiT has 16 patches of 196)."""
+from probekit.masking.strategies import STRATEGIES, Grid, lowest
 
 
 def hidden_units(units: int, mask_ratio: float) -> int:
     """How many of `units` a ratio hides: units - floor(units (1 - ratio)), at least 1 and at most units - 1.
 
+    Args:
+        units: mask units of an image.
+        mask_ratio: share to hide, in (0, 1).
+
+    Returns:
+        The number of hidden units.
+
     Raises:
         MaskError: the ratio is not strictly between 0 and 1, or there are fewer than two units.
+
+    Example:
+        >>> hidden_units(16, 0.75), hidden_units(4, 0.9)
+        (12, 3)
     """
     if not isinstance(mask_ratio, Real) or not 0.0 < mask_ratio < 1.0:
         raise MaskError(
@@ -53,15 +54,41 @@ def hidden_units(units: int, mask_ratio: float) -> int:
 
 
 def real_ratio(units: int, mask_ratio: float) -> float:
-    """The share of `units` that `mask_ratio` really hides; it differs where the ratio does not divide the units."""
+    """The share of `units` that `mask_ratio` really hides; it differs where the ratio does not divide the units.
+
+    Args:
+        units, mask_ratio: as in `hidden_units`.
+
+    Returns:
+        Hidden units over units.
+
+    Raises:
+        MaskError: as in `hidden_units`.
+
+    Example:
+        >>> real_ratio(4, 0.9)
+        0.75
+    """
     return hidden_units(units, mask_ratio) / units
 
 
 def unit_grid(grid: Grid, *, patch_size: int, vit_patch_size: int) -> Grid:
     """Rows and columns of mask units on a grid of ViT patches.
 
+    Args:
+        grid: (rows, columns) of ViT patches.
+        patch_size: side of the mask unit in pixels.
+        vit_patch_size: side of a ViT patch in pixels.
+
+    Returns:
+        (rows, columns) of mask units.
+
     Raises:
         MaskError: the unit is no whole number of ViT patches, or does not tile the grid.
+
+    Example:
+        >>> unit_grid((14, 14), patch_size=32, vit_patch_size=16)
+        (7, 7)
     """
     rows, columns = _rows_and_columns(grid)
     patch_size = whole("patch_size", patch_size, error=MaskError)
@@ -127,6 +154,14 @@ def sample_hidden(
 
     Raises:
         MaskError: an impossible ratio, units that do not fit the grid, an unknown strategy, or no CPU generator.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> hidden, ratio = sample_hidden(
+        ...     5, (8, 8), mask_ratio=0.75, patch_size=4, vit_patch_size=4, generator=generator
+        ... )
+        >>> hidden.shape, hidden.sum(dim=1).tolist(), ratio
+        (torch.Size([5, 64]), [48, 48, 48, 48, 48], 0.75)
     """
     grid = _rows_and_columns(grid)
     units = unit_grid(grid, patch_size=patch_size, vit_patch_size=vit_patch_size)
@@ -155,8 +190,19 @@ def sample_hidden_each(
 ) -> torch.Tensor:
     """`n` masks from each of several generators, equal to calling `sample_hidden` for each, and faster.
 
+    Args:
+        generators: CPU generators, one for each group of masks. All others are as in `sample_hidden`.
+
     Returns:
         bool (len(generators), n, rows * columns).
+
+    Raises:
+        MaskError: as in `sample_hidden`.
+
+    Example:
+        >>> generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+        >>> sample_hidden_each(3, (8, 8), mask_ratio=0.5, patch_size=4, vit_patch_size=4, generators=generators).shape
+        torch.Size([2, 3, 64])
     """
     given: dict[str, Any] = {"mask_ratio": mask_ratio, "patch_size": patch_size, "vit_patch_size": vit_patch_size}
     if strategy != "random":
@@ -164,7 +210,7 @@ def sample_hidden_each(
         return torch.stack(drawn)
     units = unit_grid(grid, patch_size=patch_size, vit_patch_size=vit_patch_size)
     scores = torch.stack([torch.rand(n, units[0] * units[1], generator=generator) for generator in generators])
-    hidden = _lowest(scores.flatten(0, 1), hidden_units(scores.shape[-1], mask_ratio))
+    hidden = lowest(scores.flatten(0, 1), hidden_units(scores.shape[-1], mask_ratio))
     return expand(hidden, units, grid).view(len(generators), n, -1)
 
 
@@ -181,6 +227,10 @@ def expand(hidden: torch.Tensor, from_grid: Grid, to_grid: Grid) -> torch.Tensor
 
     Raises:
         MaskError: the masks are not on `from_grid`, or `to_grid` is no refinement of it.
+
+    Example:
+        >>> expand(torch.tensor([[True, False]]), (1, 2), (2, 4)).view(2, 4).int().tolist()
+        [[1, 1, 0, 0], [1, 1, 0, 0]]
     """
     if hidden.ndim != 2 or hidden.shape[1] != from_grid[0] * from_grid[1]:
         raise MaskError(
@@ -205,8 +255,15 @@ def common_unit(vit_patch_sizes: Sequence[int], size: Grid, *, at_least: int = 1
         size: (height, width) of the image in pixels.
         at_least: lower bound on the unit in pixels.
 
+    Returns:
+        The side of the unit in pixels.
+
     Raises:
         MaskError: no unit fits.
+
+    Example:
+        >>> common_unit([14, 16], (224, 224))
+        112
     """
     step = math.lcm(*vit_patch_sizes)
     both = math.gcd(*size)
@@ -237,6 +294,15 @@ def sample_hidden_pixels(
         hidden: bool (n, rows * columns) on the unit grid; put it on a model's grid, or on pixels, with `expand`.
         grid: (rows, columns) of the unit grid.
         ratio: the real ratio.
+
+    Raises:
+        MaskError: the unit does not tile the image; else as in `sample_hidden`.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> hidden, grid, ratio = sample_hidden_pixels(2, (32, 64), mask_ratio=0.5, unit=8, generator=generator)
+        >>> hidden.shape, grid, ratio
+        (torch.Size([2, 32]), (4, 8), 0.5)
     """
     if size[0] % unit or size[1] % unit:
         raise MaskError(
@@ -259,6 +325,10 @@ def boundary(hidden: torch.Tensor, grid: Grid) -> torch.Tensor:
 
     Returns:
         bool (n, rows * columns).
+
+    Example:
+        >>> boundary(torch.tensor([[False, True, True]]), (1, 3)).tolist()
+        [[False, True, False]]
     """
     visible = ~hidden.view(-1, *grid)
     near = torch.zeros_like(visible)
@@ -267,81 +337,3 @@ def boundary(hidden: torch.Tensor, grid: Grid) -> torch.Tensor:
     near[:, :, 1:] |= visible[:, :, :-1]
     near[:, :, :-1] |= visible[:, :, 1:]
     return (near & ~visible).view(hidden.shape)
-
-
-def _random(n: int, units: Grid, count: int, generator: torch.Generator) -> torch.Tensor:
-    """`count` of the units, every subset equally likely."""
-    return _lowest(torch.rand(n, units[0] * units[1], generator=generator), count)
-
-
-def _lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """True at the `count` lowest scores of each row."""
-    order = scores.argsort(dim=1, stable=True)
-    return torch.zeros(order.shape, dtype=torch.bool).scatter_(1, order[:, :count], True)
-
-
-def _block(n: int, units: Grid, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Rectangles of random place, area and aspect until `count` units are hidden; the last one is cut."""
-    rng = _numpy(generator)
-    hidden = np.zeros((n, *units), dtype=bool)
-    for mask in hidden:
-        left = count
-        while left:
-            area = rng.uniform(min(BLOCK_UNITS, left), left)
-            aspect = math.exp(rng.uniform(math.log(BLOCK_ASPECT), -math.log(BLOCK_ASPECT)))
-            height = min(max(round(math.sqrt(area * aspect)), 1), units[0])
-            width = min(max(round(math.sqrt(area / aspect)), 1), units[1])
-            top = int(rng.integers(units[0] - height + 1))
-            start = int(rng.integers(units[1] - width + 1))
-            block = mask[top : top + height, start : start + width]
-            rows, columns = np.nonzero(~block)
-            block[rows[:left], columns[:left]] = True
-            left -= min(left, rows.size)
-        # The cut takes what comes first in the block: without this flip, upper and left units would be hidden more.
-        down, right = (1 - 2 * rng.integers(2, size=2)).tolist()
-        mask[...] = mask[::down, ::right].copy()
-    return torch.from_numpy(hidden.reshape(n, units[0] * units[1]))
-
-
-def _structure(n: int, units: Grid, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Whole subtrees of the quadtree over the units, as large as the count allows.
-
-    Going down from the root, children in random order are hidden whole while they fit, and what is left of the count
-    goes into the first that does not. The nodes with both hidden and visible units are therefore one path from the
-    root, and the root alone where the count is made of whole quadrants.
-    """
-    rng = _numpy(generator)
-    hidden = np.zeros((n, *units), dtype=bool)
-    for mask in hidden:
-        part, left = mask, count
-        while left:
-            for child in _quadrants(part, rng):
-                if child.size > left:
-                    part = child
-                    break
-                child[...] = True
-                left -= child.size
-                if not left:
-                    break
-    return torch.from_numpy(hidden.reshape(n, units[0] * units[1]))
-
-
-def _quadrants(part: NDArray[np.bool_], rng: np.random.Generator) -> list[NDArray[np.bool_]]:
-    """The two or four parts of a rectangle, in random order; a side of one unit is not split."""
-    rows, columns = (side // 2 if side > 1 else side for side in part.shape)
-    parts = [part[:rows, :columns], part[:rows, columns:], part[rows:, :columns], part[rows:, columns:]]
-    parts = [child for child in parts if child.size]
-    return [parts[index] for index in rng.permutation(len(parts))]
-
-
-def _numpy(generator: torch.Generator) -> np.random.Generator:
-    """A NumPy generator seeded by, and advancing, a torch one: many small draws are faster there."""
-    return np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator).item()))
-
-
-STRATEGIES: dict[str, Callable[[int, Grid, int, torch.Generator], torch.Tensor]] = {
-    "random": _random,
-    "block": _block,
-    "structure": _structure,
-}
-"""Name -> function of (masks, unit grid, hidden units, generator) that gives bool (masks, units)."""
