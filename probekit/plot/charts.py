@@ -188,7 +188,7 @@ def contrast(ds: Any, name: str | None = None, *, data: str | None = None, **lab
 
     Example:
         >>> import probekit
-        >>> differences = probekit.contrast("results.nc", "untrained-s0")  # doctest: +SKIP
+        >>> differences = probekit.contrast("results.nc", baseline="untrained-s0")  # doctest: +SKIP
         >>> chart = probekit.plot.contrast(differences, "linear_accuracy")  # doctest: +SKIP
     """
     results = Results(ds, shown=labels)
