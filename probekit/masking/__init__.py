@@ -22,6 +22,11 @@ from probekit.checks import whole
 from probekit.errors import MaskError, did_you_mean
 from probekit.masking.strategies import STRATEGIES, Grid, lowest
 
+__all__ = [
+    "STRATEGIES", "Grid", "boundary", "common_unit", "expand", "hidden_units", "real_ratio", "sample_hidden",
+    "sample_hidden_each", "sample_hidden_pixels", "unit_grid",
+]  # fmt: skip
+
 
 def hidden_units(units: int, mask_ratio: float) -> int:
     """How many of `units` a ratio hides: units - floor(units (1 - ratio)), at least 1 and at most units - 1.
