@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200_000)
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--memory", type=float, default=0.25, help="GiB that a fit may hold")
+    parser.add_argument("--only", nargs="+", default=list(FITS), choices=list(FITS), metavar="FIT")
     parser.add_argument("--against", action="store_true", help="also with features in memory")
     parser.add_argument("--dtype", nargs="+", default=["float32"], choices=("float32", "float16"))
     args = parser.parse_args()
@@ -104,7 +105,7 @@ def main() -> None:
             there = sum(file.stat().st_size for file in Path(scratch, str(args.images)).rglob("*.rows")) / 1e6
             print(f"{args.images:,} x {args.width} in {dtype}: {there:,.0f} MB, {time.perf_counter() - start:.0f} s")
             print(f"{'peak memory above the start, MB':<34}{sizes[0]:>10,}{sizes[1]:>10,}{IMAGENET:>12,}")
-            for name, fit in FITS.items():
+            for name, fit in ((name, FITS[name]) for name in args.only):
                 (few, _), (many, taken) = (fitted(Path(scratch, str(size)), size, fit, budget) for size in sizes)
                 slope = max(0.0, (many - few) / (sizes[1] - sizes[0]))
                 line = f"  {name:<32}{few:10,.0f}{many:10,.0f}{many + slope * (IMAGENET - sizes[1]):12,.0f}"

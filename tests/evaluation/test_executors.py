@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ from probekit.collect.pass_settings import Preparation
 from probekit.errors import ProbeError, ProbekitError
 from probekit.evaluation import executors
 from probekit.evaluation.executors import LocalWorkers, Lost
-from probekit.evaluation.tasks import Outlining
+from probekit.evaluation.tasks import Measuring, Outlining
 
 MEASURED: dict[str, Any] = {"suite": ["knn", "attention_distance"], "data": SPEC, "counts": COUNTS, "device": "cpu"}
 
@@ -119,6 +120,30 @@ def test_a_scheduler_that_dies_leaves_what_was_measured(saved: list[str]) -> Non
         probekit.compare(saved, executor=Dying(5), **MEASURED)
     assert raised.value.results.checkpoint.values.tolist() == ["tiny0", "tiny1"]
     same(raised.value.results, probekit.compare(saved[:2], **MEASURED))
+
+
+def test_a_full_disk_takes_only_the_checkpoint_that_met_it(saved: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are measured and kept; with room again, the same call measures the one that is missing."""
+    take, write, full = Measuring.take, Path.write_bytes, ["tiny1"]
+
+    def taking(self: Measuring, *args: Any) -> None:
+        def writing(path: Path, content: bytes) -> int:
+            if self.label in full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(path, content)
+
+        monkeypatch.setattr(Path, "write_bytes", writing)
+        take(self, *args)
+
+    monkeypatch.setattr(Measuring, "take", taking)
+    with pytest.raises(ProbekitError, match=r"1 of 3 .*\n  tiny1 .*the disk is full") as raised:
+        probekit.compare(saved, executor=Reversed(), **MEASURED)
+    assert raised.value.results.checkpoint.values.tolist() == ["tiny0", "tiny2"]
+    full.clear()
+    whole = probekit.compare(saved, executor=Reversed(), **MEASURED)
+    made = {one["checkpoint_name"]: one["forwards"] for one in json.loads(whole.attrs["provenance"])["records"]}
+    assert made["tiny0"] == made["tiny2"] == 0 < made["tiny1"]
+    same(whole, probekit.compare(saved, cache=False, **MEASURED))
 
 
 def test_calls_are_given_up_after_some_losses() -> None:
