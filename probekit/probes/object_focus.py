@@ -76,7 +76,7 @@ def integrated_gradients(measurements: Measurements, indices: np.ndarray) -> np.
         return found
 
     maps = []
-    size = measurements.batch_size
+    size = max(1, measurements.batch_size // (model.depth + 1))  # gradients keep what every layer computed
     for images, labels in measurements.batches(indices, max(1, size // STEPS)):
         found = attribution.integrated_gradients(logits, images, steps=STEPS, together=size, target=labels)
         maps.append(found.abs().sum(dim=1).cpu().numpy())
