@@ -26,7 +26,7 @@ sys.path.append(str(HERE.parent))
 import writing  # noqa: E402  (it lies beside this folder)
 
 SUITE = ["latent_recovery"]
-COUNTS = {"train": 8000, "val": 2000, "test": 2000}
+COUNTS = {"train": 2000, "val": 500, "test": 1000}
 TINY = {"train": 100, "val": 50, "test": 50}
 SPEC = "quadtree"
 
@@ -72,7 +72,7 @@ def supervised(seed: int, count: int) -> torch.nn.Module:
 def masked(folders: list[str]) -> list[str]:
     """Runs at ratio 0.75 and 4 px: those of the folders, or those that ship."""
     found = [run for folder in folders for run in writing.runs_in(folder)] or writing.shipped("quadtree")
-    return [run for run in found if "r0.75-p4-" in run]
+    return [run for run in found if "r0.75-p4-" in run and "cifar" not in run]
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="*", help="folders of runs, instead of what ships")
     parser.add_argument("--output", type=Path, default=HERE / "results.nc")
     parser.add_argument("--images", type=int, default=50_000, help="of supervised training")
-    parser.add_argument("--seeds", type=int, default=2, help="of supervised training")
+    parser.add_argument("--seeds", type=int, default=2, help="of supervised training; 0: none")
     parser.add_argument("--tiny", action="store_true", help="few images: to try it out")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -130,7 +130,13 @@ def course(ds: xr.Dataset, name: str, title: str) -> alt.HConcatChart:
             y=alt.Y("value:Q", title=title), detail=f"{key}:O"
         )
         parts.append(alt.layer(lines, spread, points).properties(width=300, height=220))
-    return alt.hconcat(*parts, title=alt.TitleParams(title, subtitle=list(CAPTION[:1]), anchor="start"))
+    caption = [
+        CAPTION[0].split(" Rings:")[0],
+        CAPTION[1],
+        "Marks: means over seeds; bars: 95 % intervals by bootstrap.",
+    ]
+    both = alt.hconcat(*parts, title=alt.TitleParams(title, subtitle=caption, anchor="start"), background="white")
+    return both.resolve_scale(shape="independent", strokeDash="independent")
 
 
 def numbers(ds: xr.Dataset) -> str:

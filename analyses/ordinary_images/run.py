@@ -14,7 +14,7 @@ sys.path.append(str(HERE.parent))
 import writing  # noqa: E402  (it lies beside this folder)
 
 SUITE = ["level_ladder"]
-COUNTS = {"train": 50, "val": 50, "test": 250, "ladder": 250}
+COUNTS = {"train": 50, "val": 50, "test": 260, "ladder": 260}
 LAST = {"layers": [-1], "poolings": ["mean"], "options": {"level_ladder": {"untrained": False}}}
 
 if __name__ == "__main__":
