@@ -55,6 +55,7 @@ def write_all() -> None:
         write(f"probes/{name}.md", probe_page(name))
     write("formats.md", format_page())
     write("protocols.md", protocol_page())
+    write("board.md", board_page())
     write("gallery.md", gallery_page())
     write("api.md", api_page())
     for source in sorted((HERE / "notebooks").glob("*.py")):

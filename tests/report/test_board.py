@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import synthetic_results
 from typer.testing import CliRunner
@@ -43,6 +45,16 @@ def test_drift_is_noticed_and_nothing_is_written(folder) -> None:
     assert done.exit_code == 1
     assert "differs from the results files" in done.output
     assert page.read_text() == before
+
+
+def test_the_board_that_ships_says_what_its_files_say() -> None:
+    shipped = Path(__file__).parents[2] / "analyses" / "board"
+    assert board.update(shipped, [shipped / "README.md"], check=True) == []
+    files = list(shipped.glob("*.nc"))
+    assert sum(file.stat().st_size for file in files) < 2e6
+    text = (shipped / "README.md").read_text()
+    assert "`python analyses/board/run.py quadtree`" in text
+    assert text.count("| quadtree-r") == 26
 
 
 def test_what_is_missing_is_named(tmp_path) -> None:

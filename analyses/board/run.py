@@ -1,0 +1,122 @@
+"""The rows of the board: measure, write a small results file, and put the tables into README.md and the site.
+
+python analyses/board/run.py                # all files; or some, by their names
+probekit board --check                      # do README.md and the site still say what the files say?
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import probekit
+from probekit import data, schema
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
+
+import writing  # noqa: E402  (it lies beside this folder)
+
+GALLERY = [f"shipped:cifar10-r{ratio}-p4-s0" for ratio in (0.1, 0.5, 0.9)] + ["shipped:untrained-s0"]
+SHAPES = {"train": 600, "val": 150, "test": 300, "images": 128, "objects": 60, "gradients": 24, "ladder": 200}
+FEW = SHAPES | {"pictures": 4, "views": 3, "shifted": 100, "masked": 60}
+
+SLOW = ("attentive_probe",)
+"""Probes that take minutes for each checkpoint: their pictures come from the analysis that needs them."""
+
+
+def quadtree(executor: str | None) -> xr.Dataset:
+    """The shipped quadtree grid on its own process: recovery profile, level spectrum, accuracy."""
+    suite = ["level_recovery", "level_spectrum", "linear_probe", "knn"]
+    counts = {"train": 1000, "val": 200, "test": 500}
+    return probekit.compare(writing.shipped("quadtree"), suite, data="quadtree", counts=counts, executor=executor)
+
+
+def cifar10(executor: str | None) -> xr.Dataset:
+    """The shipped CIFAR-10 grid on held-out images: what its analysis measured, with the command of that."""
+    return writing.opened(HERE.parent / "separability")
+
+
+def gallery(executor: str | None) -> xr.Dataset:
+    """Every other probe on a few checkpoints: what the pages of the probes are drawn from."""
+    elsewhere = {"level_recovery", "level_spectrum", "linear_probe", "knn", "level_ladder", "expected_levels"}
+    own = {
+        "multilabel_probe": ("shapes, shape and texture", shape_and_texture()),
+        "regression_probe": ("quadtree, root", root()),
+    }
+    rest = [name for name in probekit.probes.names() if name not in {*elsewhere, *own, *SLOW}]
+    parts = [probekit.compare(GALLERY, rest, counts=FEW, executor=executor)]
+    for name, (title, given) in own.items():
+        found = probekit.compare(GALLERY[:1], name, data=given, counts=FEW)
+        parts.append(found.assign_coords(data=[title]))
+    return probekit.compare(parts)
+
+
+def differences(executor: str | None) -> xr.Dataset:
+    """The same checkpoints minus the untrained one, image by image."""
+    ds = probekit.compare(GALLERY, "knn", data="shapes", counts=FEW, layers=[-1], executor=executor)
+    return probekit.contrast(ds, baseline="untrained-s0", variables=["knn_accuracy"])
+
+
+def shape_and_texture() -> dict[str, Any]:
+    """Two labels per image: its shape, and its texture, drawn independently of it."""
+    found = {}
+    for split in ("train", "val", "test"):
+        drawn = data.load(f"shapes:crossed?count={FEW[split]}", split)
+        labels = np.hstack([np.eye(len(drawn.classes))[kind] for kind in (drawn.labels, drawn.texture_labels)])
+        found[split] = (np.stack([drawn[i] for i in range(FEW[split])]), labels.astype(bool))
+    return found
+
+
+def root() -> dict[str, Any]:
+    """Numbers per image: the root of the generating process."""
+    found = {}
+    for split in ("train", "val", "test"):
+        drawn = data.load(f"quadtree?count={FEW[split]}", split)
+        found[split] = (np.stack([drawn[i] for i in range(FEW[split])]), drawn.latents[4].reshape(FEW[split], -1))
+    return found
+
+
+BOARDS: dict[str, Callable[[str | None], xr.Dataset]] = {
+    "quadtree": quadtree,
+    "cifar10": cifar10,
+    "gallery": gallery,
+    "differences": differences,
+}
+
+
+SPARED = ("class_recall", "balanced_accuracy", "linear_accuracy_top5", "majority_accuracy", "label_prevalence")
+
+
+def small(ds: xr.Dataset) -> xr.Dataset:
+    """Without what each image contributed and what no table shows, with seven digits: a few hundred kilobytes."""
+    kept = [
+        name
+        for name in map(str, ds.data_vars)
+        if not name.startswith(SPARED) and ("image" not in ds[name].dims or name in ("embedding_xy", "label"))
+    ]
+    out = ds[kept]
+    for name in kept:
+        if out[name].dtype == np.float64:
+            out[name] = out[name].astype(np.float32, keep_attrs=True)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*BOARDS, []], help="which files; all if none")
+    parser.add_argument("--executor", help="e.g. local:2")
+    args = parser.parse_args()
+    for name in args.names or BOARDS:
+        sys.argv = ["python", f"analyses/board/{Path(__file__).name}", name]  # what the file says that made it
+        print(schema.write(small(BOARDS[name](args.executor)), HERE / f"{name}.nc"))
+
+
+if __name__ == "__main__":
+    main()
