@@ -108,7 +108,7 @@ def detect(
     Example:
         >>> found = detect("shipped:cifar10-r0.75-p8-s0", output="scenes")  # doctest: +SKIP
         >>> float(found.box_ap.squeeze())  # doctest: +SKIP
-        0.31
+        0.549
     """
     check_conduct(output, device, threads, workers, save_every, log_every, tracker)
     mask_coder()
