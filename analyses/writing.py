@@ -19,7 +19,6 @@ import probekit
 from probekit import schema
 from probekit.measures.inference import rank_correlation
 from probekit.plot.published import series
-from probekit.results.directions import directions
 from probekit.results.settings import settings_of
 
 BLOCK = re.compile(r"(<!-- numbers -->\n).*?(<!-- /numbers -->)", re.S)
@@ -120,14 +119,13 @@ def one_each(ds: xr.Dataset, name: str, labels: dict[str, Any]) -> Any:
     return array.squeeze([dim for dim in array.dims if dim != "checkpoint"], drop=True).transpose("checkpoint").values
 
 
-def by_setting(ds: xr.Dataset, names: dict[str, dict[str, Any]], digits: int = 3, *, tests: bool = True) -> str:
-    """A table of means over seeds with the range of seeds, and what the seeds carry.
+def by_setting(ds: xr.Dataset, names: dict[str, dict[str, Any]], digits: int = 3) -> str:
+    """A table of means over seeds with the range of seeds.
 
     Args:
         ds: results on one image set.
         names: variable -> labels of its dims; the last layer is taken of those that have layers, heads are averaged.
         digits: after the point.
-        tests: say what the seeds carry.
     """
     columns = {name: one_each(ds, name, labels) for name, labels in names.items()}
     groups: dict[str, list[int]] = {}
@@ -142,37 +140,7 @@ def by_setting(ds: xr.Dataset, names: dict[str, dict[str, Any]], digits: int = 3
             cells.append(f"{values[indices].mean():.{digits}f}{spread}")
         rows.append(cells)
     titles = [str(ds[name].attrs["long_name"]) for name in names]
-    return table(["setting", "runs", *titles], rows) + ("\n" + carried(ds, columns) if tests else "")
-
-
-def carried(ds: xr.Dataset, columns: dict[str, Any]) -> str:
-    """What runs of several seeds carry along the ratio and along the unit: all lines of all quantities, one family."""
-    ratios, units = ds["mask_ratio"].values, ds["patch_size"].values
-    names, places, lines = [], [], []
-    for name, values in columns.items():
-        for along, fixed, label in (
-            ("ratio", units == 4, "mask ratio at 4 px"),
-            ("unit", ratios == 0.75, "unit at ratio 0.75"),
-        ):
-            steps = ratios if along == "ratio" else units
-            known = sorted(set(steps[fixed & np.isfinite(steps)].tolist()))
-            runs = [
-                {
-                    float(seed): float(value)
-                    for seed, value in zip(ds["seed"].values[chosen], values[chosen], strict=True)
-                }
-                for step in known
-                if (chosen := fixed & (steps == step)).any()
-            ]
-            if len(runs) > 1:
-                names.append(str(ds[name].attrs["long_name"]))
-                places.append(label)
-                lines.append(runs)
-    out = ["What the seeds carry (trend and all pairs of all lines, one family, Holm's correction):", ""]
-    for title, place, direction in zip(names, places, directions(lines), strict=True):
-        verdict = f"**{direction.claim}**" if direction.claim else "nothing beyond the luck of the seed"
-        out.append(f"- {title}, {place}: {verdict} (the means: {direction.shape}).")
-    return "\n".join(out) + "\n"
+    return table(["setting", "runs", *titles], rows)
 
 
 def beside_paper(ds: xr.Dataset, name: str, labels: dict[str, Any]) -> str:

@@ -69,7 +69,7 @@ CAPTION = (
 
 def numbers(ds: xr.Dataset) -> str:
     """The block that stands in the README."""
-    return writing.by_setting(ds, {name: {} for name in NAMES}, tests=False) + "\n" + text(ds, HYPOTHESES)
+    return writing.by_setting(ds, {name: {} for name in NAMES}) + "\n" + text(ds, HYPOTHESES)
 
 
 def main() -> None:

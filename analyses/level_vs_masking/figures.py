@@ -205,7 +205,7 @@ def courses(ds: xr.Dataset) -> alt.HConcatChart:
 def numbers(ds: xr.Dataset) -> str:
     """The block that stands in the README."""
     by_level = {"gain_amount": {}, "gain_height": {}, "expected_binding_level": {}, "expected_mean_height": {}}
-    return writing.by_setting(ds, by_level, tests=False) + "\n" + text(ds, HYPOTHESES)
+    return writing.by_setting(ds, by_level) + "\n" + text(ds, HYPOTHESES)
 
 
 def main() -> None:

@@ -102,7 +102,7 @@ CAPTION = (
 def numbers(ds: xr.Dataset) -> str:
     """The block that stands in the README."""
     names = ("response_similarity", "response_cka", "response_level", "response_mse")
-    return writing.by_setting(ds, dict.fromkeys(names, at(0.75)), tests=False) + "\n" + text(ds, HYPOTHESES)
+    return writing.by_setting(ds, dict.fromkeys(names, at(0.75))) + "\n" + text(ds, HYPOTHESES)
 
 
 def main() -> None:

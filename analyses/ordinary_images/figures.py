@@ -65,7 +65,7 @@ CAPTION = (
 def numbers(ds: xr.Dataset) -> str:
     """The block that stands in the README."""
     tables = [
-        f"Ladder level, {scaling}:\n\n" + writing.by_setting(ds, {"ladder_level": labels(scaling)}, tests=False)
+        f"Ladder level, {scaling}:\n\n" + writing.by_setting(ds, {"ladder_level": labels(scaling)})
         for scaling in ("whitened", "raw")
     ]
     return "\n".join(tables) + "\n" + text(ds, HYPOTHESES)

@@ -100,7 +100,7 @@ def numbers(ds: xr.Dataset) -> str:
     """The block that stands in the README."""
     table = {"linear_accuracy": MEAN, "shape_bias": MEAN}
     paper = writing.beside_paper(ds, "shape_bias", MEAN)
-    return writing.by_setting(ds, table, tests=False) + "\n" + paper + "\n" + text(ds, HYPOTHESES)
+    return writing.by_setting(ds, table) + "\n" + paper + "\n" + text(ds, HYPOTHESES)
 
 
 def main() -> None:

@@ -105,7 +105,7 @@ def numbers(ds: xr.Dataset) -> str:
     """The block that stands in the README."""
     table = {"linear_accuracy": MEAN, "knn_accuracy": NEAR, "silhouette": MEAN}
     paper = writing.beside_paper(ds, "linear_accuracy", MEAN)
-    return writing.by_setting(ds, table, tests=False) + "\n" + paper + "\n" + text(ds, HYPOTHESES)
+    return writing.by_setting(ds, table) + "\n" + paper + "\n" + text(ds, HYPOTHESES)
 
 
 def main() -> None:

@@ -101,7 +101,7 @@ CAPTION = (
 
 def numbers(ds: xr.Dataset) -> str:
     """The block that stands in the README."""
-    return writing.by_setting(ds, dict(READOUTS.values()), tests=False) + "\n" + text(ds, HYPOTHESES)
+    return writing.by_setting(ds, dict(READOUTS.values())) + "\n" + text(ds, HYPOTHESES)
 
 
 def main() -> None:
