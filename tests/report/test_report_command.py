@@ -61,7 +61,7 @@ def test_the_script_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.Mon
 def newer(file: Path) -> None:
     ds = schema.read(file).assign_attrs(schema_version=99)
     file.unlink()
-    ds.to_netcdf(file, engine="h5netcdf")
+    netcdf.write(ds, file)
 
 
 SPOILT = {
@@ -70,7 +70,7 @@ SPOILT = {
     "text": (lambda file: file.write_text("not netCDF at all"), "cannot be read as netCDF"),
     "newer": (newer, "schema version 99"),
     "missing": (Path.unlink, "No results file"),
-    "other": (lambda file: xr.Dataset({"a": 1}).to_netcdf(file, engine="h5netcdf"), "no probekit results file"),
+    "other": (lambda file: netcdf.write(xr.Dataset({"a": 1}), file), "no probekit results file"),
 }
 
 
