@@ -60,7 +60,7 @@ def chart(ds: xr.Dataset) -> alt.LayerChart:
     """Coverage of every case, with the band that intervals are held to."""
     data = pd.DataFrame(rows(ds))
     y = alt.Y("words:N", sort=data["words"].tolist(), title=None, axis=alt.Axis(labelLimit=340))
-    scale = alt.Scale(domain=[min(0.88, data["lower"].min()), 1.0], nice=False)
+    scale = alt.Scale(domain=[0.85, 1])
     x = alt.X("coverage:Q", title="share of 95 % intervals that hold the truth", scale=scale, axis=alt.Axis(format="%"))
     band = (
         alt.Chart(pd.DataFrame({"low": [LOW], "high": [HIGH]}))
