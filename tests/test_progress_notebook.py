@@ -72,7 +72,8 @@ def test_silence_holds_in_a_notebook_too(cell: Cell, monkeypatch: pytest.MonkeyP
     assert cell.shown == []
 
 
-def test_a_real_kernel_shows_one_output() -> None:
+def test_a_real_kernel_shows_one_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROBEKIT_PROGRESS", raising=False)
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     code = (

@@ -10,18 +10,18 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 import probekit
-from probekit import data, schema
+from probekit import schema
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent))
+sys.path += [str(HERE), str(HERE.parent)]
 
 import writing  # noqa: E402  (it lies beside this folder)
+from targets import root, shape_and_texture  # noqa: E402  (it lies beside this file)
 
 GALLERY = [f"shipped:cifar10-r{ratio}-p4-s0" for ratio in (0.1, 0.5, 0.9)] + ["shipped:untrained-s0"]
 SHAPES = {"train": 600, "val": 150, "test": 300, "images": 128, "objects": 60, "gradients": 24, "ladder": 200}
@@ -47,8 +47,8 @@ def gallery(executor: str | None) -> xr.Dataset:
     """Every other probe on a few checkpoints: what the pages of the probes are drawn from."""
     elsewhere = {"level_recovery", "level_spectrum", "linear_probe", "knn", "level_ladder", "expected_levels"}
     own = {
-        "multilabel_probe": ("shapes, shape and texture", shape_and_texture()),
-        "regression_probe": ("quadtree, root", root()),
+        "multilabel_probe": ("shapes, shape and texture", shape_and_texture(FEW)),
+        "regression_probe": ("quadtree, root", root(FEW)),
     }
     rest = [name for name in probekit.probes.names() if name not in {*elsewhere, *own, *SLOW}]
     parts = [probekit.compare(GALLERY, rest, counts=FEW, executor=executor)]
@@ -64,33 +64,9 @@ def differences(executor: str | None) -> xr.Dataset:
     return probekit.contrast(ds, baseline="untrained-s0", variables=["knn_accuracy"])
 
 
-def shape_and_texture() -> dict[str, Any]:
-    """Two labels per image: its shape, and its texture, drawn independently of it."""
-    found = {}
-    for split in ("train", "val", "test"):
-        drawn = data.load(f"shapes:crossed?count={FEW[split]}", split)
-        labels = np.hstack([np.eye(len(drawn.classes))[kind] for kind in (drawn.labels, drawn.texture_labels)])
-        found[split] = (np.stack([drawn[i] for i in range(FEW[split])]), labels.astype(bool))
-    return found
-
-
-def root() -> dict[str, Any]:
-    """Numbers per image: the root of the generating process."""
-    found = {}
-    for split in ("train", "val", "test"):
-        drawn = data.load(f"quadtree?count={FEW[split]}", split)
-        found[split] = (np.stack([drawn[i] for i in range(FEW[split])]), drawn.latents[4].reshape(FEW[split], -1))
-    return found
-
-
 BOARDS: dict[str, Callable[[str | None], xr.Dataset]] = {
-    "quadtree": quadtree,
-    "cifar10": cifar10,
-    "gallery": gallery,
-    "differences": differences,
+    one.__name__: one for one in (quadtree, cifar10, gallery, differences)
 }
-
-
 SPARED = ("class_recall", "balanced_accuracy", "linear_accuracy_top5", "majority_accuracy", "label_prevalence")
 
 

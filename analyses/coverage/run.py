@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from probekit import schema
-from probekit.files import written_whole
+from probekit import netcdf, schema
 from probekit.measures.resample import wilson
 
 HERE = Path(__file__).parent
@@ -57,9 +56,7 @@ def main() -> None:
         coords={name: ("case", values) for name, values in coords.items()} | {"bound": ["lower", "upper"]},
         attrs={"provenance": schema.stamp(suite="coverage")},
     )
-    with written_whole(args.output) as path:
-        ds.to_netcdf(path, engine="h5netcdf")
-    print(args.output)
+    print(netcdf.write(ds, args.output))
 
 
 if __name__ == "__main__":

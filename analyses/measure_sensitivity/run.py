@@ -14,8 +14,7 @@ import numpy as np
 import xarray as xr
 
 import probekit
-from probekit import schema
-from probekit.files import written_whole
+from probekit import netcdf, schema
 
 HERE = Path(__file__).parent
 sys.path += [str(HERE), str(HERE.parent)]
@@ -75,9 +74,7 @@ def main() -> None:
     ds["regressor_r2"] = regressors(cells, counts)
     facts = facts[["mask_ratio", "patch_size", "seed", "checkpoint"]].drop_vars("data", errors="ignore")
     ds = ds.assign_coords(facts.coords).assign_attrs(provenance=schema.stamp(suite="measure_sensitivity"))
-    with written_whole(args.output) as path:
-        ds.to_netcdf(path, engine="h5netcdf")
-    print(args.output)
+    print(netcdf.write(ds, args.output))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probekit import schema
+from probekit import netcdf, schema
 
 ROOT = Path(__file__).parents[2]
 ANALYSES = ROOT / "analyses"
@@ -29,7 +29,16 @@ def test_there_are_analyses() -> None:
     assert len(MEASURED) >= 3
 
 
-@pytest.mark.parametrize("name", MEASURED)
+SIMULATED = {"coverage", "measure_sensitivity"}
+"""Not of checkpoints one by one, so not in the schema."""
+
+
+@pytest.mark.parametrize("name", sorted(SIMULATED))
+def test_simulations_open_and_say_where_they_come_from(name: str) -> None:
+    assert netcdf.read(ANALYSES / name / "results.nc", "").attrs["provenance"]
+
+
+@pytest.mark.parametrize("name", sorted({*MEASURED} - SIMULATED))
 def test_results_open_with_the_current_version(name: str) -> None:
     ds = schema.read(ANALYSES / name / "results.nc")
     assert ds.attrs["schema_version"] == schema.SCHEMA_VERSION

@@ -318,6 +318,7 @@ def test_options_may_be_numpys_and_a_text_stands_for_a_list_of_one() -> None:
     assert probes.find("robustness").settings({"shifts": []})["shifts"] == []
 
 
+@pytest.mark.filterwarnings("ignore:.*weights are no longer those of")
 @pytest.mark.parametrize("part", ["all", "some"])
 def test_a_decoder_that_gives_no_numbers_is_named(part) -> None:
     broken = tiny()
@@ -413,6 +414,7 @@ def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:
             probekit.evaluate(given, "knn", SPEC, counts=COUNTS, device="hpu")
 
 
+@pytest.mark.filterwarnings("ignore:.*weights are no longer those of")
 def test_what_was_computed_before_an_error_comes_with_it() -> None:
     broken = tiny()
     with torch.no_grad():

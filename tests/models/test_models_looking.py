@@ -63,7 +63,7 @@ def test_what_attention_cannot_show(tiny, picture) -> None:
         checkpoint.attention(picture, query=(4, 0))
     with pytest.raises(ProbekitError, match=r"query='class'.*\"cls\", \"mean\""):
         checkpoint.attention(picture, query="class")
-    with pytest.raises(DataError, match="no image"):
+    with pytest.raises(DataError, match="The image is a list"):
         checkpoint.attention([1])
 
 
