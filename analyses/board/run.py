@@ -38,11 +38,6 @@ def quadtree(executor: str | None) -> xr.Dataset:
     return probekit.compare(writing.shipped("quadtree"), suite, data="quadtree", counts=counts, executor=executor)
 
 
-def cifar10(executor: str | None) -> xr.Dataset:
-    """The shipped CIFAR-10 grid on held-out images: what its analysis measured, with the command of that."""
-    return writing.opened(HERE.parent / "separability")
-
-
 def gallery(executor: str | None) -> xr.Dataset:
     """Every other probe on a few checkpoints: what the pages of the probes are drawn from."""
     elsewhere = {"level_recovery", "level_spectrum", "linear_probe", "knn", "level_ladder", "expected_levels"}
@@ -65,7 +60,7 @@ def differences(executor: str | None) -> xr.Dataset:
 
 
 BOARDS: dict[str, Callable[[str | None], xr.Dataset]] = {
-    one.__name__: one for one in (quadtree, cifar10, gallery, differences)
+    one.__name__: one for one in (quadtree, gallery, differences)
 }
 SPARED = ("class_recall", "balanced_accuracy", "linear_accuracy_top5", "majority_accuracy", "label_prevalence")
 
