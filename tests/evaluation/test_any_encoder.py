@@ -99,9 +99,11 @@ def test_a_wrapped_vit_has_the_numbers_of_the_same_vit(found, data) -> None:
             direct, wrapped = (ds[name].sel(checkpoint=one).values for one in ("direct", "wrapped"))
             if np.isfinite(wrapped).any():
                 close = 1e-3 if "calibration" in name else 1e-4  # probabilities follow the fit's last digits
-                if name.startswith("robust_accuracy"):  # so may one image of 12 that lies on the border
-                    close = 1.01 / 12
-                np.testing.assert_allclose(wrapped, direct, rtol=1e-4, atol=close, err_msg=str(name))
+                if str(name).startswith("robust_accuracy"):  # so does a shifted image on the border of two classes
+                    apart = ~np.isclose(wrapped, direct, rtol=1e-4, atol=close, equal_nan=True)
+                    assert apart.sum() <= (2 if str(name).endswith("_ci") else 1), name
+                else:
+                    np.testing.assert_allclose(wrapped, direct, rtol=1e-4, atol=close, err_msg=str(name))
                 compared += 1
     assert compared > 20
 
