@@ -30,8 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::probekit.models.card.Checkpoint
 
 @pytest.fixture(scope="module")
 def vit():
+    """Of seed 1: with seed 0 one shifted image lies nearer to the border of two classes than the heads' solver goes."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(1)
         return VisionTransformer(img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2, num_classes=0).eval()
 
 
@@ -98,12 +99,7 @@ def test_a_wrapped_vit_has_the_numbers_of_the_same_vit(found, data) -> None:
         if "checkpoint" in ds[name].dims and ds[name].dtype.kind == "f" and name != "embedding_xy":
             direct, wrapped = (ds[name].sel(checkpoint=one).values for one in ("direct", "wrapped"))
             if np.isfinite(wrapped).any():
-                close = 1e-3 if "calibration" in name else 1e-4  # probabilities follow the fit's last digits
-                if str(name).startswith("robust_accuracy"):  # so does a shifted image on the border of two classes
-                    apart = ~np.isclose(wrapped, direct, rtol=1e-4, atol=close, equal_nan=True)
-                    assert apart.sum() <= (2 if str(name).endswith("_ci") else 1), name
-                else:
-                    np.testing.assert_allclose(wrapped, direct, rtol=1e-4, atol=close, err_msg=str(name))
+                np.testing.assert_allclose(wrapped, direct, rtol=1e-4, atol=1e-4, err_msg=str(name))
                 compared += 1
     assert compared > 20
 
