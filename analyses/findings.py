@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE))
 
 import writing  # noqa: E402  (they lie beside this file)
-from evidence import Judged, judged  # noqa: E402
+from evidence import Judged, judged  # noqa: E402  (beside it)
 
 SHOWN = 2
 """Lines of a hypothesis whose numbers stand on the page; the analysis has them all."""

@@ -18,8 +18,8 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 import panels  # noqa: E402  (they lie beside this folder)
-import writing  # noqa: E402
-from evidence import Hypothesis, Line, mean_half, text  # noqa: E402
+import writing  # noqa: E402  (beside it)
+from evidence import Hypothesis, Line, mean_half, text  # noqa: E402  (beside it)
 
 KINDS = ("untrained", "masked", "supervised")
 LABELS = {"readout": "global", "regressor": "linear", "target": "latent"}

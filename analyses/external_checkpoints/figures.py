@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 import writing  # noqa: E402  (it lies beside this folder)
-from evidence import Hypothesis, Line, text  # noqa: E402
+from evidence import Hypothesis, Line, text  # noqa: E402  (beside it)
 
 IMAGES = {
     "ImageNet, train": 1_281_167, "ImageNet, validation": 50_000, "ImageNet-v2": 10_000, "ObjectNet": 18_574,

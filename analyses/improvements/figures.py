@@ -17,8 +17,8 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 import panels  # noqa: E402  (they lie beside this folder)
-import writing  # noqa: E402
-from evidence import Hypothesis, Line, mean_half, settings, text  # noqa: E402
+import writing  # noqa: E402  (beside it)
+from evidence import Hypothesis, Line, mean_half, settings, text  # noqa: E402  (beside it)
 
 CELLS = ((0.5, 4), (0.75, 4), (0.9, 4), (0.75, 8))
 NAMES = {"gain_amount": "amount (R²)", "gain_height": "height (levels)"}

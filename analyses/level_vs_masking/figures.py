@@ -20,8 +20,8 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 import panels  # noqa: E402  (they lie beside this folder)
-import writing  # noqa: E402
-from evidence import RATIOS, UNITS, Hypothesis, Line, by_ratio, by_unit, mean_half, text  # noqa: E402
+import writing  # noqa: E402  (beside it)
+from evidence import RATIOS, UNITS, Hypothesis, Line, by_ratio, by_unit, mean_half, text  # noqa: E402  (beside it)
 
 LEVELS = (1, 2, 3, 4)
 SCALINGS = ("raw", "standardised", "whitened")

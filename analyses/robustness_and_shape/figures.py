@@ -15,8 +15,8 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 import panels  # noqa: E402  (they lie beside this folder)
-import writing  # noqa: E402
-from evidence import Hypothesis, Line, by_ratio, by_unit, over_untrained, text  # noqa: E402
+import writing  # noqa: E402  (beside it)
+from evidence import Hypothesis, Line, by_ratio, by_unit, over_untrained, text  # noqa: E402  (beside it)
 
 MEAN = {"pooling": "mean"}
 

@@ -20,8 +20,8 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 import panels  # noqa: E402  (they lie beside this folder)
-import writing  # noqa: E402
-from evidence import Hypothesis, Line, mean_half, text  # noqa: E402
+import writing  # noqa: E402  (beside it)
+from evidence import Hypothesis, Line, mean_half, text  # noqa: E402  (beside it)
 
 RATIOS, UNITS = (0.1, 0.25, 0.5, 0.75, 0.9), (1, 2, 4)
 ENCODERS = ("smaller", "matched", "doubled", "untrained")

@@ -60,7 +60,10 @@ class Checkpoint:
         self.__dict__.update(state, _changes=identity.changes(state["model"]))
 
     def look_again(self) -> None:
-        """Take the weights' own digest where they are no longer those that were read, and warn."""
+        """Take the weights' own digest where they are no longer those that were read, and warn.
+
+        Called wherever an open checkpoint is measured or trained on.
+        """
         if not self.model.state_dict():  # a function: what it computes may have changed
             self.card = copy.copy(self.card)
             self.card.digest = self.card.digest.make
@@ -69,7 +72,7 @@ class Checkpoint:
         if now == self.card.digest.speaks_of and changes == self._changes:
             return
         warnings.warn(
-            f"{self.name}: its weights are no longer those of {self.source}. They are measured as they are now, and "
+            f"{self.name}: its weights are no longer those of {self.source}. They are used as they are now, and "
             "known by their own digest.",
             CheckpointWarning,
             stacklevel=4,

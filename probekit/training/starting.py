@@ -82,6 +82,7 @@ def checkpoint_of(source: Any, name: str) -> models.Checkpoint:
         CheckpointError: it cannot be read.
     """
     if isinstance(source, models.Checkpoint):
+        source.look_again()
         return source
     if isinstance(source, str | os.PathLike | nn.Module):
         return models.load(source, device="cpu")

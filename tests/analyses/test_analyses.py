@@ -17,8 +17,8 @@ ANALYSES = ROOT / "analyses"
 sys.path.append(str(ANALYSES))
 
 import evidence  # noqa: E402  (they lie in the analyses' own folder)
-import findings  # noqa: E402
-import writing  # noqa: E402
+import findings  # noqa: E402  (beside it)
+import writing  # noqa: E402  (beside it)
 
 NAMES = sorted(path.parent.name for path in ANALYSES.glob("*/run.py"))
 MEASURED = [name for name in NAMES if (ANALYSES / name / "results.nc").is_file()]

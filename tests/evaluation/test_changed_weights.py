@@ -15,6 +15,7 @@ from tiny_measured import COUNTS, SPEC, tiny
 import probekit
 from probekit import models
 from probekit.models import Checkpoint, CheckpointWarning
+from probekit.training.starting import opened
 
 KNN: dict[str, Any] = {"suite": "knn", "data": SPEC, "counts": COUNTS}
 
@@ -53,6 +54,16 @@ def test_changed_weights_are_measured_and_known_by_their_own_digest(change: Any)
     assert (after.sha256 != before.sha256).all()
     assert (after.sha256 == fresh.sha256).all()
     assert after.knn_accuracy.equals(fresh.knn_accuracy)
+
+
+def test_training_that_begins_with_changed_weights_does_not_record_the_file() -> None:
+    ckpt = tiny()
+    before = ckpt.card.sha256
+    in_place(ckpt)
+    with pytest.warns(CheckpointWarning, match="no longer those of"):
+        start = opened(ckpt)
+    assert start is not None
+    assert start.checkpoint.card.sha256 != before
 
 
 def test_weights_that_stand_are_read_from_the_cache_in_silence() -> None:
