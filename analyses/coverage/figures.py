@@ -65,9 +65,9 @@ def chart(ds: xr.Dataset) -> alt.LayerChart:
     band = (
         alt.Chart(pd.DataFrame({"low": [LOW], "high": [HIGH]}))
         .mark_rect(color="#dddddd")
-        .encode(x="low:Q", x2="high:Q")
+        .encode(x=alt.X("low:Q", scale=scale), x2="high:Q")
     )
-    bars = alt.Chart(data).mark_rule(color="black").encode(y=y, x="lower:Q", x2="upper:Q")
+    bars = alt.Chart(data).mark_rule(color="black").encode(y=y, x=alt.X("lower:Q", scale=scale), x2="upper:Q")
     points = alt.Chart(data).mark_point(color="black", filled=True, opacity=1).encode(y=y, x=x)
     title = alt.TitleParams(
         "Coverage of the suites' intervals, by simulation",
