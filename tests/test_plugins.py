@@ -137,8 +137,6 @@ def brought(package: Path, monkeypatch: pytest.MonkeyPatch):
     probes._registered.update(before)
     for cached in caches:
         cached.cache_clear()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
-        del sys.modules[name]
 
 
 @pytest.mark.usefixtures("brought")

@@ -161,7 +161,9 @@
       byId("page-next").disabled = state.page === pages - 1;
     };
     const compare = (a, b) => (a === null || a === undefined) - (b === null || b === undefined) || (typeof a === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true }));
+    let waiting;
     const update = () => {
+      clearTimeout(waiting); // else what was typed a moment ago would turn back a page turned since
       const words = byId("filter-text").value.toLowerCase().split(/\s+/).filter(Boolean);
       const last = byId("filter-last").checked;
       state.found = rows.filter((row) => (!last || row.last)
@@ -191,7 +193,6 @@
       cell.append(button);
       head.append(cell);
     });
-    let waiting;
     byId("filter-text").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(update, 120); });
     for (const input of [...Object.values(inputs), byId("filter-last")]) input.addEventListener("change", update);
     byId("page-back").addEventListener("click", () => { state.page -= 1; draw(); });
