@@ -27,8 +27,8 @@ ATTEMPTS = 3
 """How often measurements that turn out to be damaged are taken again before the disk is called unreliable."""
 
 
-def run(prepared: PreparedModel, source: Source, takes: Sequence[Recording], stage: str) -> int:
-    """Bring all takes to completion; returns the number of rows that went through the encoder here.
+def run(prepared: PreparedModel, source: Source, recordings: Sequence[Recording], stage: str) -> int:
+    """Complete all recordings; returns the number of rows that went through the encoder here.
 
     Raises:
         ProbeError: features that are not finite (which layer).
@@ -36,21 +36,21 @@ def run(prepared: PreparedModel, source: Source, takes: Sequence[Recording], sta
     """
     computed = 0
     for _ in range(ATTEMPTS):
-        if not all(take.store.complete for take in takes):
-            computed += complete(prepared, source, takes, stage)
-        if all([take.store.prove() for take in takes]):
+        if not all(recording.store.complete for recording in recordings):
+            computed += complete(prepared, source, recordings, stage)
+        if all([recording.store.prove() for recording in recordings]):
             return computed
     raise StorageError(
-        f"Measurements in {takes[0].store.folder.parent} were damaged or deleted {ATTEMPTS} times while they were "
+        f"Measurements in {recordings[0].store.folder.parent} were damaged or deleted {ATTEMPTS} times while they were "
         "being taken. Another program may be deleting files there, or the disk may be faulty: point PROBEKIT_CACHE at "
         "another folder."
     )
 
 
-def complete(prepared: PreparedModel, source: Source, takes: Sequence[Recording], stage: str) -> int:
+def complete(prepared: PreparedModel, source: Source, recordings: Sequence[Recording], stage: str) -> int:
     """One pass over what is missing; returns the number of rows computed."""
     size = prepared.batch_size(source.per_row)
-    missing = sum(last - first for group in groups(takes) for first, last in stretches(takes, *group, size))
+    missing = sum(last - first for group in groups(recordings) for first, last in stretches(recordings, *group, size))
     training = prepared.model.training
     prepared.model.eval()
     try:
@@ -62,25 +62,25 @@ def complete(prepared: PreparedModel, source: Source, takes: Sequence[Recording]
 
             def compute(start: int, stop: int) -> None:
                 for batch in source.batches(prepared, start, stop):
-                    forward(prepared, batch, takes)
+                    forward(prepared, batch, recordings)
                     advance(len(batch.images))
 
-            return fill(takes, size, compute)
+            return fill(recordings, size, compute)
     finally:
         prepared.model.train(training)
 
 
-def forward(prepared: PreparedModel, batch: Batch, takes: Sequence[Recording]) -> None:
+def forward(prepared: PreparedModel, batch: Batch, recordings: Sequence[Recording]) -> None:
     """One batch through the encoder and into the stores; a few images at a time where attention is looked at.
 
     Whether it is looked at depends on all recorders of these rows, also those that have them: so a pass that goes on
     after a kill rounds as one that was not killed.
     """
     end = int(batch.indices[-1]) + 1
-    attention = any(take.recorder.wants_attention for take in takes if take.store.rows >= end)
+    attention = any(recording.recorder.wants_attention for recording in recordings if recording.store.rows >= end)
     for part in parts(prepared, batch) if attention else [batch]:
         first, stop = int(part.indices[0]), int(part.indices[-1]) + 1
-        active = [take for take in takes if take.lacks(first, stop)]
+        active = [recording for recording in recordings if recording.lacks(first, stop)]
         if active:
             encode(prepared, part, active, attention)
 
@@ -100,10 +100,10 @@ def parts(prepared: PreparedModel, batch: Batch) -> Iterator[Batch]:
         )
 
 
-def encode(prepared: PreparedModel, batch: Batch, takes: Sequence[Recording], attention: bool) -> None:
+def encode(prepared: PreparedModel, batch: Batch, recordings: Sequence[Recording], attention: bool) -> None:
     """Images through the encoder and into the stores."""
     model = prepared.model
-    recorders = [take.recorder for take in takes]
+    recorders = [recording.recorder for recording in recordings]
     sums: list[Tensor] = []
     seen = (batch.images,) if batch.hidden is None else (batch.images, batch.hidden)
     for layer in model.trace(*seen, attention=attention):
@@ -116,8 +116,8 @@ def encode(prepared: PreparedModel, batch: Batch, takes: Sequence[Recording], at
             batch.tokens = layer.tokens
     check_finite(prepared, torch.stack(sums), batch)
     first = int(batch.indices[0])
-    for take in takes:
-        take.store.append(take.recorder.rows(batch), take.recorder.summary, first)
+    for recording in recordings:
+        recording.store.append(recording.recorder.rows(batch), recording.recorder.summary, first)
 
 
 def check_finite(prepared: PreparedModel, sums: Tensor, batch: Batch) -> None:

@@ -33,7 +33,7 @@ class Recorder(abc.ABC):
     more_forwards = 0
     """Forwards of the encoder per row that the recorder makes itself, besides the pass's."""
     whole = False
-    """Whether all rows must be seen in one go: such a take starts again after a kill."""
+    """Whether all rows must be seen in one go: such a recording starts again after a kill."""
 
     def __init__(self, prepared: PreparedModel, source: Source) -> None:
         self.prepared = prepared

@@ -36,37 +36,39 @@ class Recording:
         return any(shard.position < min(stop, shard.stop) for shard in self.store.between(start, stop))
 
 
-def groups(takes: Sequence[Recording]) -> list[tuple[int, int]]:
+def groups(recordings: Sequence[Recording]) -> list[tuple[int, int]]:
     """(start, stop) of the rows that one process takes on at a time: shards, unless a recorder must see all rows."""
-    most = max((take.store.rows for take in takes), default=0)
-    if any(take.store.whole and take.store.rows > SHARD and not take.store.complete for take in takes):
+    stores = [recording.store for recording in recordings]
+    most = max((store.rows for store in stores), default=0)
+    if any(store.whole and store.rows > SHARD and not store.complete for store in stores):
         return [(0, most)]
     return [(start, min(start + SHARD, most)) for start in range(0, most, SHARD)]
 
 
-def stretches(takes: Sequence[Recording], start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+def stretches(recordings: Sequence[Recording], start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
     """(first, last + 1) of consecutive rows in [start, stop) that are to be computed, in batches of `size`."""
-    cuts = sorted({start, stop, *(take.store.rows for take in takes if start < take.store.rows < stop)})
+    ends = {recording.store.rows for recording in recordings}
+    cuts = sorted({start, stop, *(end for end in ends if start < end < stop)})
     for low, high in pairwise(cuts):
         blocks = [(first, min(first + size, high)) for first in range(low, high, size)]
-        for wanted, several in groupby(blocks, key=lambda block: any(take.lacks(*block) for take in takes)):
+        for wanted, several in groupby(blocks, key=lambda block: any(one.lacks(*block) for one in recordings)):
             if wanted:
                 found = list(several)
                 yield found[0][0], found[-1][1]
 
 
-def fill(takes: Sequence[Recording], size: int, compute: Callable[[int, int], None]) -> int:
+def fill(recordings: Sequence[Recording], size: int, compute: Callable[[int, int], None]) -> int:
     """Have `compute(start, stop)` called for everything that is missing; returns the number of rows computed here.
 
     Rows that another process is at work on are left to it and waited for at the end.
     """
-    pending, refused, computed, said, waited = deque(groups(takes)), 0, 0, False, 0.0
+    pending, refused, computed, said, waited = deque(groups(recordings)), 0, 0, False, 0.0
     while pending:
         start, stop = pending.popleft()
-        with alone([shard for take in takes for shard in take.store.between(start, stop)]) as ours:
+        with alone([shard for recording in recordings for shard in recording.store.between(start, stop)]) as ours:
             if ours:
                 refused = 0
-                for first, last in list(stretches(takes, start, stop, size)):
+                for first, last in list(stretches(recordings, start, stop, size)):
                     compute(first, last)
                     computed += last - first
                 continue
@@ -76,7 +78,7 @@ def fill(takes: Sequence[Recording], size: int, compute: Callable[[int, int], No
             if not said and waited >= PATIENCE:
                 said = True
                 warnings.warn(
-                    f"Another process is measuring the same ({takes[0].store.folder}): waiting for it.",
+                    f"Another process is measuring the same ({recordings[0].store.folder}): waiting for it.",
                     RuntimeWarning,
                     stacklevel=3,
                 )

@@ -4,6 +4,6 @@ A run lives in a directory, as that of `train`: it goes on where it was interrup
 """
 
 from probekit.detection.run import detect
-from probekit.detection.settings import PRESETS, Settings
+from probekit.detection.settings import PRESETS, DetectorSettings
 
-__all__ = ["PRESETS", "Settings", "detect"]
+__all__ = ["PRESETS", "DetectorSettings", "detect"]

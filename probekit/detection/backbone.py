@@ -15,7 +15,7 @@ from timm.layers import DropPath, LayerNorm2d  # type: ignore[attr-defined]  # p
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from probekit.detection.settings import LEVELS, Settings, finest, strides
+from probekit.detection.settings import LEVELS, DetectorSettings, finest, strides
 from probekit.models import MaskedAutoencoder, blocks, embedding, windows
 
 NAMES = tuple(str(level) for level in range(LEVELS))
@@ -81,7 +81,7 @@ class Backbone(nn.Module):
         settings: of the run: windows, drop path, what is frozen, the pyramid's width.
     """
 
-    def __init__(self, model: MaskedAutoencoder, settings: Settings) -> None:
+    def __init__(self, model: MaskedAutoencoder, settings: DetectorSettings) -> None:
         super().__init__()
         self.encoder, self.patch, self.antialias = model.encoder, model.vit_patch_size, model.antialias
         self.prefix, self.window = model.num_prefix_tokens, settings.window

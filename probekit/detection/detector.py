@@ -30,7 +30,7 @@ from torchvision.ops import MultiScaleRoIAlign, roi_align
 
 from probekit.data.randomness import words
 from probekit.detection.backbone import NAMES, Backbone
-from probekit.detection.settings import Settings
+from probekit.detection.settings import DetectorSettings
 from probekit.models import MaskedAutoencoder
 from probekit.models.card import tensor_digest
 
@@ -134,7 +134,7 @@ class Detector(MaskRCNN):  # type: ignore[misc]
         stem = encoder + r"(?:cls_token|reg_token|pos_embed|patch_embed|norm_pre)"
         return {"stem": stem, "blocks": [(encoder + r"blocks\.(\d+)", None)]}
 
-    def groups(self, settings: Settings) -> list[dict[str, Any]]:
+    def groups(self, settings: DetectorSettings) -> list[dict[str, Any]]:
         """Trained parameters, with decay for matrices alone and `lr_scale`, the factor of their layer's rate."""
         tokens = [f"backbone.encoder.{name}" for name in ("cls_token", "reg_token", "pos_embed")]
         found: list[dict[str, Any]] = param_groups_layer_decay(
@@ -148,7 +148,7 @@ class Detector(MaskRCNN):  # type: ignore[misc]
         return tensor_digest(frozen) if frozen else ""
 
 
-def build(model: MaskedAutoencoder, settings: Settings, classes: int) -> Detector:
+def build(model: MaskedAutoencoder, settings: DetectorSettings, classes: int) -> Detector:
     """A detector with the model's encoder and fresh weights elsewhere, which the seed determines.
 
     Args:

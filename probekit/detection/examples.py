@@ -15,7 +15,7 @@ from probekit.data.instances import Instances, Objects, boxes_of
 from probekit.data.loading import ahead
 from probekit.data.preprocess import resized
 from probekit.data.randomness import generator, uniforms
-from probekit.detection.settings import Settings
+from probekit.detection.settings import DetectorSettings
 from probekit.errors import DataError
 
 SMALLEST = 1.0
@@ -61,7 +61,7 @@ def fitted(pixels: np.ndarray, canvas: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(out.transpose(2, 0, 1)))
 
 
-def augmented(pixels: np.ndarray, objects: Objects, settings: Settings, numbers: np.ndarray) -> Example:
+def augmented(pixels: np.ndarray, objects: Objects, settings: DetectorSettings, numbers: np.ndarray) -> Example:
     """An image at a random size, cropped to the canvas at a random place, mirrored or not, with its objects.
 
     Args:
@@ -134,7 +134,7 @@ class Stream:
     """
 
     def __init__(
-        self, images: ImageSet, settings: Settings, convert: Convert, *, rank: int = 0, world: int = 1
+        self, images: ImageSet, settings: DetectorSettings, convert: Convert, *, rank: int = 0, world: int = 1
     ) -> None:
         self.images, self.settings, self.convert = images, settings, convert
         self.rank, self.world = rank, world

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from probekit.detection.detector import Detector
 from probekit.detection.examples import Example, Stream
-from probekit.detection.settings import Settings
+from probekit.detection.settings import DetectorSettings
 from probekit.errors import TrainingError
 from probekit.files import written_whole
 from probekit.training.directory import KEPT, RunDirectory
@@ -43,7 +43,7 @@ class Run(Stepping):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: DetectorSettings,
         detector: Detector,
         stream: Stream,
         accelerator: Accelerator,

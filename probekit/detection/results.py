@@ -11,7 +11,7 @@ import xarray as xr
 
 from probekit import schema
 from probekit.data import ImageSet
-from probekit.detection.settings import Settings
+from probekit.detection.settings import DetectorSettings
 from probekit.measures import average_precision
 from probekit.measures.average_precision import Matches
 from probekit.models import Checkpoint
@@ -45,7 +45,7 @@ PICTURES = {
 
 def dataset(
     checkpoint: Checkpoint,
-    settings: Settings,
+    settings: DetectorSettings,
     test: ImageSet,
     found: Mapping[str, tuple[float, list[Matches]]],
     pictures: Mapping[str, np.ndarray],

@@ -24,7 +24,7 @@ from probekit.detection import pictures, results, scoring
 from probekit.detection.detector import Detector, build
 from probekit.detection.examples import Convert, Stream, instances_of
 from probekit.detection.loop import WEIGHTS, Run
-from probekit.detection.settings import NOT_RECIPE, Settings, resolve
+from probekit.detection.settings import NOT_RECIPE, DetectorSettings, resolve
 from probekit.errors import DataError, TrainingError
 from probekit.files import read_json, write_text
 from probekit.models import Checkpoint, MaskedAutoencoder
@@ -93,7 +93,7 @@ def detect(
         save_every: seconds between states. Results do not depend on it.
         log_every: steps between lines of `log.jsonl`.
         tracker: "tensorboard" or "wandb", through accelerate.
-        settings: any other field of `Settings`, e.g. `image_size=512, window=14, base_lr=1e-3`.
+        settings: any other field of `DetectorSettings`, e.g. `image_size=512, window=14, base_lr=1e-3`.
 
     Returns:
         A results dataset with `box_ap`, `box_ap50`, `mask_ap` and `mask_ap50`, each with an interval over test images,
@@ -183,7 +183,7 @@ def prepared(
     preset: str,
     seed: int,
     given: Mapping[str, Any],
-) -> Settings:
+) -> DetectorSettings:
     """Checked settings of a run; one that is in the directory already goes on with its own precision and name of the
     weights."""
     start.preprocess.announce(train.channels, train.spec)
@@ -200,7 +200,7 @@ def prepared(
     return replace(settings, precision=choose_precision(settings.precision, model.width, accelerator.device))
 
 
-def trained(directory: RunDirectory, model: MaskedAutoencoder, settings: Settings, classes: int) -> Detector:
+def trained(directory: RunDirectory, model: MaskedAutoencoder, settings: DetectorSettings, classes: int) -> Detector:
     """The detector of a finished run."""
     file = directory.path / WEIGHTS
     if not file.is_file():
@@ -214,7 +214,7 @@ def trained(directory: RunDirectory, model: MaskedAutoencoder, settings: Setting
 def score(
     directory: RunDirectory,
     start: Checkpoint,
-    settings: Settings,
+    settings: DetectorSettings,
     detector: Detector,
     test: ImageSet,
     convert: Convert,

@@ -41,7 +41,7 @@ NOT_RECIPE = ("data", "data_fingerprint", "init", "init_sha256", "init_tensors",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Recipe):
+class DetectorSettings(Recipe):
     """Everything that the trained weights depend on: what every `Recipe` has, and what is of detection alone.
 
     Attributes:
@@ -108,7 +108,7 @@ def finest(patch: int) -> int:
     return round(math.log2(patch / STRIDE))
 
 
-def resolve(preset: str, overrides: Mapping[str, Any], model: MaskedAutoencoder, **known: Any) -> Settings:
+def resolve(preset: str, overrides: Mapping[str, Any], model: MaskedAutoencoder, **known: Any) -> DetectorSettings:
     """Checked settings.
 
     Args:
@@ -124,13 +124,13 @@ def resolve(preset: str, overrides: Mapping[str, Any], model: MaskedAutoencoder,
     if told.get("image_size") is None and preset in PRESETS:  # the preset's, on this model's own grid
         cell = int(strides(model.vit_patch_size)[-1])
         told["image_size"] = math.ceil(PRESETS[preset]["image_size"] / cell) * cell
-    settings = resolved(Settings, "detect", PRESETS, preset, told, known)
+    settings = resolved(DetectorSettings, "detect", PRESETS, preset, told, known)
     check(settings)
     check_model(settings, model)
     return settings
 
 
-def check(settings: Settings) -> None:
+def check(settings: DetectorSettings) -> None:
     """Raise a TrainingError for a number out of its range, NaN included."""
     low, high = settings.jitter
     check_recipe(settings)
@@ -148,7 +148,7 @@ def check(settings: Settings) -> None:
     })  # fmt: skip
 
 
-def check_model(settings: Settings, model: MaskedAutoencoder) -> None:
+def check_model(settings: DetectorSettings, model: MaskedAutoencoder) -> None:
     """Raise a TrainingError where settings do not fit the model."""
     cell = int(strides(model.vit_patch_size)[-1])
     near = [max(cell, round(side / cell) * cell) for side in settings.image_size]

@@ -199,7 +199,7 @@ class Comparison:
         places = iter(range(len(found)))
         for there in found:
             if there is not None:
-                parts += lining_up.tiles(there)
+                parts += lining_up.separated(there)
                 for name, known in schema.not_applicable(there).items():
                     reasons.setdefault(name, {}).update(known)
                 records.append({"from_results": schema.provenance(there)})

@@ -70,12 +70,12 @@ class Outcome:
         portable = None if self.error is None else _portable(self.error)
         return self.__dict__ | {"error": portable, "failures": [_portable(one) for one in self.failures]}
 
-    def note(self, tile: Evaluation, name: str) -> None:
+    def note(self, evaluation: Evaluation, name: str) -> None:
         """Keep what an evaluation says besides its dataset."""
-        for probe, reason in tile.reasons.items():
+        for probe, reason in evaluation.reasons.items():
             self.reasons[probe] = f"{self.reasons[probe]}; {reason}" if probe in self.reasons else reason
-        self.records.append({"checkpoint_name": name, "data_name": tile.sets.name, **tile.provenance()})
-        self.failures += tile.failures
+        self.records.append({"checkpoint_name": name, "data_name": evaluation.sets.name, **evaluation.provenance()})
+        self.failures += evaluation.failures
 
 
 def _portable(error: Exception) -> Exception:
@@ -178,14 +178,16 @@ class Measuring(Task):
         checkpoint = replace(opened, card=opening.replaced(opened.card, {"name": self.label}))
         outcome.found = []
         for plan in self.plans:
-            tile = make_evaluation(checkpoint, sets.of(plan), plan.probes, self.settings, self.options, plan.explicit)
+            evaluation = make_evaluation(
+                checkpoint, sets.of(plan), plan.probes, self.settings, self.options, plan.explicit
+            )
             with folders(self.settings.cache) as where:
-                self.take(tile, where, outcome)
+                self.handle(evaluation, where, outcome)
 
-    def take(self, tile: Evaluation, where: Folders, outcome: Outcome) -> None:
+    def handle(self, evaluation: Evaluation, where: Folders, outcome: Outcome) -> None:
         """What is done with the checkpoint on one image set."""
-        outcome.found.append(tile.run(where))
-        outcome.note(tile, self.label)
+        outcome.found.append(evaluation.run(where))
+        outcome.note(evaluation, self.label)
 
 
 class Filling(Measuring):
@@ -194,16 +196,16 @@ class Filling(Measuring):
     The outcome's `found` are (data, forwards made here).
     """
 
-    def take(self, tile: Evaluation, where: Folders, outcome: Outcome) -> None:
-        outcome.found.append((tile.sets.name, tile.fill(where)))
+    def handle(self, evaluation: Evaluation, where: Folders, outcome: Outcome) -> None:
+        outcome.found.append((evaluation.sets.name, evaluation.fill(where)))
 
 
 class Costing(Measuring):
     """Count what `Measuring` would do, and time one batch."""
 
-    def take(self, tile: Evaluation, where: Folders, outcome: Outcome) -> None:
-        planned = tile.costs(where)
+    def handle(self, evaluation: Evaluation, where: Folders, outcome: Outcome) -> None:
+        planned = evaluation.costs(where)
         missing = any(one.missing for one in planned)
-        with fitting_threads(tile.prepared):
-            each = costs.seconds_per_forward(tile.prepared, tile.sets) if missing else 0.0
-        outcome.found.append((self.label, tile.sets.name, each, planned))
+        with fitting_threads(evaluation.prepared):
+            each = costs.seconds_per_forward(evaluation.prepared, evaluation.sets) if missing else 0.0
+        outcome.found.append((self.label, evaluation.sets.name, each, planned))

@@ -14,7 +14,7 @@ from probekit.errors import ResultsError
 from probekit.files import write_text
 from probekit.plot import published
 from probekit.plot.rows import Results
-from probekit.report.tables import Cell, cell
+from probekit.report.tables import TableCell, cell
 
 COLUMNS = (
     "gain_amount", "gain_height", "representation_level", "ladder_level", "attentive_accuracy", "linear_accuracy",
@@ -72,7 +72,7 @@ def rows(results: Results, names: Sequence[str], data: str) -> list[str]:
     return lines
 
 
-def shown(entry: Cell) -> str:
+def shown(entry: TableCell) -> str:
     return f"{entry.value} [{entry.interval}]" if entry.interval else entry.value
 
 

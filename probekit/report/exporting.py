@@ -23,7 +23,7 @@ from probekit.files import write_bytes, write_text
 from probekit.plot.figure import Figure
 from probekit.plot.pictures import Strip
 from probekit.plot.rows import Results, plain, rounded
-from probekit.report.tables import Cell, Table
+from probekit.report.tables import Table, TableCell
 
 SCALE = 2.0
 """Pixels of a PNG per CSS pixel."""
@@ -140,8 +140,8 @@ def escaped(text: str) -> str:
 def as_latex(table: Table) -> str:
     """A booktabs table; intervals in small type beside their number."""
 
-    def shown(entry: str | Cell) -> str:
-        if isinstance(entry, Cell):
+    def shown(entry: str | TableCell) -> str:
+        if isinstance(entry, TableCell):
             small = f" {{\\scriptsize [{escaped(entry.interval)}]}}" if entry.interval else ""
             return escaped(entry.value) + small
         return escaped(entry)

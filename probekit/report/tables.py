@@ -20,7 +20,7 @@ class Table:
     key: str
     title: str
     columns: list[str]
-    rows: list[list[str | Cell]]
+    rows: list[list[str | TableCell]]
     note: str = ""
 
 
@@ -58,7 +58,7 @@ def json_label(label: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A number as text and its interval as text; both with the digits that the interval leaves meaningful."""
 
     value: str
@@ -68,16 +68,16 @@ class Cell:
         return f"{self.value} [{self.interval}]" if self.interval else self.value
 
 
-def cell(value: float, bounds: np.ndarray | None) -> Cell:
+def cell(value: float, bounds: np.ndarray | None) -> TableCell:
     """E.g. "0.731" and "0.702, 0.760"; an en dash where there is nothing."""
     if not np.isfinite(value):
-        return Cell("–")
+        return TableCell("–")
     if bounds is None or not np.isfinite(bounds).all():
-        return Cell(f"{value:.3g}".replace("-", "−"))
+        return TableCell(f"{value:.3g}".replace("-", "−"))
     width = float(bounds[1] - bounds[0])
     digits = min(6, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else 3
     texts = [f"{number:.{digits}f}".replace("-", "−") for number in (value, bounds[0], bounds[1])]
-    return Cell(texts[0], f"{texts[1]}, {texts[2]}")
+    return TableCell(texts[0], f"{texts[1]}, {texts[2]}")
 
 
 SUMMARY = (
@@ -110,7 +110,7 @@ def summary_table(results: Results, *, most: int = 5) -> list[Table]:
             (values, bounds) if values.ndim == 1 else (values[:, 0], None if bounds is None else bounds[:, 0])
             for values, bounds in columns
         ]
-        rows: list[list[str | Cell]] = []
+        rows: list[list[str | TableCell]] = []
         for c in results.checkpoints:
             cells = [cell(values[c.index], None if bounds is None else bounds[c.index]) for values, bounds in flat]
             if any(entry.value != "–" for entry in cells):
@@ -148,7 +148,7 @@ def not_applicable_table(results: Results) -> Table | None:
             )
     if not groups:
         return None
-    rows: list[list[str | Cell]] = [
+    rows: list[list[str | TableCell]] = [
         [probe, reason, ", ".join(names)] for (probe, reason), names in sorted(groups.items())
     ]
     return Table("not-applicable", "Not applicable", ["Probe", "Reason", "Checkpoints"], rows)
@@ -158,7 +158,7 @@ def published_tables(results: Results) -> list[Table]:
     """The published values of the quantities that were measured, as tables that name their source."""
     found = []
     if any(name in results.names and results.measured(name) for name in ("linear_accuracy", "robust_accuracy")):
-        rows: list[list[str | Cell]] = [
+        rows: list[list[str | TableCell]] = [
             [f"{ratio:g}", str(patch), str(vit), *(f"{value:.2f}" for value in row)]
             for (ratio, patch, vit), row in published.TABLE_1.items()
         ]

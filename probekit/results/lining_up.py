@@ -157,31 +157,31 @@ def _missing(array: xr.Variable) -> np.ndarray:
     return empty
 
 
-def tiles(ds: xr.Dataset) -> list[xr.Dataset]:
+def separated(ds: xr.Dataset) -> list[xr.Dataset]:
     """A dataset taken apart into one per checkpoint and image set, without the variables that are empty there."""
     out = []
     reasons = schema.not_applicable(ds)
     for checkpoint in range(ds.sizes["checkpoint"]):
         for data in range(ds.sizes["data"]):
-            tile = ds.isel(checkpoint=[checkpoint], data=[data])
-            here = {"checkpoint": str(tile.checkpoint.values[0]), "data": str(tile.data.values[0])}
+            part = ds.isel(checkpoint=[checkpoint], data=[data])
+            here = {"checkpoint": str(part.checkpoint.values[0]), "data": str(part.data.values[0])}
             empty = [
-                name for name, array in tile.data_vars.items() if array.dtype.kind == "f" and bool(array.isnull().all())
+                name for name, array in part.data_vars.items() if array.dtype.kind == "f" and bool(array.isnull().all())
             ]
-            kept = [name for name in schema.result_names(tile) if name not in empty]
+            kept = [name for name in schema.result_names(part) if name not in empty]
             if not kept:
                 continue
-            tile = tile.drop_vars(empty)
-            for name in tile.variables:
-                tile[name].attrs = {key: chosen(value, here) for key, value in tile[name].attrs.items()}
+            part = part.drop_vars(empty)
+            for name in part.variables:
+                part[name].attrs = {key: chosen(value, here) for key, value in part[name].attrs.items()}
             named = here["checkpoint"]
-            tile.attrs["not_applicable"] = json.dumps({named: reasons.get(named, {})})
-            out.append(tile)
+            part.attrs["not_applicable"] = json.dumps({named: reasons.get(named, {})})
+            out.append(part)
     return out
 
 
 def lined_up(parts: Sequence[xr.Dataset], *, mixed: bool = False) -> xr.Dataset:
-    """Tiles (one checkpoint and one image set each) as one dataset; checkpoints and image sets in order of appearance.
+    """Join results of one checkpoint and one image set each; checkpoints and image sets in order of appearance.
     Of one checkpoint and image set there may be several, with different results.
 
     Protocols are compared between checkpoints on one image set; between image sets they may differ, and are then stored

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from small_detection import SMALL
 
-from probekit.detection.settings import Settings, resolve
+from probekit.detection.settings import DetectorSettings, resolve
 from probekit.models import MaskedAutoencoder
 
 
@@ -26,10 +26,10 @@ def vit() -> Callable[..., MaskedAutoencoder]:
 
 
 @pytest.fixture
-def settings() -> Callable[..., Settings]:
+def settings() -> Callable[..., DetectorSettings]:
     """Makes settings for a model."""
 
-    def make(model: MaskedAutoencoder, **overrides: Any) -> Settings:
+    def make(model: MaskedAutoencoder, **overrides: Any) -> DetectorSettings:
         known = dict.fromkeys(("data", "data_fingerprint", "init", "init_sha256", "init_tensors"), "")
         return resolve("tiny", SMALL | overrides, model, seed=0, **known)
 

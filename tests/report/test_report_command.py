@@ -15,7 +15,7 @@ from PIL import Image
 from probekit import cli, netcdf, report, schema
 from probekit.report import command
 from probekit.report.exporting import as_latex, escaped
-from probekit.report.tables import Cell, Table, cell
+from probekit.report.tables import Table, TableCell, cell
 
 
 @pytest.fixture(scope="module")
@@ -139,13 +139,13 @@ def test_export_writes_every_figure_and_table(small: xr.Dataset, tmp_path: Path)
 
 def test_latex_prints_text_as_it_is() -> None:
     assert escaped("50 % of a_b & {x}\\") == r"50 \% of a\_b \& \{x\}\textbackslash{}"
-    text = as_latex(Table("t", "A_title", ["x"], [[Cell("1.0", "0.9, 1.1")]]))
+    text = as_latex(Table("t", "A_title", ["x"], [[TableCell("1.0", "0.9, 1.1")]]))
     assert r"1.0 {\scriptsize [0.9, 1.1]} \\" in text
     assert r"A\_title" in text
 
 
 def test_digits_follow_the_interval() -> None:
-    assert cell(0.73149, np.array([0.70182, 0.76012])) == Cell("0.731", "0.702, 0.760")
-    assert cell(-3.14159, np.array([-4.0, -2.0])) == Cell("−3.1", "−4.0, −2.0")
-    assert cell(12.3456, None) == Cell("12.3")
-    assert cell(float("nan"), None) == Cell("–")
+    assert cell(0.73149, np.array([0.70182, 0.76012])) == TableCell("0.731", "0.702, 0.760")
+    assert cell(-3.14159, np.array([-4.0, -2.0])) == TableCell("−3.1", "−4.0, −2.0")
+    assert cell(12.3456, None) == TableCell("12.3")
+    assert cell(float("nan"), None) == TableCell("–")

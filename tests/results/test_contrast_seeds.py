@@ -263,10 +263,10 @@ def test_false_findings_are_a_share_of_the_findings() -> None:
 def test_contrasts_of_other_arithmetic_or_another_baseline_are_not_lined_up(three) -> None:
     one = contrast(three.sel(checkpoint=["a", "b"]), baseline="a")
     two = contrast(three.sel(checkpoint=["a", "c"]), baseline="a")
-    assert lining_up.lined_up([*lining_up.tiles(one), *lining_up.tiles(two)]).sizes["checkpoint"] == 2
+    assert lining_up.lined_up([*lining_up.separated(one), *lining_up.separated(two)]).sizes["checkpoint"] == 2
     other = contrast(three.sel(checkpoint=["b", "c"]), baseline="b")
     with pytest.raises(ResultsError, match="baseline"):
-        lining_up.lined_up([*lining_up.tiles(one), *lining_up.tiles(other)])
+        lining_up.lined_up([*lining_up.separated(one), *lining_up.separated(other)])
     del two.accuracy_difference.attrs["contrast_version"]
     with pytest.raises(ResultsError, match="contrast_version"):
-        lining_up.lined_up([*lining_up.tiles(one), *lining_up.tiles(two)])
+        lining_up.lined_up([*lining_up.separated(one), *lining_up.separated(two)])

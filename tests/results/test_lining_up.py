@@ -13,7 +13,7 @@ from probekit.errors import ResultsError
 from probekit.results import lining_up
 
 
-def tile(checkpoint: str, data: str = "shapes", layers: int = 3, rows: int = 4, **attrs) -> xr.Dataset:
+def single(checkpoint: str, data: str = "shapes", layers: int = 3, rows: int = 4, **attrs) -> xr.Dataset:
     variable = schema.Variable(
         "accuracy", ("layer",), "Accuracy", "1", "higher", "a protocol", "a paper", interval="bootstrap over images"
     )
@@ -34,7 +34,7 @@ def tile(checkpoint: str, data: str = "shapes", layers: int = 3, rows: int = 4, 
 
 
 def test_shorter_checkpoints_have_nan_in_layers_they_lack() -> None:
-    ds = lining_up.lined_up([tile("a", layers=3), tile("b", layers=5)])
+    ds = lining_up.lined_up([single("a", layers=3), single("b", layers=5)])
     assert list(ds.layer) == [0, 1, 2, 3, 4]
     assert np.isnan(ds.accuracy.sel(checkpoint="a", layer=[3, 4])).all()
     assert np.isfinite(ds.accuracy.sel(checkpoint="b")).all()
@@ -43,7 +43,7 @@ def test_shorter_checkpoints_have_nan_in_layers_they_lack() -> None:
 
 
 def test_values_are_kept_whatever_the_neighbours() -> None:
-    parts = [tile("a"), tile("bb", layers=5), tile("a", "photos", rows=9)]
+    parts = [single("a"), single("bb", layers=5), single("a", "photos", rows=9)]
     ds = lining_up.lined_up(parts)
     for part in parts:
         name, data = str(part.checkpoint.values[0]), str(part.data.values[0])
@@ -58,7 +58,7 @@ def test_values_are_kept_whatever_the_neighbours() -> None:
 
 
 def test_different_protocols_are_refused_by_name() -> None:
-    parts = [tile("a"), tile("b", protocol="another protocol")]
+    parts = [single("a"), single("b", protocol="another protocol")]
     with pytest.raises(
         ResultsError, match=r"accuracy was measured differently \(protocol\): a: 'a protocol'; b: 'another"
     ):
@@ -68,32 +68,32 @@ def test_different_protocols_are_refused_by_name() -> None:
 @pytest.mark.parametrize("key", ["version", "options", "mask_grid", "counts", "precision", "images", "finetuned"])
 def test_whatever_changes_a_number_is_part_of_the_protocol(key) -> None:
     with pytest.raises(ResultsError, match=key):
-        lining_up.lined_up([tile("a", **{key: 7}), tile("b", **{key: 8})])
+        lining_up.lined_up([single("a", **{key: 7}), single("b", **{key: 8})])
 
 
 def test_mixed_protocols_are_marked_when_asked_for() -> None:
-    ds = lining_up.lined_up([tile("a"), tile("b", version=2)], mixed=True)
+    ds = lining_up.lined_up([single("a"), single("b", version=2)], mixed=True)
     assert json.loads(ds.accuracy.attrs["mixed_protocols"]) == {"version": ["1", "2"]}
     assert json.loads(ds.accuracy.attrs["version"]) == {"by_checkpoint": {"a": 1, "b": 2}}
 
 
 def test_image_sets_may_differ_in_protocol_and_checkpoints_need_not_share_them() -> None:
-    parts = [tile("a", "quadtree", counts="1"), tile("b", "shapes", counts="2"), tile("c", "shapes", counts="2")]
+    parts = [single("a", "quadtree", counts="1"), single("b", "shapes", counts="2"), single("c", "shapes", counts="2")]
     ds = lining_up.lined_up(parts)
     assert json.loads(ds.accuracy.attrs["counts"]) == {"by_data": {"quadtree": "1", "shapes": "2"}}
     assert list(ds.checkpoint.values) == ["a", "b", "c"]
 
 
 def test_a_dataset_taken_apart_and_put_together_is_itself() -> None:
-    parts = [tile("a", "quadtree", counts="1"), tile("bb", "shapes", layers=5, counts="2")]
+    parts = [single("a", "quadtree", counts="1"), single("bb", "shapes", layers=5, counts="2")]
     ds = lining_up.lined_up(parts)
     ds.attrs["not_applicable"] = "{}"
-    again = lining_up.lined_up(lining_up.tiles(ds))
+    again = lining_up.lined_up(lining_up.separated(ds))
     xr.testing.assert_identical(again.drop_attrs(deep=False), ds.drop_attrs(deep=False))
 
 
 def test_pictures_and_texts_are_filled_by_kind() -> None:
-    first, second = tile("a"), tile("b")
+    first, second = single("a"), single("b")
     first["example"] = (("checkpoint", "data", "row"), np.full((1, 1, 2), 9, dtype=np.uint8))
     first = first.assign_coords(trained_on=("checkpoint", ["x"]))
     ds = lining_up.lined_up([first, second])
@@ -103,35 +103,35 @@ def test_pictures_and_texts_are_filled_by_kind() -> None:
 
 
 def test_marks_of_a_mixed_image_set_stay_when_another_one_is_beside_it() -> None:
-    parts = [tile("a"), tile("b"), tile("a", "photos", images="x"), tile("b", "photos", images="y")]
+    parts = [single("a"), single("b"), single("a", "photos", images="x"), single("b", "photos", images="y")]
     for ds in (lining_up.lined_up(parts, mixed=True), lining_up.lined_up(parts[2:] + parts[:2], mixed=True)):
         assert "images" in json.loads(ds.accuracy.attrs["mixed_protocols"])
 
 
 def test_what_holds_for_different_images_is_told_for_none() -> None:
-    one, other = tile("a"), tile("b", images="others")
+    one, other = single("a"), single("b", images="others")
     other["label"] = other.label + np.array([0, 0, 5, 0])
     ds = lining_up.lined_up([one, other], mixed=True)
     assert ds.label.values.tolist() == [[0, 1, -1, 3]]
-    more = lining_up.lined_up([one, tile("b", rows=6)])
+    more = lining_up.lined_up([one, single("b", rows=6)])
     assert more.label.values.tolist() == [[0, 1, 2, 3, 4, 5]]
 
 
 def test_results_of_one_checkpoint_by_two_protocols_equal_neither() -> None:
-    first, second = tile("a", options="1"), tile("a", options="2")
+    first, second = single("a", options="1"), single("a", options="2")
     second = second.assign_coords(layer=[3, 4, 5]).drop_vars("relative_depth")
     both = lining_up.lined_up([first.drop_vars("relative_depth"), second], mixed=True)
     assert json.loads(both.accuracy.attrs["options"]) == {"mixed": ['"1"', '"2"']}
     with pytest.raises(ResultsError, match="options"):
-        lining_up.lined_up([both, tile("b", options="2").drop_vars("relative_depth")])
+        lining_up.lined_up([both, single("b", options="2").drop_vars("relative_depth")])
 
 
 def test_a_fact_that_one_dataset_lacks_is_unknown_there() -> None:
-    mine = tile("a").assign_coords(
+    mine = single("a").assign_coords(
         batch=("checkpoint", [256]), recipe=("checkpoint", ["x"]), flag=("checkpoint", [True]),
         when=("checkpoint", np.array(["2026-01-01"], dtype="datetime64[ns]")),
     )  # fmt: skip
-    ds = lining_up.lined_up([mine, tile("b")])
+    ds = lining_up.lined_up([mine, single("b")])
     np.testing.assert_array_equal(ds.batch, [256, np.nan])
     np.testing.assert_array_equal(ds.flag, [1, np.nan])
     assert ds.recipe.values.tolist() == ["x", ""]
@@ -139,9 +139,9 @@ def test_a_fact_that_one_dataset_lacks_is_unknown_there() -> None:
 
 
 def test_numbers_after_fine_tuning_never_line_up_with_frozen_ones() -> None:
-    frozen, tuned = tile("a"), tile("b", finetuned="full, on shapes")
+    frozen, tuned = single("a"), single("b", finetuned="full, on shapes")
     with pytest.raises(ResultsError, match=r"accuracy was measured differently \(finetuned\): a: None; b: 'full"):
         lining_up.lined_up([frozen, tuned])
     marked = lining_up.lined_up([frozen, tuned], mixed=True)
     assert "finetuned" in json.loads(marked.accuracy.attrs["mixed_protocols"])
-    assert lining_up.lined_up([tile("b", finetuned="full"), tile("cc", finetuned="full")]).sizes["checkpoint"] == 2
+    assert lining_up.lined_up([single("b", finetuned="full"), single("cc", finetuned="full")]).sizes["checkpoint"] == 2

@@ -105,7 +105,7 @@ def test_an_odd_value_is_a_sentence_or_no_harm(ds: xr.Dataset, case: str) -> Non
         "contrast": lambda: contrast(odd, baseline=str(ds.checkpoint.values[0])),
         "summary": lambda: summary(odd),
         "seeds": lambda: seed_spread(odd, "representation_level"),
-        "lined up": lambda: lining_up.lined_up(lining_up.tiles(opened(odd, "the test"))),
+        "lined up": lambda: lining_up.lined_up(lining_up.separated(opened(odd, "the test"))),
     }
     for use in uses.values():
         with contextlib.suppress(ProbekitError):

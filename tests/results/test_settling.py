@@ -76,7 +76,7 @@ def test_results_stay_results(ds: xr.Dataset, verb: str) -> None:
     names = [str(name) for name in found.checkpoint.values]
     assert set(names) <= set(ds.checkpoint.values)
     assert len(report.html(changed, script="")) > 10_000
-    lined = lining_up.lined_up(lining_up.tiles(found))
+    lined = lining_up.lined_up(lining_up.separated(found))
     measured = found.ssim.notnull().any("data").values  # a checkpoint without any number is not lined up
     assert set(lined.checkpoint.values) == set(np.array(names)[measured])
     if verb != "isel a layer":
