@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from probekit.errors import ProbeError, did_you_mean
-from probekit.measures.selection import course
+from probekit.measures.descent import fit_at_rates
 
 HEADS = ("ep", "aim", "capi")
 
@@ -30,7 +30,7 @@ QUERIES = 32
 
 EPSILON = 1e-6
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
-STEPS, BATCH, DECAY = 500, 128, 1e-3
+STEPS, BATCH = 500, 128
 
 Tokens = Callable[[NDArray[np.int64]], Tensor]
 """Row numbers to tokens, (rows, patches, width), on the device."""
@@ -206,15 +206,11 @@ def fit(
         one = head(kind, width, classes, queries=queries)
         one.load_state_dict(first.state_dict())
         heads.append(one.to(device).train())
-    optimisers = [
-        torch.optim.AdamW(one.parameters(), lr=rate, weight_decay=DECAY) for one, rate in zip(heads, rates, strict=True)
-    ]
-    for step, (tokens, labels) in enumerate(train(steps)):
-        for one, optimiser, rate in zip(heads, optimisers, rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * course(step, steps)
-            optimiser.zero_grad(set_to_none=True)
-            nn.functional.cross_entropy(one(tokens), labels).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+
+    def loss(place: int, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return nn.functional.cross_entropy(heads[place](batch[0]), batch[1])
+
+    fit_at_rates([list(one.parameters()) for one in heads], rates, train(steps), loss, steps=steps)
     scores = _scores([one.eval() for one in heads], val)
     if not np.isfinite([loss for _, loss in scores]).any():
         raise ProbeError(f"The attentive head {kind} diverged at every learning rate: the tokens may be of huge scale.")

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from probekit.errors import ProbeError
-from probekit.measures.selection import course
+from probekit.measures.descent import fit_at_rates
 
 EPSILON = 1e-6
 RATES = (1e-3, 3e-3, 1e-2)
-STEPS, BATCH, DECAY = 300, 16, 1e-3
+STEPS, BATCH = 300, 16
 NONE = -100
 """Target of a drawn pixel that counts for nothing: cross-entropy's own number for it."""
 
@@ -113,14 +113,12 @@ def fit_linear(
         weight = torch.zeros(classes, len(mean), device=mean.device, requires_grad=True)
         bias = torch.zeros(classes, device=mean.device, requires_grad=True)
         heads.append(LinearHead(mean, deviation, weight, bias, rate))
-    optimisers = [torch.optim.AdamW([one.weight, one.bias], lr=one.rate, weight_decay=DECAY) for one in heads]
-    for step, drawn in enumerate(train(steps)):
-        for one, optimiser in zip(heads, optimisers, strict=True):
-            optimiser.param_groups[0]["lr"] = one.rate * course(step, steps)
-            optimiser.zero_grad(set_to_none=True)
-            total, count = _loss(one, drawn, grid)
-            (total / max(1, count)).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+
+    def loss(place: int, drawn: Drawn) -> Tensor:
+        total, count = _loss(heads[place], drawn, grid)
+        return total / max(1, count)
+
+    fit_at_rates([[one.weight, one.bias] for one in heads], rates, train(steps), loss, steps=steps)
     with torch.inference_mode():
         sums = [[0.0, 0] for _ in heads]
         for drawn in val():

@@ -1,20 +1,9 @@
-"""What fits by learning rate share: the course of a rate, and whether the best one lies at an end of those tried."""
+"""Whether the best of the settings tried lies at an end of them: then a better one may lie beyond."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
-
-WARMUP = 0.1
-
-
-def course(step: int, steps: int) -> float:
-    """Learning rate over its base: a linear warm-up over a tenth of the steps, then half a cosine to 0."""
-    warm = max(1, round(WARMUP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def edge(chosen: float, tried: Sequence[float]) -> str:

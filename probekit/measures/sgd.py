@@ -17,7 +17,6 @@ al. (2023).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from probekit.measures.descent import warm_cosine
 from probekit.measures.linear import EPSILON, Linear, Rows, Standardiser, checked, checked_labels
 
 LARS_EPOCHS, LARS_WARMUP, LARS_EPOCH_STEPS, LARS_BATCH = 90, 10, 78, 16384
@@ -59,13 +59,6 @@ def lars_step(
         gradient = gradient * ratio
     velocity = momentum * velocity + gradient
     return weight - rate * velocity, velocity
-
-
-def warm_cosine(epoch: float, *, base: float, warmup: float, epochs: float) -> float:
-    """Learning rate at a (fractional) epoch: linear to `base` during the warm-up, then a half cosine to 0."""
-    if epoch < warmup:
-        return base * epoch / warmup
-    return base * 0.5 * (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup)))
 
 
 def minibatches(n: int, size: int, steps: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
@@ -121,7 +114,7 @@ def fit_mae_lars(
     mean, variance = torch.zeros(dims, device=where), torch.ones(dims, device=where)
     for step, index in enumerate(minibatches(n, batch, epochs * LARS_EPOCH_STEPS, rng)):
         rate = warm_cosine(
-            step / LARS_EPOCH_STEPS, base=LARS_RATE, warmup=epochs * LARS_WARMUP / LARS_EPOCHS, epochs=epochs
+            step / LARS_EPOCH_STEPS, highest=LARS_RATE, warmup=epochs * LARS_WARMUP / LARS_EPOCHS, steps=epochs
         )
         rows = take(features, index, where)
         centre, spread = rows.mean(dim=0), rows.var(dim=0, correction=0)
@@ -166,7 +159,7 @@ def fit_dinov2_grid(
     scaled = torch.tensor(rates, device=where)[:, None] * batch / 256
     velocity, bias_velocity = torch.zeros_like(weight), torch.zeros_like(bias)
     for step, index in enumerate(minibatches(n, batch, steps, rng)):
-        rate = scaled * (0.5 * (1 + math.cos(math.pi * step / steps)))
+        rate = scaled * warm_cosine(step, highest=1.0, warmup=0, steps=steps)
         rows = take(features, index, where)
         logits = (rows @ weight.flatten(1)).view(len(rows), len(rates), classes) + bias
         slope = cross_entropy_slope(logits, targets[index])

@@ -11,6 +11,7 @@ import xarray as xr
 from probekit.collect import Measurements
 from probekit.errors import ProbeError
 from probekit.measures import attentive
+from probekit.measures.descent import DECAY
 from probekit.measures.selection import described
 from probekit.probes.intervals import OVER_IMAGES, mean_with_interval
 from probekit.probes.patch_tokens import Reader
@@ -24,7 +25,7 @@ VARIABLES = (
         "themselves, values split among queries, batch norm, linear (Efficient Probing); aim: one query, projected "
         "keys and values on tokens in batch norm; capi: one query, projected keys and values. Fitted on train by AdamW "
         f"({attentive.STEPS} batches of {attentive.BATCH} unless the option steps says otherwise, weight decay "
-        f"{attentive.DECAY:g}, warm-up, cosine), learning rate of {attentive.RATES} chosen on val, accuracy on test. "
+        f"{DECAY:g}, warm-up, cosine), learning rate of {attentive.RATES} chosen on val, accuracy on test. "
         "Tokens are kept in float16 where a split's take 4 GiB or less, else computed for each batch; with the option "
         "augment, train tokens are of random resized crops (area 0.2 to 1) and flips. Layers: those asked for, else "
         "the last",

@@ -13,6 +13,7 @@ from probekit.collect import Measurements
 from probekit.data import SPLITS, Preprocess
 from probekit.data.maps import PixelMaps
 from probekit.measures import dense, dense_heads
+from probekit.measures.descent import DECAY
 from probekit.probes.patch_tokens import Reader
 from probekit.probes.pictures import IMAGE_DIMS, example_images, picture_size
 
@@ -23,7 +24,7 @@ FITTED = (
     "batch norm (mean and variance of all train tokens) and a 1x1 convolution on frozen patch tokens (kept in float16 "
     f"where a split's take 4 GiB or less), logits brought to the image's own pixels bilinearly; cross-entropy at "
     f"{PIXELS} pixels drawn once from each train image, AdamW ({dense_heads.STEPS} batches of {dense_heads.BATCH} "
-    f"images unless the option steps says otherwise, weight decay {dense_heads.DECAY:g}, warm-up, cosine), learning "
+    f"images unless the option steps says otherwise, weight decay {DECAY:g}, warm-up, cosine), learning "
     f"rate of {dense_heads.RATES} by the cross-entropy at such pixels of val"
 )
 SCORED = (
@@ -97,14 +98,7 @@ def fitted_head(
         return readers[split].tokens(rows), places, torch.from_numpy(target(sample.values[rows])).to(device)
 
     def train(count: int) -> Iterator[dense_heads.Drawn]:
-        rng = np.random.default_rng(measurements.seed)
-        epoch = readers["train"].epoch(rng, dense_heads.BATCH)
-        for _ in range(count):
-            rows = next(epoch, None)
-            if rows is None:
-                epoch = readers["train"].epoch(rng, dense_heads.BATCH)
-                rows = next(epoch)
-            yield drawn("train", rows)
+        return (drawn("train", rows) for _, rows in readers["train"].shuffled(count, dense_heads.BATCH))
 
     def val() -> Iterator[dense_heads.Drawn]:
         return (drawn("val", rows) for rows in batches(readers["val"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
@@ -64,17 +65,16 @@ class Reader:
         """Shuffled batches; the order depends on the images' pixels and the seed alone."""
 
         def batches(steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-            rng = np.random.default_rng(self.measurements.seed)
-            found, epoch = self.epoch(rng, attentive.BATCH), 0
-            for _ in range(steps):
-                rows = next(found, None)
-                if rows is None:
-                    epoch += 1
-                    found = self.epoch(rng, attentive.BATCH)
-                    rows = next(found)
+            for epoch, rows in self.shuffled(steps, attentive.BATCH):
                 yield (self._augmented(rows, epoch) if augment else self.tokens(rows)), self.labels[rows]
 
         return batches
+
+    def shuffled(self, steps: int, most: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The number of the epoch and the rows of each of so many batches; drawn from the seed and the pixels alone."""
+        rng = np.random.default_rng(self.measurements.seed)
+        epochs = ((epoch, rows) for epoch in itertools.count() for rows in self.epoch(rng, most))
+        return itertools.islice(epochs, steps)
 
     def epoch(self, rng: np.random.Generator, most: int) -> Iterator[np.ndarray]:
         """Rows of one pass over the images, in batches of `most`; a last, smaller one is left out."""

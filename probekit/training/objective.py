@@ -7,12 +7,12 @@ they count.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
+from probekit.measures.descent import warm_cosine
 from probekit.models import MaskedAutoencoder
 
 
@@ -93,8 +93,4 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, total: int) -> Tensor:
 
 def learning_rate(step: int, steps: int, highest: float, warmup: float, lowest: float = 0.0) -> float:
     """The rate of step `step` (from 0): linear from 0 over `warmup * steps`, then half a cosine to `lowest`."""
-    rising = warmup * steps
-    if step < rising:
-        return highest * step / rising
-    falling = 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1e-9, steps - rising)))
-    return lowest + (highest - lowest) * falling
+    return warm_cosine(step, highest=highest, warmup=warmup * steps, steps=steps, lowest=lowest)

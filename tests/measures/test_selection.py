@@ -1,4 +1,4 @@
-"""The course of a learning rate, and choices at an end of what was tried."""
+"""Choices at an end of what was tried."""
 
 from __future__ import annotations
 
@@ -8,14 +8,6 @@ import numpy as np
 
 from probekit.measures import selection
 from probekit.measures.classify import linear_probe
-
-
-def test_a_rate_rises_over_a_tenth_and_falls_to_nothing() -> None:
-    course = [selection.course(step, 100) for step in range(100)]
-    assert course[0] == 0.1
-    assert np.argmax(course) == 9
-    assert max(course) == 1
-    assert 0 < course[-1] < 0.001
 
 
 def test_choices_at_an_end_are_told() -> None:
