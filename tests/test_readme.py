@@ -43,10 +43,12 @@ COMMANDS = {
     "probekit evaluate A --suite linear_probe,knn --data imagefolder:/data/val --layers -1 --features-dtype float16 "
     "--memory 4 --dry-run": {},
     "probekit finetune CKPT --data imagefolder:/data/imagenet --last-blocks 2 -o tuned": {
-        "CKPT": "A", "--last-blocks 2": "--last-blocks 1 --preset tiny --epochs 1 --batch-size 8 --device cpu"
+        "CKPT": "A",
+        "--last-blocks 2": "--last-blocks 1 --preset tiny --epochs 1 --batch-size 8 --device cpu",
     },
     "probekit detect CKPT --data coco:/data/coco --preset base -o detector": {
-        "CKPT": "A", "coco:/data/coco": "shapes:scenes?size=32",
+        "CKPT": "A",
+        "coco:/data/coco": "shapes:scenes?size=32",
         "--preset base": "--preset tiny --images 4 --batch-size 2 --test-images 2 --image-size 32 --device cpu",
     },
     "probekit train --data imagefolder:/data/imagenet --preset base --mask-ratio 0.5 0.75 --patch-size 16 32 -o runs": {

@@ -7,7 +7,6 @@ checkpoint shares. What SSIM and FSIM need of the originals alone is computed on
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from probekit import masking
+from probekit.collect.kept import Kept
 from probekit.collect.prepared import Batch, PreparedModel, Source
 from probekit.collect.recorders import Recorder, Rows
 from probekit.errors import ProbeError
@@ -28,26 +28,12 @@ STATISTICS = "image"
 """How normalised targets are undone for every number: one mean and variance from all visible pixels of the image."""
 
 
-class References:
-    """SSIM and FSIM references of batches of originals, kept while there is room, oldest out first."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[Any, tuple[int, Any]] = OrderedDict()
-
-    def get(self, key: Any, originals: np.ndarray, make: Any) -> Any:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key][1]
-        made = make(originals)
-        size = originals[:, 0].size
-        while self._kept and sum(kept for kept, _ in self._kept.values()) + size > KEPT_PIXELS:
-            self._kept.popitem(last=False)
-        if size <= KEPT_PIXELS:
-            self._kept[key] = (size, made)
-        return made
+references: Kept[Any] = Kept(KEPT_PIXELS)
 
 
-references = References()
+def reference_of(metric: str, make: Any, originals: np.ndarray, place: tuple[Any, ...]) -> Any:
+    """What a metric needs of a batch of originals, which lie at `place`."""
+    return references.get((metric, *place), originals[:, 0].size, lambda: make(originals))
 
 
 def originals_of(prepared: PreparedModel, batch: Tensor) -> np.ndarray:
@@ -140,7 +126,7 @@ class Reconstruction(_Reconstructing):
             self.prepared.preprocess.pixels_fingerprint,
             batch.indices.tobytes(),
         )
-        made = {name: references.get((name, *place), originals, make) for name, make in self.makers.items()}
+        made = {name: reference_of(name, make, originals, place) for name, make in self.makers.items()}
         full = unmasked(self.prepared, batch).cpu().numpy()
         mse = images.mse(originals, full)
         out = {"mse": mse, "psnr": images.decibels(mse)}

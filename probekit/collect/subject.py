@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from torch import Tensor
 
 from probekit.collect import tokens
 from probekit.collect.identity import ranks
@@ -19,7 +20,6 @@ from probekit.collect.ladder import RATIOS, LadderSource, units_that_fit
 from probekit.collect.pass_settings import Counts
 from probekit.collect.prepared import Pairs, PreparedModel
 from probekit.data import ImageSet, Preprocess
-from probekit.data.ladder_views import LadderViews
 from probekit.errors import ProbeError, did_you_mean
 
 
@@ -241,9 +241,11 @@ class Subject:
         """How many test images a part of the measurement uses, by its name in `Counts`."""
         return min(int(getattr(self.counts, limit)), self.size("test"))
 
-    def ladder_views(self) -> LadderViews:
-        """The views themselves, as the model sees them."""
-        return self._ladder_source(self.rows("ladder")).views(self.prepared)
+    def ladder_views(self) -> Iterator[Tensor]:
+        """The views themselves, as the model sees them: float32 (some images, 4, channels, height, width) at a time."""
+        source = self._ladder_source(self.rows("ladder"))
+        for batch in source.batches(self.prepared, 0, source.rows):
+            yield batch.images.reshape(-1, source.per_row, *batch.images.shape[1:]).cpu()
 
     def response_grid(self) -> list[tuple[float, int]]:
         """(mask ratio, side of the hidden unit in units of `mask_grid`) of the passes under evaluation masks."""

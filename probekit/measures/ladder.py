@@ -60,38 +60,70 @@ class Ladder(NamedTuple):
     level_images: Floats
 
 
-def scaled(views: ArrayLike, scaling: str) -> Floats:
-    """Features (images, 4, dims) in one of `SCALINGS`, centred view by view.
+class Centred(NamedTuple):
+    """Features of views before they are scaled: what all scalings share.
+
+    Attributes:
+        views: (images, 4, dims), centred view by view.
+        deviation: (dims,), over all views.
+        varies: bool (dims,), whether the deviation is more than rounding.
+    """
+
+    views: Floats
+    deviation: Floats
+    varies: NDArray[np.bool_]
+
+
+def centred(views: ArrayLike | Centred) -> Centred:
+    """Features (images, 4, dims), checked and centred; what is already centred is returned as it is.
 
     Raises:
-        ProbeError: an unknown scaling, a constant representation, values that are not finite, or (whitened) fewer than
-            two images per dimension.
+        ProbeError: another shape, fewer than two images, or values that are not finite.
     """
+    if isinstance(views, Centred):
+        return views
     array = np.asarray(views, dtype=np.float64)
     if array.ndim != 3 or array.shape[1] != VIEWS or len(array) < 2:
         raise ProbeError(f"Features of shape {array.shape}, expected (images, {VIEWS}, dims) with two images or more.")
-    if scaling not in SCALINGS:
-        raise ProbeError(f"No scaling {scaling!r}. {did_you_mean(scaling, SCALINGS)}")
-    if not np.isfinite(array).all():
+    peak = max(float(array.max()), -float(array.min())) if array.size else 0.0
+    if not np.isfinite(peak):
         raise ProbeError("Features hold NaN or infinity: the model's output is not a number there.")
     array = array - array.mean(axis=0)
-    rows = array.reshape(-1, array.shape[-1])
+    deviation = np.sqrt(np.einsum("nvd,nvd->d", array, array) / (len(array) * VIEWS))
+    return Centred(array, deviation, deviation > 1e-6 * max(peak, np.finfo(float).tiny))
+
+
+def scaled(views: ArrayLike | Centred, scaling: str) -> Floats:
+    """Features (images, 4, dims) in one of `SCALINGS`, centred view by view.
+
+    Raises:
+        ProbeError: see `centred`; an unknown scaling, a constant representation, or (whitened) fewer than two images
+            per dimension.
+    """
+    array, deviation, varies = centred(views)
+    if scaling not in SCALINGS:
+        raise ProbeError(f"No scaling {scaling!r}. {did_you_mean(scaling, SCALINGS)}")
     if scaling == "whitened":
-        return fit_whitening(rows, samples=len(array))(array)
-    deviation = rows.std(axis=0)
-    varies = deviation > 1e-6 * max(float(np.abs(np.asarray(views)).max()), np.finfo(float).tiny)
+        return fit_whitening(array.reshape(-1, array.shape[-1]), samples=len(array))(array)
     if not varies.any():
         raise ProbeError("The representation is constant: there is no variance to explain.")
-    return np.asarray(array[..., varies] / (deviation[varies] if scaling == "standardised" else 1.0))
+    if not varies.all():
+        array, deviation = array[..., varies], deviation[varies]
+    return array if scaling == "raw" else array / deviation
 
 
 def ladder(
-    views: ArrayLike, classes: ArrayLike | None = None, superclasses: ArrayLike | None = None, *, scaling: str = "raw"
+    views: ArrayLike | Centred,
+    classes: ArrayLike | None = None,
+    superclasses: ArrayLike | None = None,
+    *,
+    scaling: str = "raw",
 ) -> Ladder:
     """The level ladder of one representation.
 
     Args:
-        views: (images, 4, dims), features of the image and of its partners of pairs 1 to 3.
+        views: (images, 4, dims), features of the image and of its partners of pairs 1 to 3; or what `centred` gives of
+            them, for several scalings.
         classes: int (images,), -1 where unknown; None = no labels.
         superclasses: int (images,), -1 where unknown; None = no superclasses. They need classes.
         scaling: "raw"; "standardised" (each dimension at unit variance); "whitened" (the same for every invertible
@@ -181,8 +213,10 @@ def _between(base: Floats, square: Floats, pairs: list[tuple[Ints, Ints]]) -> li
 def _sums(rows: Floats, group: Ints) -> tuple[Floats, Floats]:
     """For each row, the sum over the rows of its group, and how many they are."""
     _, index, counts = np.unique(group, return_inverse=True, return_counts=True)
-    sums = np.zeros((len(counts), rows.shape[1]))
-    np.add.at(sums, index, rows)
+    if len(counts) == len(rows):
+        return rows, np.ones(len(rows))
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    sums = np.add.reduceat(rows[np.argsort(index, kind="stable")], starts, axis=0)
     return sums[index], counts[index].astype(np.float64)
 
 

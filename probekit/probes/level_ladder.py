@@ -13,7 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from probekit.collect import Measurements
 from probekit.data.ladder_views import PROTOCOL as VIEWS_PROTOCOL
 from probekit.errors import ProbeError
-from probekit.measures.ladder import RUNGS, SCALINGS, Ladder, ladder
+from probekit.measures.ladder import RUNGS, SCALINGS, Ladder, centred, ladder
 from probekit.measures.whitening import RULE
 from probekit.probes.intervals import layer_pooling, mean_with_interval
 from probekit.schema import Variable
@@ -33,7 +33,6 @@ BASELINES = ("pixels", "pooled_pixels", "mean_colour")
 """The image itself, averaged down to `PIXELS` a side where it is larger; averaged over 4 x 4 cells; its mean colour."""
 
 PIXELS = 32
-BATCH = 64
 
 VARIABLES = (
     Variable(
@@ -76,9 +75,9 @@ def run(measurements: Measurements, *, untrained: bool) -> dict[str, xr.DataArra
         levels = stacked(of_layers(twin, measurements, labels), "level_images", (*shape, len(SCALINGS)))
         out |= VARIABLES[2].arrays(*mean_with_interval(measurements, levels), coords=coords)
     simple = [
-        one(measurements, features, labels, scaling, name.replace("_", " "))
+        found
         for name, features in zip(BASELINES, baselines(measurements), strict=True)
-        for scaling in SCALINGS
+        for found in scalings(measurements, features, labels, name.replace("_", " "))
     ]
     levels = stacked(simple, "level_images", (len(BASELINES), len(SCALINGS)))
     here = {"baseline": list(BASELINES), "scaling": list(SCALINGS)}
@@ -90,25 +89,26 @@ def of_layers(
 ) -> list[Ladder | None]:
     """The ladder of every layer, pooling and scaling, in this order; None where it cannot be had."""
     return [
-        one(measurements, source.ladder(layer, pooling), labels, scaling, f"layer {layer}, {pooling}")
+        found
         for layer, pooling in product(source.layers, source.poolings)
-        for scaling in SCALINGS
+        for found in scalings(measurements, source.ladder(layer, pooling), labels, f"layer {layer}, {pooling}")
     ]
 
 
-def one(
-    measurements: Measurements,
-    features: np.ndarray,
-    labels: tuple[np.ndarray | None, np.ndarray | None],
-    scaling: str,
-    what: str,
-) -> Ladder | None:
-    """The ladder of one representation; None, with the reason kept, where it is constant or too wide to whiten."""
-    try:
-        return ladder(features, *labels, scaling=scaling)
-    except ProbeError as error:
-        measurements.lacking[f"the ladder of {what}, {scaling}"] = str(error)
-        return None
+def scalings(
+    measurements: Measurements, features: np.ndarray, labels: tuple[np.ndarray | None, np.ndarray | None], what: str
+) -> list[Ladder | None]:
+    """The ladder of one representation in each of `SCALINGS`; None, with the reason kept, where it cannot be had: of
+    what is constant or, whitened, too wide."""
+    views = centred(features)
+    found: list[Ladder | None] = []
+    for scaling in SCALINGS:
+        try:
+            found.append(ladder(views, *labels, scaling=scaling))
+        except ProbeError as error:
+            measurements.lacking[f"the ladder of {what}, {scaling}"] = str(error)
+            found.append(None)
+    return found
 
 
 def stacked(found: list[Ladder | None], name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -122,10 +122,8 @@ def stacked(found: list[Ladder | None], name: str, shape: tuple[int, ...]) -> np
 
 def baselines(measurements: Measurements) -> list[np.ndarray]:
     """Features of `BASELINES`, each (images, 4, dims), from the views that the checkpoint sees."""
-    views, rows = measurements.ladder_views(), measurements.rows("ladder")
     found: list[list[Tensor]] = [[], [], []]
-    for start in range(0, rows, BATCH):
-        batch = views.batch(np.arange(start, min(start + BATCH, rows)))
+    for batch in measurements.ladder_views():
         for features, side in zip(found, (min(PIXELS, *batch.shape[-2:]), 4, 1), strict=True):
             features.append(adaptive_avg_pool2d(batch.flatten(0, 1), side).reshape(*batch.shape[:2], -1))
     return [torch.cat(features).numpy() for features in found]
