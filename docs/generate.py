@@ -12,6 +12,8 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,17 @@ def on_pre_build(config: Any) -> None:
 
 
 def write_all() -> None:
-    """Write every generated page."""
+    """Write every generated page; notebooks run in kernels of their own meanwhile."""
+    sources = sorted((HERE / "notebooks").glob("*.py"))
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
+        pages = pool.map(executed, sources)
+        write_drawn()
+        for source, text in zip(sources, pages, strict=True):
+            write(f"notebooks/{source.stem}.md", text)
+
+
+def write_drawn() -> None:
+    """Write the pages that come from code and measured results."""
     from probekit import probes
 
     write("probes/index.md", probe_index())
@@ -58,8 +70,6 @@ def write_all() -> None:
     write("board.md", board_page())
     write("gallery.md", gallery_page())
     write("api.md", api_page())
-    for source in sorted((HERE / "notebooks").glob("*.py")):
-        write(f"notebooks/{source.stem}.md", executed(source))
 
 
 def write(name: str, text: str) -> None:
@@ -148,7 +158,7 @@ def drawn(chart: str, arguments: dict[str, Any], target: Path | None = None) -> 
 
     for file in RESULTS:
         try:
-            made = getattr(plot, chart)(file, **arguments)
+            made = getattr(plot, chart)(opened(file), **arguments)
         except ResultsError:
             continue
         if target is not None:
@@ -156,6 +166,14 @@ def drawn(chart: str, arguments: dict[str, Any], target: Path | None = None) -> 
             made.save(target)
         return file
     return None
+
+
+@cache
+def opened(file: Path) -> Any:
+    """A results file, read once for all charts."""
+    from probekit import schema
+
+    return schema.read(file)
 
 
 def format_page() -> str:
@@ -205,14 +223,18 @@ def gallery_page() -> str:
     text = [
         "# Gallery",
         "",
-        "Every function of `probekit.plot`, drawn from measured results. `ds` is a dataset or a file.",
+        "The functions of `probekit.plot`, drawn from measured results of this repository, and the line that draws it. "
+        "It takes a dataset or the path of a results file, and returns an Altair chart: `.save(\"a.svg\")` writes it.",
         "",
     ]
     for name in plot.CHARTS:
-        given = ", ".join(["ds", *(repr(value) for value in GALLERY.get(name, {}).values())])
+        arguments = GALLERY.get(name, {})
         summary = (inspect.getdoc(getattr(charts, name)) or "").partition("\n\n")[0].replace("\n", " ")
-        text += [f"## {name}", "", summary, "", "```python", "# " + f"probekit.plot.{name}({given})", "```", ""]
-        if drawn(name, GALLERY.get(name, {}), PAGES / "gallery" / f"{name}.svg"):
+        text += [f"## {name}", "", summary, ""]
+        file = drawn(name, arguments, PAGES / "gallery" / f"{name}.svg")
+        if file is not None:
+            given = ", ".join(map(repr, [file.relative_to(HERE.parent).as_posix(), *arguments.values()]))
+            text += ["```python", f"probekit.plot.{name}({given})".replace("'", '"'), "```", ""]
             text += [f"![{summary}](gallery/{name}.svg)", ""]
     return "\n".join(text)
 

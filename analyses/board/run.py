@@ -54,13 +54,18 @@ def gallery(executor: str | None) -> xr.Dataset:
 
 
 def differences(executor: str | None) -> xr.Dataset:
-    """The same checkpoints minus the untrained one, image by image."""
-    ds = probekit.compare(GALLERY, "knn", data="shapes", counts=FEW, layers=[-1], executor=executor)
-    return probekit.contrast(ds, baseline="untrained-s0", variables=["knn_accuracy"])
+    """Masking ratios 0.1 and 0.9 minus 0.5, image by image."""
+    ds = probekit.compare(GALLERY[:-1], "knn", data="shapes", counts=FEW, layers=[-1], executor=executor)
+    return probekit.contrast(ds, baseline="cifar10-r0.5-p4-s0", variables=["knn_accuracy"])
+
+
+def similarity(executor: str | None) -> xr.Dataset:
+    """How alike these checkpoints represent the generated shapes; in this process."""
+    return probekit.similarity(GALLERY, "shapes", images=200)
 
 
 BOARDS: dict[str, Callable[[str | None], xr.Dataset]] = {
-    one.__name__: one for one in (quadtree, gallery, differences)
+    one.__name__: one for one in (quadtree, gallery, differences, similarity)
 }
 SPARED = ("class_recall", "balanced_accuracy", "linear_accuracy_top5", "majority_accuracy", "label_prevalence")
 

@@ -11,6 +11,7 @@ the tail, where a bootstrap has no draws.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from probekit.errors import ResultsError, did_you_mean
 from probekit.measures import inference
 from probekit.results import protocols
 from probekit.results.reading import opened
+from probekit.schema import plain
 
 VERSION = 2
 """Of the arithmetic; results of another version are not lined up. 1: bootstrap intervals, p-values from their width."""
@@ -55,7 +57,11 @@ def contrast(
         shape bias, over images that both decide, which is not the difference of the two biases.
 
     Raises:
-        ResultsError: an unknown checkpoint, variable or correction, or nothing per image to compare.
+        ResultsError: an unknown checkpoint, variable or correction, nothing per image to compare, or no number where
+            the baseline has one.
+
+    Warns:
+        UserWarning: a checkpoint was measured on the baseline's images, but not at its layers, for example.
 
     Example:
         >>> contrast("results.nc", baseline="quadtree-r0.75-p4-s0", correction="holm")  # doctest: +SKIP
@@ -67,6 +73,7 @@ def contrast(
     found = {name: _compared(ds, name, baseline, others) for name in chosen}
     p = _corrected([each.p for each in found.values()], correction)
     comparisons = sum(int(np.isfinite(each.mean).sum()) for each in found.values())
+    _check_pairs(ds, found, baseline, others)
     confidence = _confidence(p, correction, comparisons)
     out: dict[str, xr.Variable] = {}
     for (name, each), p_values in zip(found.items(), p, strict=True):
@@ -133,6 +140,30 @@ def _variables(ds: xr.Dataset, asked: Sequence[str] | None) -> list[str]:
     if not asked:
         raise ResultsError("This dataset holds no per-image contributions (`<name>_image`): it cannot be contrasted.")
     return list(asked)
+
+
+def _check_pairs(ds: xr.Dataset, found: Mapping[str, Compared], baseline: str, others: Sequence[str]) -> None:
+    """Refuse a contrast without a single difference; warn of checkpoints that meet the baseline on images alone."""
+    names = ds["checkpoint"].values.tolist()
+    rows, base = [names.index(other) for other in others], names.index(baseline)
+    compared, met = np.zeros(len(others), dtype=bool), np.zeros(len(others), dtype=bool)
+    for name, each in found.items():
+        array = ds.variables[name]
+        finite = xr.Variable(array.dims, np.isfinite(array.values)).transpose("checkpoint", "data", ...).values
+        measured = finite.reshape(*finite.shape[:2], -1).any(axis=-1)
+        met |= (measured[rows] & measured[base]).any(axis=1)
+        differs = np.moveaxis(np.isfinite(each.mean), array.dims.index("checkpoint"), 0)
+        compared |= differs.reshape(len(others), -1).any(axis=1)
+    depths = sorted(set(ds["depth"].values.tolist())) if "depth" in ds.coords else []
+    cure = "Measure both on the same image sets and layers"
+    if len(depths) > 1:
+        cure = f"Depths differ ({', '.join(map(plain, depths))}): measure layers that all have"
+    said = f"a number where the baseline {baseline!r} has one. {cure}, or choose another baseline."
+    if not compared.any():
+        raise ResultsError(f"There is nothing to contrast: no checkpoint has {said}")
+    lacking = [other for other, bad in zip(others, met & ~compared, strict=True) if bad]
+    if lacking:
+        warnings.warn(f"No difference for {', '.join(map(str, lacking))}: without {said}", UserWarning, stacklevel=3)
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
-import h5py
+import documents
 import pytest
 
 from probekit import plot, probes
@@ -21,13 +21,8 @@ WRITTEN = ("index", "level", "encoder", "images", "probe", "train", "finetune", 
 
 
 @pytest.fixture(scope="module")
-def generate():
-    spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "docs" / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def generate() -> ModuleType:
+    return documents.module("generate")
 
 
 def blocks(page: str) -> list[str]:
@@ -69,7 +64,7 @@ def test_pages_have_blocks() -> None:
 
 
 @pytest.mark.parametrize("name", probes.names())
-def test_every_probe_has_a_page(name: str, generate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_probe_has_a_page(name: str, generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generate, "drawn", lambda *given: None)
     text = generate.probe_page(name)
     probe = probes.find(name)
@@ -80,43 +75,34 @@ def test_every_probe_has_a_page(name: str, generate, monkeypatch: pytest.MonkeyP
     assert "cost: " in text
 
 
-UNDRAWN = {"attentive_probe"}
-"""Probes that no results file of the board or of an analysis holds yet."""
+@pytest.mark.parametrize("name", probes.names())
+def test_every_probe_has_a_picture_of_measured_numbers(name: str, generate: ModuleType) -> None:
+    file = generate.drawn(*generate.chart_of(name, probes.find(name)))
+    assert file is not None, f"no results file under analyses/ has a number of {name}"
 
 
-def test_every_probe_has_measured_numbers_to_draw_from(generate) -> None:
-    """The pictures themselves are drawn when the site is built."""
-    measured: set[str] = set()
-    for file in generate.RESULTS:
-        with h5py.File(file) as opened:
-            measured |= set(opened)
-    assert {name for name in probes.names() if probes.find(name).variables[0].name not in measured} <= UNDRAWN
-    for variable in ("recovery_gain", "knn_accuracy_difference", "embedding_xy", "example_attention_cls"):
-        assert variable in measured
+@pytest.mark.parametrize("name", plot.CHARTS)
+def test_every_plot_has_a_picture_in_the_gallery(name: str, generate: ModuleType) -> None:
+    assert generate.drawn(name, generate.GALLERY.get(name, {})) is not None
 
 
-def test_every_plot_is_in_the_gallery(generate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "drawn", lambda *given: None)
+def test_the_gallery_shows_the_line_that_draws(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "drawn", lambda *given: generate.BOARD / "quadtree.nc")
     text = generate.gallery_page()
     assert all(f"## {name}\n" in text for name in plot.CHARTS)
+    assert 'probekit.plot.over_layers("analyses/board/quadtree.nc", "linear_accuracy")' in text
 
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "mkdocs",
-        "build",
-        "--strict",
-        "-q",
-        "-f",
-        "docs/mkdocs.yml",
-        "-d",
-        str(tmp_path / "site"),
-    ]
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-f", "docs/mkdocs.yml", "-d", str(site)]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "site" / "probes" / "level_ladder" / "index.html").is_file()
+    assert documents.module("links").broken_in_site(site) == []
+    for name in probes.names():
+        assert f'src="../{name}.svg"' in (site / "probes" / name / "index.html").read_text()
+    for name in plot.CHARTS:
+        assert f'src="{name}.svg"' in (site / "gallery" / "index.html").read_text()

@@ -80,6 +80,21 @@ def test_images_that_were_not_used_are_left_out() -> None:
     np.testing.assert_allclose(ds.accuracy_difference, 1.0)
 
 
+def test_checkpoints_without_a_number_beside_the_baseline_are_named() -> None:
+    """Last layers of different depths, for example: nothing may come back as if it had been compared."""
+    ds = results({name: np.arange(20.0)[None] + place for place, name in enumerate("abc")})
+    ds = ds.expand_dims(layer=[4, 6]).transpose("checkpoint", "data", "layer", ...)
+    last = xr.DataArray([[True, False], [True, False], [False, True]], dims=("checkpoint", "layer"))
+    ds = ds.assign({name: ds[name].where(last).assign_attrs(ds[name].attrs) for name in ds.data_vars})
+    for name in schema.CHECKPOINT_COORDS:
+        ds = ds.assign_coords({name: ds[name].isel(layer=0)}) if "layer" in ds[name].dims else ds
+    deep = ds.assign_coords(depth=("checkpoint", [4.0, 4.0, 6.0]))
+    with pytest.warns(UserWarning, match=r"No difference for c: .*Depths differ \(4, 6\): measure layers that all"):
+        assert (contrast(deep, baseline="a").accuracy_difference.sel(checkpoint="b", layer=4) == 1).all()
+    with pytest.raises(ResultsError, match="nothing to contrast: no checkpoint has a number where the baseline 'c'"):
+        contrast(ds, baseline="c")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
