@@ -10,18 +10,23 @@ datasets are refused by name, and sizes are checked before anything is read.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
 
 from probekit.errors import ProbekitError, ResultsError, ResultsWarning, printable
-from probekit.files import opened, regular, write_bytes
+from probekit.files import read_bytes, regular, write_bytes
 from probekit.seals import sealed, unsealed_size
 
 LIMIT = 2**30
@@ -35,6 +40,9 @@ RATIO = 2000
 
 ATTRIBUTES = 64 * 2**20
 """Most bytes of attributes, and of texts, in a file."""
+
+LATER = 2**18
+"""Bytes from which on an array of numbers may stay in the file until it is asked for."""
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -63,31 +71,31 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     return write_bytes(path, sealed(content))
 
 
-def read(path: str | os.PathLike[str], advice: str) -> xr.Dataset:
-    """Read a netCDF file into memory.
+def read(path: str | os.PathLike[str], advice: str, *, lazily: bool = False) -> xr.Dataset:
+    """Read a netCDF file.
 
     Args:
-        path: the file.
+        path: the file. Its bytes are taken into memory first: what is checked is what is read.
         advice: how to get a good one; the end of error messages.
+        lazily: leave large arrays of numbers packed until they are asked for, and then unpack the part that is.
 
     Raises:
         ResultsError: no regular file, empty, damaged, no netCDF 4, too large, or with data outside the file.
     """
-    found = regular(path, what="a results file", limit=LIMIT, error=ResultsError)
-    if not found.st_size:
+    regular(path, what="a results file", limit=LIMIT, error=ResultsError)
+    content = read_bytes(path, what="a results file", limit=LIMIT, error=ResultsError)
+    if not content:
         raise ResultsError(f"{path} is empty: the run that wrote it did not finish. {advice}")
-    with opened(path, error=ResultsError) as stream:
-        head = stream.read(len(MAGIC))
-        if head != MAGIC:
-            raise ResultsError(
-                f"{path} cannot be read as netCDF (it begins with {head!r}). Expected netCDF 4. {advice}"
-            )
-        size = unsealed_size(stream)
-        if size is None:
-            raise ResultsError(f"{path} is damaged: its contents do not match the digest at its end. {advice}")
+    head = content[: len(MAGIC)]
+    if head != MAGIC:
+        raise ResultsError(f"{path} cannot be read as netCDF (it begins with {head!r}). Expected netCDF 4. {advice}")
+    stream = io.BytesIO(content)
+    size = unsealed_size(stream)
+    if size is None:
+        raise ResultsError(f"{path} is damaged: its contents do not match the digest at its end. {advice}")
     try:
-        _check(Path(path))
-        ds = _read(Path(path))
+        _check(stream, path)
+        ds = _read(stream, lazily)
     except ProbekitError:
         raise
     except Exception as error:  # HDF5 and its readers raise anything on damaged files
@@ -95,7 +103,7 @@ def read(path: str | os.PathLike[str], advice: str) -> xr.Dataset:
             f"{path} cannot be read as netCDF ({type(error).__name__}: {str(error)[:300]}). It may be truncated, or of "
             f"another kind. {advice}"
         ) from error
-    if size == found.st_size:
+    if size == len(content):
         warnings.warn(
             f"{path} has no digest at its end: another program or an earlier version wrote it, so damage to its "
             "numbers would not be noticed.",
@@ -105,11 +113,11 @@ def read(path: str | os.PathLike[str], advice: str) -> xr.Dataset:
     return ds
 
 
-def _read(path: Path) -> xr.Dataset:
+def _read(stream: BinaryIO, lazily: bool) -> xr.Dataset:
     try:
-        return quick(path)
+        return _shown(quick(stream, lazily=lazily))
     except (Unfamiliar, KeyError, ValueError, TypeError, AttributeError):
-        with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as lazy:
+        with xr.open_dataset(stream, engine="h5netcdf", decode_times=False) as lazy:
             return _shown(lazy.load())
 
 
@@ -123,13 +131,13 @@ def _shown(ds: xr.Dataset) -> xr.Dataset:
     return ds
 
 
-def _check(path: Path) -> None:
+def _check(stream: BinaryIO, path: str | os.PathLike[str]) -> None:
     """Refuse what reads other files, and what would take more memory than the file can fill."""
     import h5py
 
-    with h5py.File(path, "r") as file:
-        total = stored = attributes = texts = 0
-        attributes += _attributes(file)
+    with h5py.File(stream, "r") as file:
+        total = stored = texts = 0
+        attributes = _attributes(file)
         for name in file:
             link = file.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
@@ -155,7 +163,7 @@ def _check(path: Path) -> None:
                 texts += _texts(item, path, ATTRIBUTES - texts)
 
 
-def _declared(path: Path, name: str, item: Any) -> int:
+def _declared(path: str | os.PathLike[str], name: str, item: Any) -> int:
     """Bytes that an array takes in memory; refuses arrays whose data lie elsewhere, or that are no numbers or texts."""
     import h5py
 
@@ -173,14 +181,12 @@ def _declared(path: Path, name: str, item: Any) -> int:
 
 def _attributes(item: Any) -> int:
     """Bytes of the attributes of a dataset or file."""
-    total = 0
-    for name in item.attrs:
-        attribute = item.attrs.get_id(name)
-        total += math.prod(attribute.shape) * max(attribute.dtype.itemsize, 1)
-    return total
+    from h5py import h5a
+
+    return sum(int(h5a.open(item.id, index=i).get_storage_size()) for i in range(h5a.get_num_attrs(item.id)))
 
 
-def _texts(item: Any, path: Path, budget: int) -> int:
+def _texts(item: Any, path: str | os.PathLike[str], budget: int) -> int:
     """Bytes of the texts of an array, read one by one: many elements may point to one long text."""
     total = 0
     for place in np.ndindex(item.shape or ()):
@@ -192,58 +198,99 @@ def _texts(item: Any, path: Path, budget: int) -> int:
     return total
 
 
-def quick(path: Path) -> xr.Dataset:
+def quick(source: str | os.PathLike[str] | BinaryIO, *, lazily: bool = False) -> xr.Dataset:
     """The dataset of a file that was written by `write`, or much like one.
 
     A file of a hundred variables takes xarray's backend about 3 s, of which 0.1 s is reading. What is written here
     needs little of netCDF, so that little is read; whatever is not of that kind is left to xarray.
+
+    Args:
+        source: path or stream of the file.
+        lazily: leave large arrays in the file, which stays open as long as one of them is referred to.
     """
     import h5py
+    from h5py import h5o
 
     variables: dict[str, xr.Variable] = {}
     coordinates: set[str] = set()
-    with h5py.File(path, "r") as file:
-        for name, stored in file.items():
+    with ExitStack() as stack:
+        file = stack.enter_context(h5py.File(source, "r"))
+        items = dict(file.items())
+        for name, stored in items.items():
             if not isinstance(stored, h5py.Dataset):
                 raise Unfamiliar(name)
-            if _text(stored.attrs.get("NAME", "")).startswith(ONLY_A_DIMENSION):
+        names = {h5o.get_info(stored.id).addr: name for name, stored in items.items()}
+        for name, stored in items.items():
+            attrs = dict(stored.attrs.items())
+            if _text(attrs.get("NAME", "")).startswith(ONLY_A_DIMENSION):
                 continue
-            variables[name] = _variable(file, name, stored)
-            coordinates |= set(_text(stored.attrs.get("coordinates", "")).split())
-        attributes = _plain_attributes(file)
-        coordinates |= set(_text(file.attrs.get("coordinates", "")).split())
+            variables[name] = _variable(name, stored, attrs, names, lazily)
+            coordinates |= set(_text(attrs.get("coordinates", "")).split())
+        attributes = dict(file.attrs.items())
+        if lazily:
+            stack.pop_all()
+    coordinates |= set(_text(attributes.get("coordinates", "")).split())
     coordinates |= {name for name, one in variables.items() if one.dims == (name,)}
     data = {name: one for name, one in variables.items() if name not in coordinates}
-    return xr.Dataset(data, {name: variables[name] for name in coordinates if name in variables}, attributes)
+    kept = {name: variables[name] for name in coordinates if name in variables}
+    return xr.Dataset(data, kept, _plain_attributes(attributes))
 
 
-def _variable(file: Any, name: str, stored: Any) -> xr.Variable:
-    """One variable with its dims, values and attributes."""
-    attrs = stored.attrs
+def _variable(name: str, stored: Any, attrs: Mapping[str, Any], names: Mapping[int, str], lazily: bool) -> xr.Variable:
+    """One variable with its dims, values and attributes; `names` tells the dims by their addresses in the file."""
+    from h5py import h5o, h5r
+
     if any(key in attrs for key in ENCODED) or " since " in _text(attrs.get("units", "")):
         raise Unfamiliar(name)
     if "DIMENSION_LIST" in attrs:
-        dims = [file[references[0]].name.lstrip("/") for references in attrs["DIMENSION_LIST"]]
+        dims = [names[h5o.get_info(h5r.dereference(each[0], stored.id)).addr] for each in attrs["DIMENSION_LIST"]]
     else:
         dims = [name] if stored.ndim else []
     if len(dims) != stored.ndim:
         raise Unfamiliar(name)
-    if stored.dtype.kind == "O":
-        values = np.asarray(stored.asstr()[()], dtype=str)
-    else:
-        values = stored[()]
-        if "_FillValue" in attrs and np.asarray(values).dtype.kind != "f":
-            raise Unfamiliar(name)
-    described = _plain_attributes(stored)
-    if described.pop("dtype", "") == "bool":
-        values = values.astype(bool)
-    return xr.Variable(dims, np.asarray(values), described, fastpath=True)
+    if "_FillValue" in attrs and (stored.dtype.kind != "f" or not np.isnan(attrs["_FillValue"]).all()):
+        raise Unfamiliar(name)
+    described = _plain_attributes(attrs)
+    boolean = described.pop("dtype", "") == "bool"
+    if lazily and stored.dtype.kind in "iuf" and not boolean and stored.nbytes > LATER:
+        return xr.Variable(dims, indexing.LazilyIndexedArray(Stored(stored)), described, fastpath=True)
+    values = np.asarray(stored.asstr()[()], dtype=str) if stored.dtype.kind == "O" else np.asarray(stored[()])
+    if dims == [name] and values.dtype.kind in "iufU" and values.dtype.isnative:
+        return labels(name, values, described)
+    return xr.Variable(dims, values.astype(bool) if boolean else values, described, fastpath=True)
 
 
-def _plain_attributes(stored: Any) -> dict[str, Any]:
+def labels(dim: str, values: Any, attrs: Mapping[str, Any] | None = None) -> xr.IndexVariable:
+    """Labels of a dim, of which xarray need not ask whether they are of another array library (it imports all)."""
+    array = np.asarray(values)
+    index = pd.Index(array.astype(object) if array.dtype.kind == "U" else array)
+    return xr.IndexVariable(dim, indexing.PandasIndexingAdapter(index, dtype=array.dtype), attrs)  # type: ignore[no-untyped-call]
+
+
+class Stored(BackendArray):
+    """An array that is in an open file, of which each use reads the part that it asks for."""
+
+    def __init__(self, stored: Any) -> None:
+        self.stored, self.shape, self.dtype = stored, stored.shape, stored.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
+        support = indexing.IndexingSupport.OUTER_1VECTOR
+        return np.asarray(indexing.explicit_indexing_adapter(key, self.shape, support, self._part))
+
+    def _part(self, key: tuple[Any, ...]) -> np.ndarray:
+        try:
+            return np.asarray(self.stored[key])
+        except Exception as error:  # as in `read`
+            raise ResultsError(
+                f"{self.stored.name!r} of a results file cannot be read ({type(error).__name__}: {str(error)[:300]}). "
+                "The file is damaged: copy it again, or run the evaluation again."
+            ) from error
+
+
+def _plain_attributes(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes as xarray gives them: texts, numbers and lists of them, without netCDF's own."""
     found = {}
-    for key, value in stored.attrs.items():
+    for key, value in attrs.items():
         if key in HOUSEKEEPING or key.startswith(("_Netcdf4", "_NC")):
             continue
         if isinstance(value, bytes):

@@ -36,6 +36,7 @@ from probekit.dataset_checks import plain as plain
 from probekit.dataset_checks import problems as problems
 from probekit.dataset_checks import result_names as result_names
 from probekit.errors import ResultsError, shortened
+from probekit.netcdf import labels as labels
 
 SCHEMA_VERSION = 1
 """Version of the layout of a results file. A reader refuses newer files and upgrades older ones."""
@@ -255,8 +256,8 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
     return upgrade(unchecked(path), str(path))
 
 
-def unchecked(path: str | os.PathLike[str]) -> xr.Dataset:
-    """The dataset in a file, whatever it is.
+def unchecked(path: str | os.PathLike[str], *, lazily: bool = False) -> xr.Dataset:
+    """The dataset in a file, whatever it is; `lazily` leaves large arrays packed until they are asked for.
 
     Raises:
         ResultsError: no such file, empty, damaged or not netCDF.
@@ -269,7 +270,7 @@ def unchecked(path: str | os.PathLike[str]) -> xr.Dataset:
         )
     if not source.exists():
         raise ResultsError(f"No results file at {source}. `python -m probekit.report` writes one.")
-    return netcdf.read(source, "Copy it again, or run the evaluation again.")
+    return netcdf.read(source, "Copy it again, or run the evaluation again.", lazily=lazily)
 
 
 def upgrade(ds: xr.Dataset, source: str = "this dataset") -> xr.Dataset:

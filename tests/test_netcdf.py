@@ -29,6 +29,50 @@ def test_what_is_written_is_read(written: Path) -> None:
         xr.testing.assert_identical(ds, other.load())
 
 
+def test_large_arrays_stay_in_the_file_until_a_part_is_asked_for(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(4, 3, 9000)).astype(np.float32)
+    ds = xr.Dataset({"a": (("x", "y", "z"), values), "b": ("x", np.arange(4.0))}, {"x": list("pqrs")})
+    file = netcdf.write(ds, tmp_path / "large.nc")
+    lazy = netcdf.read(file, "", lazily=True)
+    assert not lazy.variables["a"]._in_memory
+    assert lazy.variables["b"]._in_memory
+    file.unlink()  # what was checked is read, whatever becomes of the file
+    part = lazy.variables["a"].isel(y=1)
+    np.testing.assert_array_equal(part.isel(x=[3, 0]).values, values[[3, 0], 1])
+    assert not lazy.variables["a"]._in_memory
+    xr.testing.assert_identical(lazy.load(), ds)
+
+
+def test_a_damaged_part_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(4, 90_000))
+    file = netcdf.write(xr.Dataset({"a": (("x", "y"), values)}), tmp_path / "large.nc")
+    with h5py.File(file, "r+") as stored:  # drops the seal
+        offset = stored["a"].id.get_chunk_info(0).byte_offset
+        stored.attrs["note"] = "changed"
+    content = bytearray(file.read_bytes())
+    content[offset : offset + 200] = b"\xff" * 200
+    file.write_bytes(content)
+    with pytest.warns(ResultsWarning, match="no digest"):
+        lazy = netcdf.read(file, "", lazily=True)
+    with pytest.raises(ResultsError, match="'/a' of a results file cannot be read"):
+        lazy.a.load()
+    with pytest.raises(ResultsError, match="cannot be read as netCDF"):
+        netcdf.read(file, "")
+
+
+def test_a_fill_value_is_no_number(tmp_path: Path) -> None:
+    file = tmp_path / "filled.nc"
+    ds = xr.Dataset({"a": ("x", [1.0, np.nan])})
+    ds.to_netcdf(file, engine="h5netcdf", encoding={"a": {"_FillValue": -9999.0}})
+    with pytest.warns(ResultsWarning, match="no digest"):
+        np.testing.assert_array_equal(netcdf.read(file, "").a, [1.0, np.nan])
+
+
+def test_control_characters_of_labels_are_made_visible(tmp_path: Path) -> None:
+    file = netcdf.write(xr.Dataset({"a": ("x", [1.0, 2.0])}, {"x": ["a\x1b[2J", "b"]}), tmp_path / "odd.nc")
+    assert "\x1b" not in netcdf.read(file, "").x.values[0]
+
+
 def refused_or_equal(file: Path, content: bytes) -> None:
     """Damage to the seal itself, which changes no number, is warned of."""
     try:

@@ -67,7 +67,8 @@ def mean_error(values: ArrayLike, groups: ArrayLike | None = None) -> tuple[Floa
     present = used
     if groups is not None:
         codes, count = _codes(groups, array.shape[-1])
-        residual, present = _summed(residual, codes, count), _summed(used, codes, count) > 0
+        residual = _summed(residual, codes, count)
+        present = np.ones_like(residual, bool) if used.all() else _summed(used, codes, count) > 0
     units = present.sum(axis=-1)
     scale = units / np.maximum(units - 1, 1) / np.maximum(number, 1) ** 2
     error = np.where(units > 1, np.sqrt(scale * (residual**2).sum(axis=-1)), np.nan)
@@ -88,11 +89,42 @@ def all_pairs(values: ArrayLike, confidence: float, groups: ArrayLike | None = N
     """
     array = np.asarray(values, dtype=np.float64)
     mean, half = np.full((2, len(array), len(array)), np.nan)
-    for i, row in enumerate(array):  # a row at a time: never (rows, rows, images) in memory
-        centre, error, freedom = mean_error(row - array, groups)
-        mean[i] = np.where(np.isnan(error), np.nan, centre)
-        half[i] = t_quantile(confidence, np.maximum(freedom, 1)) * error
+    alike: dict[bytes, list[int]] = {}
+    for i, used in enumerate(~np.isnan(array)):
+        alike.setdefault(used.tobytes(), []).append(i)
+    for members in alike.values():
+        others = np.setdiff1d(np.arange(len(array)), members)
+        for i in members if len(others) else ():  # a row at a time: never (rows, rows, images) in memory
+            centre, error, freedom = mean_error(array[i] - array[others], groups)
+            mean[i, others] = np.where(np.isnan(error), np.nan, centre)
+            half[i, others] = t_quantile(confidence, np.maximum(freedom, 1)) * error
+        square = np.ix_(members, members)
+        mean[square], half[square] = _pairs_alike(array[members], confidence, groups)
     return mean, half
+
+
+def _pairs_alike(rows: Floats, confidence: float, groups: ArrayLike | None) -> tuple[Floats, Floats]:
+    """`all_pairs` of rows that use the same images: the residual of a difference is the difference of residuals, so
+    that images are summed over groups once for each row, not for each pair."""
+    used = ~np.isnan(rows[0])
+    number, values = int(used.sum()), rows[:, used]
+    nothing = np.full((len(rows), len(rows)), np.nan)
+    if not number:
+        return nothing, nothing
+    centre = values.mean(axis=-1)
+    residual = values - centre[:, None]
+    if groups is not None:
+        codes, units = _codes(np.asarray(groups)[used], number)
+        residual = _summed(residual, codes, units)
+    units = residual.shape[-1]
+    if units < 2:
+        return nothing, nothing
+    squares = np.zeros_like(nothing)
+    for i in range(len(rows) - 1):
+        apart = residual[i + 1 :] - residual[i]
+        squares[i, i + 1 :] = squares[i + 1 :, i] = np.einsum("ij,ij->i", apart, apart)
+    error = np.sqrt(units / (units - 1) / number**2 * squares)
+    return centre[:, None] - centre, float(t_quantile(confidence, units - 1)) * error
 
 
 def _codes(groups: ArrayLike, n: int) -> tuple[NDArray[np.int64], int]:
@@ -105,9 +137,11 @@ def _codes(groups: ArrayLike, n: int) -> tuple[NDArray[np.int64], int]:
 
 def _summed(values: NDArray[np.generic], codes: NDArray[np.int64], count: int) -> Floats:
     """Sums over groups of the last axis: (..., groups)."""
-    out = np.zeros((count, *values.shape[:-1]))
-    np.add.at(out, codes, np.moveaxis(values, -1, 0))
-    return np.moveaxis(out, 0, -1)
+    rows = values.reshape(-1, values.shape[-1])
+    out = np.empty((len(rows), count))
+    for place, row in enumerate(rows):
+        out[place] = np.bincount(codes, row, count)
+    return out.reshape(*values.shape[:-1], count)
 
 
 def adjusted(p_values: ArrayLike, method: str) -> Floats:

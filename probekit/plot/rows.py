@@ -100,7 +100,7 @@ class Results:
 
     def __init__(self, ds: Any, *, by: str | None = None, shown: Mapping[str, Any] | None = None) -> None:
         """`by` is a coordinate along checkpoint that groups and colours; `shown` the labels to show of dimensions."""
-        self.ds = ds = opened(ds, "A plot or report")
+        self.ds = ds = opened(ds, "A plot or report", lazily=True)
         self.by, self.shown = by, dict(shown or {})
         self.by_values = [None] * ds.sizes["checkpoint"] if by is None else settings.facts(ds, _grouping(ds, by))
         for dim, label in self.shown.items():

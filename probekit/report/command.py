@@ -55,7 +55,7 @@ def run(
     with ThreadPoolExecutor(1) as pool:  # the script comes from elsewhere than the numbers: fetch both at once
         script = pool.submit(bundle)
         if len(sources) == 1 and Path(sources[0]).suffix in FILES:
-            ds, written = opened(sources[0], "The report"), []
+            ds, written = opened(sources[0], "The report", lazily=True), []
         else:
             ds = measure(sources, data, suite, settings)
             written = [schema.write(ds, results)]

@@ -66,7 +66,7 @@ def contrast(
     Example:
         >>> contrast("results.nc", baseline="quadtree-r0.75-p4-s0", correction="holm")  # doctest: +SKIP
     """
-    ds = opened(ds, "contrast")
+    ds = opened(ds, "contrast", lazily=True)
     names = _checked(ds, baseline, correction, seed)
     chosen = _variables(ds, variables)
     others = [name for name in names if name != baseline]
@@ -92,7 +92,7 @@ def contrast(
 def _coordinates(ds: xr.Dataset, rows: list[int], arrays: Mapping[str, xr.Variable]) -> dict[Hashable, xr.Variable]:
     """Labels of the dims of these arrays, and all facts of the checkpoints in these rows, the user's own among them."""
     dims = {dim for array in arrays.values() for dim in array.dims}
-    coords: dict[Hashable, xr.Variable] = {"bound": xr.Variable("bound", ["lower", "upper"])}
+    coords: dict[Hashable, xr.Variable] = {"bound": schema.labels("bound", ["lower", "upper"])}
     for name in ds.coords:
         coord = ds.variables[name]
         if name != "bound" and set(coord.dims) <= dims and (name in dims or "checkpoint" in coord.dims):
@@ -118,7 +118,7 @@ def _checked(ds: xr.Dataset, baseline: str, correction: str | None, seed: int) -
 
 def _variables(ds: xr.Dataset, asked: Sequence[str] | None) -> list[str]:
     have = [name for name in schema.result_names(ds) if f"{name}_image" in ds]
-    apart = [name for name in have if "images" in protocols.marks(ds[name])]
+    apart = [name for name in have if "images" in protocols.marks(ds.variables[name])]
     if asked is None:
         asked = [name for name in have if name not in apart]
         if apart and not asked:
@@ -181,24 +181,38 @@ class Compared:
 
 def groups_of(ds: xr.Dataset, name: str, data: int) -> np.ndarray | None:
     """Group of each image of an image set; None where images are independent, or are not the test images."""
-    if "group" not in ds or "images_of" in ds[name].attrs:
+    if "group" not in ds.variables or "images_of" in ds.variables[name].attrs:
         return None
-    found = np.asarray(ds["group"].isel(data=data).values)
+    found = np.asarray(ds.variables["group"].isel(data=data).values)
     return found if (found >= 0).any() else None
 
 
 def _compared(ds: xr.Dataset, name: str, baseline: str, others: Sequence[str]) -> Compared:
     """Every other checkpoint minus the baseline, image set by image set, which may have groups of their own."""
     stored = ds.variables[f"{name}_image"].transpose("checkpoint", "data", ..., "image")
-    values = np.asarray(stored.values, dtype=np.float64)
     names = ds["checkpoint"].values.tolist()
-    differences = values[[names.index(other) for other in others]] - values[names.index(baseline)]
+    rows = [names.index(other) for other in others]
     parts = [
-        inference.mean_error(differences[:, position], groups_of(ds, name, position))
+        _differences(stored.isel(data=position).values, rows, names.index(baseline), groups_of(ds, name, position))
         for position in range(ds.sizes["data"])
     ]
-    stacked = [xr.Variable(stored.dims[:-1], np.stack(part, axis=1)) for part in zip(*parts, strict=True)]
-    return Compared(*(each.transpose(*ds.variables[name].dims).values for each in stacked))
+    order = [stored.dims.index(dim) for dim in ds.variables[name].dims]
+    return Compared(*(np.stack(part, axis=1).transpose(order) for part in zip(*parts, strict=True)))
+
+
+def _differences(
+    values: np.ndarray, rows: Sequence[int], baseline: int, groups: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`mean_error` of some rows of per-image values minus another, computed only where both have something."""
+    known = ~np.isnan(values).all(axis=-1)
+    both = known[rows] & known[baseline]
+    mean, error, freedom = np.full(both.shape, np.nan), np.full(both.shape, np.nan), np.zeros(both.shape)
+    checkpoint, *place = np.nonzero(both)
+    differences = np.subtract(
+        values[(np.asarray(rows)[checkpoint], *place)], values[(baseline, *place)], dtype=np.float64
+    )
+    mean[both], error[both], freedom[both] = inference.mean_error(differences, groups)
+    return mean, error, freedom
 
 
 def _corrected(p_values: Sequence[np.ndarray], correction: str | None) -> list[np.ndarray]:
@@ -244,7 +258,10 @@ def _labelled(
     half = inference.t_quantile(confidence, found.freedom) * found.error
     ends = np.stack([found.mean - half, found.mean + half], axis=-1)
     return {
-        name: xr.Variable(variable.dims, found.mean, attrs),
-        f"{name}_ci": xr.Variable((*variable.dims, "bound"), ends, bounds),
-        f"{name}_p": xr.Variable(variable.dims, p_values, {"long_name": f"p of: {title}", "units": "1", **how}),
+        key: xr.Variable(dims, values, described, fastpath=True)  # arrays of NumPy: nothing is to be converted
+        for key, dims, values, described in (
+            (name, variable.dims, found.mean, attrs),
+            (f"{name}_ci", (*variable.dims, "bound"), ends, bounds),
+            (f"{name}_p", variable.dims, p_values, {"long_name": f"p of: {title}", "units": "1", **how}),
+        )
     }

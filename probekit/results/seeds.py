@@ -54,7 +54,7 @@ def seed_spread(
         >>> seed_spread(ds, "representation_level").representation_level_ci  # doctest: +SKIP
     """
     if not isinstance(ds, xr.Dataset):
-        ds = opened(ds, "seed_spread")
+        ds = opened(ds, "seed_spread", lazily=True)
     if variable not in schema.result_names(ds):
         raise ResultsError(
             f"No result is called {variable!r}. {did_you_mean(variable, schema.result_names(ds), limit=30)}"

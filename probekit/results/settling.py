@@ -71,8 +71,9 @@ def _ordered(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _loaded(ds: xr.Dataset) -> xr.Dataset:
-    """In memory, with texts as Python's: no bytes, no strings of fixed length."""
-    ds = ds.compute()
+    """Computed (what is not yet read is read where it is used), with texts as Python's: no bytes, no strings of fixed
+    length."""
+    ds = ds.compute() if any(array.chunks for array in ds.variables.values()) else ds
     for name, array in ds.variables.items():
         if array.dtype.kind in "ST" or (array.dtype.kind == "O" and array.size and isinstance(_first(array), bytes)):
             texts = [each.decode(errors="replace") if isinstance(each, bytes) else each for each in array.values.flat]

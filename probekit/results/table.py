@@ -41,7 +41,7 @@ def summary(ds: xr.Dataset | str | os.PathLike[str], *, variables: Sequence[str]
     """
     import pandas as pd
 
-    ds = opened(ds, "summary")
+    ds = opened(ds, "summary", lazily=True)
     known = schema.result_names(ds)
     if variables is not None and (not isinstance(variables, Sequence) or not variables):
         raise ResultsError(f"variables={variables!r}: expected a list, of some of {', '.join(known)}.")

@@ -85,6 +85,21 @@ def test_groups_of_one_image_change_nothing_and_copies_widen(images: np.ndarray)
     np.testing.assert_allclose(half, alone[1][np.ix_([0, 2], [0, 2])], atol=1e-12)
 
 
+def test_all_pairs_of_any_pattern_of_missing_images_are_what_each_pair_gives() -> None:
+    draw = np.random.default_rng(1)
+    values = draw.normal(size=(7, 60)) * draw.uniform(1e-6, 1e3, size=(7, 1))
+    values[:3, :20] = np.nan
+    values[3, 5:30] = np.nan
+    values[6] = values[5]  # no difference: no width either
+    for groups in (None, draw.integers(0, 9, 60)):
+        mean, half = inference.all_pairs(values, 0.95, groups)
+        for i in range(7):
+            centre, error, freedom = inference.mean_error(values[i] - values, groups)
+            np.testing.assert_allclose(mean[i], centre, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(half[i], inference.t_quantile(0.95, freedom) * error, rtol=1e-12, atol=1e-18)
+        assert (mean[5, 6], half[5, 6]) == (0, 0)
+
+
 def test_rank_correlation_is_that_of_scipy_with_ties() -> None:
     a, b = [1, 2, 2, 5, 7, 3], [2, 1, 1, 8, 8, 4]
     assert inference.rank_correlation(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
