@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -33,6 +34,15 @@ def test_the_shell_completes_commands_and_suites() -> None:
 
     assert {"evaluate", "compare", "inspect"} <= set(completed("probekit ").split())
     assert "high_level" in completed("probekit evaluate A --suite ").split()
+
+
+def test_the_checkpoints_that_ship_are_listed_with_what_they_were_trained_with() -> None:
+    shown = RUN.invoke(app, ["checkpoints"]).output.splitlines()
+    folders = sorted(card.parent.name for card in (Path(__file__).parents[1] / "checkpoints").glob("*/config.json"))
+    assert [line.split()[0] for line in shown[:-1]] == folders
+    assert shown[-1] == f"{len(folders)} checkpoints"
+    (one,) = (line for line in shown if line.startswith("quadtree-r0.75-p8-s1"))
+    assert "ratio 0.75, patch size 8, seed 1, images seen 499968, data quadtree" in one
 
 
 def test_help_names_what_counts_bounds() -> None:

@@ -29,6 +29,7 @@ STATE = "The last saved state is kept: the same command goes on from there."
 for command, kept in (
     (looking.inspect, ""),
     (looking.probes, ""),
+    (looking.checkpoints, ""),
     (looking.board, ""),
     (measuring.evaluate, KEPT),
     (measuring.compare, KEPT),
@@ -62,7 +63,7 @@ def _root(
     """Options of the command itself."""
 
 
-ANSWERS = ("inspect", "probes")
+ANSWERS = ("inspect", "probes", "checkpoints")
 """Commands whose answer is standard output alone, so that losing it is a failure."""
 
 

@@ -1,4 +1,4 @@
-"""Commands that look and compute nothing: inspect, probes, data show, board."""
+"""Commands that look and compute nothing: inspect, probes, checkpoints, data show, board."""
 
 from __future__ import annotations
 
@@ -62,6 +62,20 @@ def probes() -> None:
         typer.echo(f"{name:20} {suite.summary} (version {suite.version})")
         for plan in suite.plans:
             typer.echo(f"{'':20}   {plan.data}: {', '.join(plan.probes)}")
+
+
+def checkpoints() -> None:
+    """The checkpoints that ship with probekit, and what each was trained with: names for shipped:NAME."""
+    from probekit.models import loading
+
+    names = loading.shipped()
+    for name in names:
+        facts = json.loads((loading.shipped_path(name) / "config.json").read_text(encoding="utf-8"))["probekit"]
+        said = {"ratio": facts["mask_ratio"], "patch size": facts["patch_size"], "seed": facts["seed"]}
+        said |= {"images seen": facts["images_seen"], "data": (facts["data"] or "").partition(",")[0]}
+        known = ", ".join(f"{key} {value}" for key, value in said.items() if value not in (None, ""))
+        typer.echo(f"{name:22} {known}")
+    typer.echo(f"{len(names)} checkpoints")
 
 
 def board(

@@ -150,7 +150,7 @@ def _check_pairs(ds: xr.Dataset, found: Mapping[str, Compared], baseline: str, o
     for name, each in found.items():
         array = ds.variables[name]
         finite = xr.Variable(array.dims, np.isfinite(array.values)).transpose("checkpoint", "data", ...).values
-        measured = finite.reshape(*finite.shape[:2], -1).any(axis=-1)
+        measured = np.asarray(finite.reshape(*finite.shape[:2], -1).any(axis=-1))
         met |= (measured[rows] & measured[base]).any(axis=1)
         differs = np.moveaxis(np.isfinite(each.mean), array.dims.index("checkpoint"), 0)
         compared |= differs.reshape(len(others), -1).any(axis=1)

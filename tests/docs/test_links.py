@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -35,6 +36,14 @@ def test_the_navigation_names_pages_that_exist(links: ModuleType) -> None:
     notebooks = {f"notebooks/{file.stem}.md" for file in (ROOT / "docs" / "notebooks").glob("*.py")}
     assert [name for name in named if name not in written | notebooks and not (PAGES / name).is_file()] == []
     assert {file.name for file in PAGES.glob("*.md")} <= set(named)
+
+
+def test_a_source_distribution_holds_what_the_readme_links_to(links: ModuleType) -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    linked = {link.split("/")[0] for link in links.links_of((ROOT / "README.md").read_text()) if "://" not in link}
+    assert {"docs", "analyses", "CITATION.cff"} <= linked
+    assert linked | {"README.md", "probekit", "checkpoints", "tests"} <= set(build["sdist"]["include"])
+    assert build["wheel"]["force-include"] == {"checkpoints": "probekit/_checkpoints"}
 
 
 def test_a_dead_link_in_markdown_is_found(links: ModuleType, tmp_path: Path) -> None:
