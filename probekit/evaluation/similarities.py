@@ -13,7 +13,6 @@ import xarray as xr
 from probekit import schema
 from probekit.checks import whole
 from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits, Store
-from probekit.collect.identity import ranks
 from probekit.errors import ProbeError, did_you_mean
 from probekit.evaluation import opening
 from probekit.evaluation.labelling import labelled
@@ -36,7 +35,7 @@ _FIXED = "what random pairings give, for reading the similarity"
 
 SIMILARITY = Variable(
     "similarity", ("other", "metric", "layer"), "Similarity to another checkpoint", "1", "none", _PROTOCOL, _REFERENCE,
-    interval=_OVER,
+    interval=_OVER, version=2,
 )  # fmt: skip
 RAW = Variable(
     "similarity_raw", ("other", "metric", "layer"), "Similarity before the null is taken off", "1", "none",
@@ -44,12 +43,12 @@ RAW = Variable(
 )  # fmt: skip
 NULL = Variable(
     "similarity_null", ("other", "metric", "layer"), "Similarity of images paired at random", "1", "none",
-    _PROTOCOL + "; s0", _REFERENCE, no_interval=_FIXED,
+    _PROTOCOL + "; s0", _REFERENCE, no_interval=_FIXED, version=2,
 )  # fmt: skip
 EVERY = Variable(
     "layer_similarity", ("other", "metric", "layer", "layer_other"), "Similarity of every layer to every layer", "1",
     "none", _PROTOCOL.rpartition(". ")[0] + ". Every layer with every layer of the other checkpoint", _REFERENCE,
-    interval=_OVER,
+    interval=_OVER, version=2,
 )  # fmt: skip
 
 
@@ -63,10 +62,11 @@ class _Held:
     place: int
     base: xr.Dataset
     record: dict[str, Any]
+    order: np.ndarray
 
     def features(self, layer: int) -> np.ndarray:
-        """(images, width) of one layer, read when it is asked for."""
-        return np.asarray(self.store["pooled"].layer(layer)[:, self.place])
+        """(images, width) of one layer, read when it is asked for; images in the order of their pixels' digests."""
+        return np.asarray(self.store["pooled"].layer(layer)[:, self.place])[self.order]
 
 
 def similarity(
@@ -121,8 +121,8 @@ def similarity(
         for one, name in zip(held, opening.distinct(names or [one.name for one in held], []), strict=True):
             one.name, one.base = name, one.base.assign_coords(checkpoint=[name])
         rows, groups = sets.size("test"), sets["test"].groups
-        groups = None if groups is None else np.asarray(groups[:rows])
-        blocks = resample.blocks(rows, groups=groups, order=ranks(sets["test"], rows), seed=seed)
+        groups = None if groups is None else np.asarray(groups[:rows])[held[0].order]
+        blocks = resample.blocks(rows, groups=groups, order=np.arange(rows), seed=seed)
         parts = [_compared(one, held, tuple(metrics), every_layer, blocks, seed) for one in held]
     ds = lined_up(parts)
     ds.attrs = {
@@ -158,7 +158,8 @@ def _measured(source: Any, sets: Splits, settings: PassSettings, device: str, ro
     evaluation.forwards = measurements.forwards
     base = labelled(evaluation.prepared, evaluation.sets, {}, {}).drop_vars(["label", "group"], errors="ignore")
     store, place = measurements.store("features:test"), prepared.poolings.index(pooling)
-    return _Held(checkpoint.name, measurements.layers, store, place, base, evaluation.provenance())
+    order = np.argsort(measurements.order(sets.size("test")))  # draws do not depend on the images' order
+    return _Held(checkpoint.name, measurements.layers, store, place, base, evaluation.provenance(), order)
 
 
 def _compared(

@@ -22,6 +22,8 @@ COUNTS = Counts(
     gradients=4,
     pictures=3,
 )
+QUICK = {"segmentation": {"steps": 10}, "depth": {"steps": 4}, "attentive_probe": {"steps": 20}}
+"""Options of probes that would take long with their own: fits end early."""
 
 
 def tiny(seed: int = 0, **changes) -> models.Checkpoint:

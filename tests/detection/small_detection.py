@@ -11,6 +11,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+SOURCE = "shipped:cifar10-r0.75-p8-s0"
 SMALL: dict[str, Any] = {
     "image_size": 32, "batch_size": 2, "images": 6, "pyramid_width": 16, "head_width": 16, "proposals": 20,
     "samples": 8, "window": 4,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from safetensors.torch import load_file
-from small_detection import SMALL, by_pycocotools
+from small_detection import SMALL, SOURCE, by_pycocotools
 from typer.testing import CliRunner
 
 import probekit
@@ -19,8 +21,6 @@ from probekit.cli import app
 from probekit.detection import loop
 from probekit.errors import DataError, ResultsError, TrainingError
 from probekit.results.lining_up import lined_up
-
-SOURCE = "shipped:cifar10-r0.75-p8-s0"
 
 
 def run(output: Path, **changes: Any) -> xr.Dataset:
@@ -86,6 +86,36 @@ def test_an_interrupted_run_ends_with_the_same_bits(done, tmp_path: Path, monkey
     for name in ("box_ap", "mask_ap", "example_detection"):
         np.testing.assert_array_equal(again[name], ds[name])
     assert (tmp_path / "log.jsonl").read_text().count('"step": 2') == 1
+
+
+def killed(root: Path, *points: str) -> None:
+    """Kill a run at each point, take it up again, and compare its end with that of an uninterrupted one."""
+    program = Path(__file__).parent / "killed_detection.py"
+    subprocess.run([sys.executable, str(program), str(root), *points], check=True, timeout=900)
+    if "file:all" in points:
+        files = int((root / "files").read_text())
+        points = (*points[:-1], *(f"file:{call}" for call in range(1, files + 1)))
+    whole = schema.read(root / "whole" / "results.nc")
+    for point in points:
+        ds = schema.read(root / point / "results.nc")
+        for name in (loop.WEIGHTS, "annotations.json", "detections.json"):
+            assert (root / point / name).read_bytes() == (root / "whole" / name).read_bytes(), (point, name)
+        for name in whole.data_vars:
+            np.testing.assert_array_equal(ds[name].values, whole[name].values, err_msg=f"{point}: {name}")
+        lines = [(root / one / "log.jsonl").read_text().splitlines() for one in (point, "whole")]
+        ours, theirs = ([json.loads(line) | {"images_per_second": 0} for line in one] for one in lines)
+        assert ours == theirs, point
+        assert not [file for file in (root / point).rglob("*") if file.name.endswith(".part")], point
+
+
+def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+    killed(tmp_path, "step:2")
+
+
+@pytest.mark.slow
+def test_a_run_killed_before_any_file_or_in_any_step_ends_with_the_same_bits(tmp_path: Path) -> None:
+    killed(tmp_path, "step:1", "step:3", "file:all")
+    assert int((tmp_path / "files").read_text()) >= 7
 
 
 def test_other_settings_are_refused_in_the_same_directory(done) -> None:

@@ -8,6 +8,8 @@ import torch
 
 import probekit
 from probekit import schema
+from probekit.data import load
+from probekit.data.interleaving import Subset
 from probekit.errors import ProbeError
 
 HALF = {"patch_size": 16, "image_size": 64, "mean": (0.5,) * 3, "std": (0.5,) * 3}
@@ -50,6 +52,19 @@ def test_similarity_between_three_encoders(tmp_path, monkeypatch) -> None:
     one = square.layer_similarity.sel(checkpoint="a", other="rotated", metric="cka").squeeze()
     assert one.sel(layer=1, layer_other=1) > one.sel(layer=1, layer_other=0)
     assert one.sel(layer=1, layer_other=1) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_neither_batches_nor_the_order_of_images_matter(batch_size) -> None:
+    images = load("shapes", "test", count=40)
+    shuffled = Subset(images, np.random.default_rng(0).permutation(40), {"order": "shuffled"})
+    kinds = [encoder("a", torch.tanh, 2), encoder("b", torch.sin, 2)]
+    first, other = (
+        probekit.similarity(kinds, one, images=40, cache=False, batch_size=size)
+        for one, size in ((images, 64), (shuffled, batch_size))
+    )
+    for name in ("similarity", "similarity_ci", "similarity_raw", "similarity_null"):
+        np.testing.assert_allclose(other[name].values, first[name].values, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
 def test_what_is_refused() -> None:

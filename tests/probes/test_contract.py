@@ -8,12 +8,14 @@ import re
 import numpy as np
 import pytest
 import xarray as xr
-from tiny_measured import COUNTS, SPEC, coloured, tiny
+from tiny_measured import COUNTS, QUICK, SPEC, coloured, tiny
 
-from probekit import evaluation, probes, schema
+from probekit import probes, schema
 from probekit.collect import Measurements, PassSettings, PreparedModel, Splits
 from probekit.collect.needs import EXTRA, NEEDS
 from probekit.errors import ProbeError
+from probekit.evaluation import suites
+from probekit.models.card import tensor_digest
 
 IMAGES = {
     **dict.fromkeys(("linear_probe", "knn", "latent_recovery", "level_spectrum"), SPEC),
@@ -24,9 +26,6 @@ IMAGES = {
     **dict.fromkeys(("depth", "correspondence"), "stereo_motorcycle"),
 }
 """Image set of a probe's test; `shapes`, brought to 16 x 16 pixels by the tiny model, for the others."""
-
-QUICK = {"segmentation": {"steps": 10}, "depth": {"steps": 4}}
-"""Options of probes that would take long with their own: fits end early."""
 
 SCALE_OF_DIMS = {"layer": (1, 2, 3), "head": (2,), "level": (2, 3, 4), "map": (3,)}
 
@@ -39,6 +38,7 @@ def runs(tmp_path_factory):
     opened |= {kind: Splits(coloured(kind), COUNTS) for kind in ("multilabel", "regression")}
     checkpoint = tiny()
     checkpoint.card.mask_ratio, checkpoint.card.patch_size = 0.75, 4
+    before = tensor_digest(checkpoint.model.state_dict())
     made: dict[tuple[str, int, str], dict[str, xr.DataArray]] = {}
 
     def run(name: str, batch_size: int = 8, folder: str = "a") -> dict[str, xr.DataArray]:
@@ -50,6 +50,8 @@ def runs(tmp_path_factory):
             assert probe.lacking(prepared, measurements.sets) is None
             measurements.gather(probe.needs)
             made[key] = probe.run(measurements, **{**probe.options, **QUICK.get(name, {})})
+            assert tensor_digest(checkpoint.model.state_dict()) == before, "frozen means frozen"
+            assert not any(weights.grad is not None for weights in checkpoint.model.parameters())
         return made[key]
 
     return run
@@ -138,5 +140,5 @@ def test_an_unknown_probe_and_an_unknown_option_are_named() -> None:
 
 def test_every_probe_can_be_asked_for_by_name_alone() -> None:
     for name in ALL:
-        (plan,) = evaluation.suites.plans([name])  # a list: some suites are called as a probe is
+        (plan,) = suites.plans([name])  # a list: some suites are called as a probe is
         assert plan.probes == (name,)
