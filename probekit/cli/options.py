@@ -94,6 +94,7 @@ class Loading:
     num_heads: Annotated[int | None, typer.Option(help="Of the encoder.")] = None
     decoder_num_heads: Annotated[int | None, typer.Option(help="Of the decoder.")] = None
     layer_norm_eps: Annotated[float | None, typer.Option(help="Of every layer norm.")] = None
+    rotary: Annotated[str | None, typer.Option(help="timm's name of a model with the same rotary positions.")] = None
     normalised_targets: Annotated[bool | None, typer.Option(help="Whether it predicts normalised pixels.")] = None
 
     def sources(self, texts: list[str], **more: object) -> list[str]:

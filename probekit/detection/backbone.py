@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from probekit.detection.settings import LEVELS, DetectorSettings, finest, strides
-from probekit.models import MaskedAutoencoder, blocks, embedding, windows
+from probekit.models import MaskedAutoencoder, blocks, embedding, relative, windows
 
 NAMES = tuple(str(level) for level in range(LEVELS))
 """Of the maps that regions are read from; a fifth one, `pool`, is for proposals alone."""
@@ -95,11 +95,12 @@ class Backbone(nn.Module):
         """(batch, prefix + patches, width) after the final norm; images are normalised, and fit the patches."""
         grid = images.shape[-2] // self.patch, images.shape[-1] // self.patch
         x = embedding.embed(self.encoder, images, None, grid, antialias=self.antialias)
-        for index, block in enumerate(self.encoder.blocks):
+        places = relative.places(self.encoder, grid, prefix=self.prefix)
+        for index, (block, place) in enumerate(zip(self.encoder.blocks, places, strict=True)):
             if self.window and index not in self.everywhere:
                 x = windows.forward(block, x, grid, self.window)
             else:
-                x = blocks.forward(block, x)
+                x = blocks.forward(block, x, place)
         out: Tensor = self.encoder.norm(x)
         return out
 

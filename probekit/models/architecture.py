@@ -16,6 +16,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from probekit.errors import CheckpointError
+from probekit.models import relative
 from probekit.models.decoder import Decoder, set_heads
 
 MLPS: dict[str, Any] = {"mlp": Mlp, "swiglu_packed": SwiGLUPacked, "swiglu": SwiGLU}
@@ -31,7 +32,7 @@ class DecoderArchitecture(NamedTuple):
     """The decoder's part of an `Architecture`; its grid and patches are the encoder's.
 
     `head_dim` is None where it is width / num_heads. `prefix` is how many of the encoder's prefix tokens the decoder
-    takes; None = all.
+    takes; None = all. `positions` and what follows are as in `Architecture`.
     """
 
     width: int
@@ -43,6 +44,11 @@ class DecoderArchitecture(NamedTuple):
     head_dim: int | None = None
     final_norm: bool = True
     prefix: int | None = None
+    layer_scale: bool = False
+    positions: bool = True
+    rotary: dict[str, Any] | None = None
+    relative: str = ""
+    relative_prefix: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class Architecture:
     `image_size` is (height, width) in pixels of the position table's grid. `block` names the class of timm's blocks;
     only `Block` can be built from this record. `antialias` says how positions are resampled for other image sizes.
     `head_dim` is None where it is width / num_heads. `patch_pre_norm` is a norm of a patch's pixels before their
-    projection, `patch_norm` one after it.
+    projection, `patch_norm` one after it. `rotary` is the record of rotary positions (`relative.recorded`); `relative`
+    says where biases by distance are, "blocks" or "shared", and `relative_prefix` whether [CLS] has some.
     """
 
     image_size: tuple[int, int]
@@ -80,6 +87,11 @@ class Architecture:
     head_dim: int | None = None
     patch_pre_norm: bool = False
     patch_norm: bool = False
+    attention_norm: bool = False
+    mlp_norm: bool = False
+    rotary: dict[str, Any] | None = None
+    relative: str = ""
+    relative_prefix: bool = False
     block: str = "Block"
     antialias: bool = False
     decoder: DecoderArchitecture | None = None
@@ -124,9 +136,12 @@ class Architecture:
             head_dim=_head_dim(attention, int(encoder.embed_dim)),
             patch_pre_norm=isinstance(getattr(embed, "pre", None), nn.LayerNorm),
             patch_norm=not isinstance(embed.norm, nn.Identity),
+            attention_norm=not isinstance(getattr(attention, "norm", nn.Identity()), nn.Identity),
+            mlp_norm=not isinstance(getattr(mlp, "norm", nn.Identity()), nn.Identity),
             block=type(block).__name__,
             antialias=antialias,
             decoder=None if decoder is None else _decoder_of(decoder),
+            **_positions_of(encoder),
         )
 
     def build(self, device: str = "meta") -> VisionTransformer:
@@ -154,6 +169,8 @@ class Architecture:
             pre_norm=self.pre_norm,
             final_norm=self.final_norm,
             fc_norm=self.fc_norm,
+            scale_attn_norm=self.attention_norm,
+            scale_mlp_norm=self.mlp_norm,
             norm_layer=norm,
             act_layer=nn.GELU if self.activation == "gelu" else self.activation,
             mlp_layer=MLPS[self.mlp],
@@ -164,6 +181,8 @@ class Architecture:
         if self.head_dim is not None:
             blocks: Any = encoder.blocks
             set_heads(blocks, self.width, self.num_heads, self.head_dim, qkv_bias=self.qkv_bias, device=device)
+        prefix = self.registers + self.class_token
+        relative.install(encoder, self, self.grid, width=self.width, prefix=prefix, norm=norm, device=device)
         if self.patch_pre_norm:
             values = self.channels * self.vit_patch_size**2
             encoder.patch_embed.add_module("pre", nn.LayerNorm(values, eps=self.layer_norm_eps, device=device))
@@ -180,18 +199,45 @@ class Architecture:
             grid=self.grid,
             num_prefix_tokens=self.registers + self.class_token,
             device=device,
-            **self.decoder._asdict(),
+            positions=self.decoder,
+            **{name: value for name, value in self.decoder._asdict().items() if name not in POSITIONS},
         )
 
     def encoder_record(self) -> dict[str, Any]:
         """The encoder's fields as JSON takes them; `Architecture(**record)` builds the same encoder."""
-        later = {"channels": 3, "head_dim": None, "patch_pre_norm": False, "patch_norm": False}
+        later: dict[str, Any] = {"channels": 3, "head_dim": None, "patch_pre_norm": False, "patch_norm": False}
+        later |= {"attention_norm": False, "mlp_norm": False, "rotary": None, "relative": "", "relative_prefix": False}
         left_out = {"decoder", "antialias", "block", *(n for n, usual in later.items() if getattr(self, n) == usual)}
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
 FIELDS = {field.name for field in fields(Architecture)} | {f"decoder_{name}" for name in DecoderArchitecture._fields}
 """Names under which a file or a caller states what `infer` takes as known."""
+
+
+POSITIONS = ("positions", "rotary", "relative", "relative_prefix")
+"""What a `DecoderArchitecture` says of its positions."""
+
+
+def _positions_of(module: Any) -> dict[str, Any]:
+    """The fields of a record that say what positions there are in the attention of a module's blocks."""
+    shared, own = getattr(module, "relative", None), getattr(module.blocks[0], "relative", None)
+    table = own if own is not None else shared
+    return {
+        "rotary": relative.recorded(getattr(module, "rope", None)),
+        "relative": "blocks" if own is not None else "shared" if shared is not None else "",
+        "relative_prefix": table is not None and bool(table.extra),
+    }
+
+
+def unusual(record: Architecture) -> dict[str, Any]:
+    """What a state dict says of itself only where it is not as in most models."""
+    decoder = record.decoder
+    found: dict[str, Any] = {"rotary": record.rotary} if record.rotary is not None else {}
+    if decoder is not None:
+        found |= {} if decoder.final_norm else {"decoder_final_norm": False}
+        found |= {} if decoder.rotary is None else {"decoder_rotary": decoder.rotary}
+    return found
 
 
 def _decoder_of(decoder: Decoder) -> DecoderArchitecture:
@@ -206,6 +252,9 @@ def _decoder_of(decoder: Decoder) -> DecoderArchitecture:
         head_dim=_head_dim(block.attn, decoder.width),
         final_norm=not isinstance(decoder.norm, nn.Identity),
         prefix=decoder.num_prefix_tokens if decoder.dropped else None,
+        layer_scale=not isinstance(block.ls1, nn.Identity),
+        positions=decoder.pos_embed is not None,
+        **_positions_of(decoder),
     )
 
 

@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from probekit.errors import CheckpointError
-from probekit.models import inference
+from probekit.models import inference, relative
 from probekit.models.architecture import FIELDS, Architecture
 from probekit.models.card import STATED, Verdict, checked
 from probekit.models.decoder import Decoder
@@ -46,6 +46,8 @@ def assemble(reading: Reading, asked: Mapping[str, Any], label: str) -> Assemble
         CheckpointError: keys missing, shapes that contradict each other, or heads that do not divide the width.
     """
     asked = {name: value for name, value in asked.items() if value is not None}
+    if isinstance(asked.get("rotary"), str):
+        asked = asked | _named_rotary(reading, asked["rotary"])
     refuse_contradictions(reading.stated, asked, label)
     if "layer_norm_eps" in asked:
         asked = {"decoder_layer_norm_eps": asked["layer_norm_eps"]} | asked
@@ -86,6 +88,19 @@ def assemble(reading: Reading, asked: Mapping[str, Any], label: str) -> Assemble
         warnings=(*ambiguous, *reading.warnings, *warnings, *unknown(facts, model)), taken=taken, networks=others,
     )  # fmt: skip
     return Assembled(model, facts, verdict)
+
+
+def _named_rotary(reading: Reading, name: str) -> dict[str, Any]:
+    """The record of the rotary positions of a timm model; what else it is known for is presumed of the reading."""
+    from probekit.models import timm_names
+
+    known = timm_names.rotary(name)
+    reading.presumed["layer_norm_eps"] = known["layer_norm_eps"]
+    if inference.side(reading.encoder, "patch_embed.proj.weight", 0) == known["width"]:
+        reading.presumed.setdefault("num_heads", known["num_heads"])
+    reading.notes = [note for note in reading.notes if not note.startswith("layer-norm epsilon")]
+    reading.notes.append(f"Rotary positions and layer-norm epsilon ({known['layer_norm_eps']:g}): timm's {name}.")
+    return {"rotary": known["rotary"]}
 
 
 def _ambiguous(taken: str, others: Sequence[str]) -> tuple[str, ...]:
@@ -153,6 +168,7 @@ def _encoder(
 ) -> tuple[VisionTransformer, tuple[str, ...], tuple[str, ...]]:
     """(encoder, notes, warnings)."""
     tensors, module = reading.encoder, reading.module
+    settled, sized = _sized(reading, settled, label)
     if module is not None:
         exact = Architecture.of(module)
         inference.depth_of(tensors, exact.depth, label)
@@ -164,7 +180,8 @@ def _encoder(
                 )
         _place(module, tensors, "encoder", label, reading.spell)
         return module, (), ()
-    needed = ("patch_embed.proj.weight", "pos_embed")
+    inside = settled.get("rotary") is not None or any(name.endswith("relative.table") for name in tensors)
+    needed = ("patch_embed.proj.weight",) if inside else ("patch_embed.proj.weight", "pos_embed")
     missing = [reading.spell(f"encoder.{name}") for name in needed if name not in tensors]
     if not inference.depth_of(tensors, settled.get("depth"), label):
         missing.append(reading.spell("encoder.blocks.0.norm1.weight"))
@@ -184,8 +201,24 @@ def _encoder(
         )
     inferred = inference.infer(tensors, settled, label)
     module = inferred.architecture.build()
-    _place(module, tensors, "encoder", label, reading.spell)
-    return module, inferred.notes, inferred.warnings
+    _place(module, relative.shaped(tensors, module), "encoder", label, reading.spell)
+    return module, inferred.notes, (*inferred.warnings, *sized)
+
+
+def _sized(reading: Reading, settled: Mapping[str, Any], label: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """(what is settled, warnings): rotary positions have no grid, so the decoder's table tells it, or it is assumed."""
+    tensors, table = reading.encoder, reading.decoder.get("pos_embed")
+    told = "image_size" in settled or "pos_embed" in tensors or any(n.endswith("relative.table") for n in tensors)
+    if told or settled.get("rotary") is None or "patch_embed.proj.weight" not in tensors:
+        return settled, ()
+    patch = inference.projection(tensors, label)[2]
+    prefix = inference.side(tensors, "reg_token", 1) + ("cls_token" in tensors)
+    size, _ = inference.grid_size(table, prefix, patch, None, label)
+    assumed = (
+        f"The image size is not in the file: {size[0]} x {size[1]} pixels were assumed, which images are resized to. "
+        "If it was another, give image_size= to load.",
+    )
+    return dict(settled) | {"image_size": size}, () if table is not None else assumed
 
 
 def _decoder(
@@ -196,10 +229,14 @@ def _decoder(
     if not inference.decoder_width(tensors):
         names = [reading.spell(f"decoder.{name}") for name in ("embed.weight", "mask_token", "pred.weight")]
         raise _missing(label, names, "decoder", len(tensors))
-    record = Architecture.of(encoder)
-    inferred, notes, warnings = inference.infer_decoder(tensors, settled, record, label)
+    record, known = Architecture.of(encoder), dict(settled)
+    if not any(name == "pos_embed" or name.endswith("relative.table") for name in tensors):  # as the encoder has them
+        known.setdefault("decoder_rotary", record.rotary)
+    inferred, notes, warnings = inference.infer_decoder(tensors, known, record, label)
     module = replace(record, decoder=inferred).build_decoder()
-    _place(module, tensors, "decoder", label, reading.spell)
+    if inferred.rotary is None and not inferred.relative and "pos_embed" not in tensors:
+        module.pos_embed = nn.Parameter(torch.empty(1, 0, 0, device="meta"))  # placing says what is missing
+    _place(module, relative.shaped(tensors, module), "decoder", label, reading.spell)
     return module, notes, warnings
 
 
@@ -213,7 +250,8 @@ def _missing(label: str, names: list[str], part: str, present: int, *, computed:
     if computed:
         way = (
             "All else is there: positions that are not stored are computed (a 1-D sinusoid) or rotary, and which of "
-            f"them no tensor tells. {_families.ADAPTED}"
+            f"them no tensor tells. Rotary ones: give rotary= to load, timm's name of a model that has the same (such "
+            f"as 'vit_base_patch16_dinov3'). {_families.ADAPTED}"
         )
     return CheckpointError(
         f"{label}: {len(names)} keys of the {part} are missing ({present} are there): {listed}. {way}"

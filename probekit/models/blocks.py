@@ -10,10 +10,13 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import torch
-from timm.layers import Attention, Mlp  # type: ignore[attr-defined]  # public, but not in its `__all__`
+from timm.layers import Attention, Mlp, apply_rot_embed_cat  # type: ignore[attr-defined]  # not in its `__all__`
+from timm.layers.attention import AttentionRope
 from timm.models.vision_transformer import Block, ResPostBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from probekit.models.relative import Place
 
 TimmModule: TypeAlias = Any
 """A block or part of one: `nn.Module` types its attributes as `Tensor | Module`, which says less than timm does."""
@@ -21,24 +24,33 @@ TimmModule: TypeAlias = Any
 
 def opens(block: TimmModule) -> bool:
     """Whether the probabilities of this block can be had: its attention is timm's softmax(q k / sqrt(d)) v."""
-    return type(block) in (Block, ResPostBlock) and type(block.attn) is Attention
+    return type(block) in (Block, ResPostBlock) and type(block.attn) in (Attention, AttentionRope)
 
 
-def forward(block: TimmModule, x: Tensor) -> Tensor:
-    """`block(x)`; where no gradient is wanted, sums and activations are written over what is not needed any more."""
+def forward(block: TimmModule, x: Tensor, place: Place | None = None) -> Tensor:
+    """`block(x)`; where no gradient is wanted, sums and activations are written over what is not needed any more.
+
+    Args:
+        block: one of timm's.
+        x: (batch, tokens, width).
+        place: where the tokens stand, for attention that asks.
+    """
+    if place is not None:
+        bias = None if place.bias is None else place.bias.to(x.dtype)
+        return finish(block, x, block.attn(block.norm1(x), rope=place.rope, attn_mask=bias))
     if torch.is_grad_enabled() or type(block) is not Block or _hooked(block):
         whole: Tensor = block(x)
         return whole
     return finish(block, x, block.attn(block.norm1(x)))
 
 
-def forward_with_probabilities(block: TimmModule, x: Tensor) -> tuple[Tensor, Tensor]:
+def forward_with_probabilities(block: TimmModule, x: Tensor, place: Place | None = None) -> tuple[Tensor, Tensor]:
     """A block's output and its attention probabilities; only for blocks that `opens` says yes to."""
     if isinstance(block, ResPostBlock):
         mixed, probabilities = attend(block.attn, x)
         x = x + block.drop_path1(block.norm1(mixed))
         return x + block.drop_path2(block.norm2(block.mlp(x))), probabilities
-    mixed, probabilities = attend(block.attn, block.norm1(x))
+    mixed, probabilities = attend(block.attn, block.norm1(x), place)
     return finish(block, x, mixed), probabilities
 
 
@@ -66,13 +78,23 @@ def forward_at(block: TimmModule, x: Tensor, index: Tensor) -> Tensor:
     return finish(block, x.gather(1, where), mixed)
 
 
-def attend(attention: TimmModule, x: Tensor) -> tuple[Tensor, Tensor]:
+def attend(attention: TimmModule, x: Tensor, place: Place | None = None) -> tuple[Tensor, Tensor]:
     """The output (batch, tokens, width) and the probabilities (batch, heads, queries, keys) that made it."""
     queries, keys, values = heads(attention, attention.qkv(x), 3)
     queries, keys = attention.q_norm(queries), attention.k_norm(keys)
+    if place is not None and place.rope is not None:
+        queries, keys = (_turned(attention, part, place.rope).type_as(values) for part in (queries, keys))
     scores = (queries * attention.scale) @ keys.transpose(-2, -1)
+    if place is not None and place.bias is not None:
+        scores = scores + place.bias.to(scores.dtype)
     probabilities = scores.softmax(dim=-1) if scores.requires_grad else torch.softmax(scores, dim=-1, out=scores)
     return output(attention, attention.attn_drop(probabilities) @ values, x), probabilities
+
+
+def _turned(attention: TimmModule, x: Tensor, rope: Tensor) -> Tensor:
+    """Queries or keys (batch, heads, tokens, head width), those of patches turned by their angles."""
+    first, patches = x[:, :, : attention.num_prefix_tokens], x[:, :, attention.num_prefix_tokens :]
+    return torch.cat([first, apply_rot_embed_cat(patches, rope, half=attention.rotate_half)], dim=2)
 
 
 def heads(attention: TimmModule, x: Tensor, parts: int) -> tuple[Tensor, ...]:

@@ -98,7 +98,7 @@ def adapted_timm(
 
 def refuse_settled(asked: Asked, label: str) -> None:
     """What only a MaskedAutoencoder's files leave open; another library's model knows it."""
-    for name in ("num_heads", "decoder_num_heads", "layer_norm_eps", "normalised_targets"):
+    for name in ("num_heads", "decoder_num_heads", "layer_norm_eps", "normalised_targets", "rotary"):
         if asked[name] is not None:
             raise CheckpointError(f"{label}: {name}= cannot be given, its library builds the model. Leave it out.")
 

@@ -13,8 +13,8 @@ from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from probekit.models import blocks
-from probekit.models.positions import resample
+from probekit.models import blocks, relative
+from probekit.models.positions import resample, sin_cos
 
 
 def set_heads(
@@ -41,6 +41,8 @@ class Decoder(nn.Module):
         head_dim: channels of a head; width / num_heads if None.
         final_norm: whether a norm stands before the prediction.
         qkv_bias: whether queries, keys and values have a bias.
+        layer_scale: whether what a block adds is scaled by channel.
+        positions: the record of positions that are not a table alone, a `DecoderArchitecture`; None for the table.
         device: where parameters are made; "meta" makes none.
     """
 
@@ -61,7 +63,9 @@ class Decoder(nn.Module):
         qkv_bias: bool = True,
         head_dim: int | None = None,
         final_norm: bool = True,
+        layer_scale: bool = False,
         antialias: bool = False,
+        positions: Any = None,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
@@ -71,18 +75,31 @@ class Decoder(nn.Module):
         self.dropped = num_prefix_tokens - taken
         self.embed = nn.Linear(encoder_width, width, device=device)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width, device=device))
-        table = torch.zeros(1, taken + grid[0] * grid[1], width, device=device)
-        self.pos_embed = nn.Parameter(table, requires_grad=False)
+        self.pos_embed: nn.Parameter | None = None
+        if positions is None or positions.positions:
+            table = torch.zeros(1, taken + grid[0] * grid[1], width, device=device)
+            self.pos_embed = nn.Parameter(table, requires_grad=False)
         norm: Any = partial(nn.LayerNorm, eps=layer_norm_eps)
         hidden = 4 * width if mlp_hidden is None else mlp_hidden
         ratio = (hidden + 0.5) / width  # timm rounds down: the half keeps rounding of the quotient from losing a unit
         heads = 1 if head_dim is not None else num_heads
-        block = partial(Block, width, heads, mlp_ratio=ratio, qkv_bias=qkv_bias, norm_layer=norm, device=device)
+        block = partial(Block, width, heads, mlp_ratio=ratio, qkv_bias=qkv_bias, norm_layer=norm, device=device,
+                        init_values=1e-5 if layer_scale else None)  # fmt: skip
         self.blocks = nn.ModuleList(block() for _ in range(depth))
         if head_dim is not None:
             set_heads(self.blocks, width, num_heads, head_dim, qkv_bias=qkv_bias, device=device)
+        if positions is not None:
+            relative.install(self, positions, grid, width=width, prefix=taken, norm=norm, device=device)
         self.norm = norm(width, device=device) if final_norm else nn.Identity()
         self.pred = nn.Linear(width, vit_patch_size**2 * channels, device=device)
+
+    @torch.no_grad()
+    def initialise_positions(self) -> None:
+        """The mask token and positions as MAE initialises them."""
+        nn.init.normal_(self.mask_token, std=0.02)
+        if self.pos_embed is not None:
+            self.pos_embed.copy_(sin_cos(self.grid, self.width, num_prefix_tokens=self.num_prefix_tokens))
+        relative.initialise(self)
 
     def _tokens(self, encoded: Tensor, visible: Tensor | None, grid: tuple[int, int]) -> Tensor:
         """Encoder tokens at their places, mask tokens elsewhere, plus positions: (batch, prefix + patches, width)."""
@@ -94,6 +111,9 @@ class Decoder(nn.Module):
             full = self.mask_token.to(tokens.dtype).expand(len(tokens), patches, -1)
             where = visible[..., None].expand(-1, -1, self.width)
             tokens = torch.cat([tokens[:, :prefix], full.scatter(1, where, tokens[:, prefix:])], dim=1)
+        if self.pos_embed is None:
+            whole: Tensor = tokens
+            return whole
         table = resample(self.pos_embed, self.grid, grid, num_prefix_tokens=prefix, antialias=self.antialias)
         mixed: Tensor = tokens + table
         return mixed
@@ -113,12 +133,16 @@ class Decoder(nn.Module):
             (batch, patches or n, side² * channels), pixels in the order (row, column, channel).
         """
         x = self._tokens(encoded, visible, grid)
+        prefix = self.num_prefix_tokens
         *first, last = cast("list[Block]", list(self.blocks))
-        for block in first:
-            x = blocks.forward(block, x)
-        if wanted is None:
-            x = blocks.forward(last, x)[:, self.num_prefix_tokens :]
+        *places, final = relative.places(self, grid, prefix=prefix)
+        for block, place in zip(first, places, strict=True):
+            x = blocks.forward(block, x, place)
+        if wanted is not None and final is None:
+            x = blocks.forward_at(last, x, wanted + prefix)
         else:
-            x = blocks.forward_at(last, x, wanted + self.num_prefix_tokens)
+            x = blocks.forward(last, x, final)[:, prefix:]
+            if wanted is not None:
+                x = x.gather(1, wanted[..., None].expand(-1, -1, self.width))
         pixels: Tensor = self.pred(self.norm(x))
         return pixels

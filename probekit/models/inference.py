@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from probekit.errors import CheckpointError
+from probekit.models import relative
 from probekit.models.architecture import Architecture, DecoderArchitecture
 from probekit.models.positions import grid_of
 
@@ -112,7 +113,11 @@ def infer(tensors: Mapping[str, Tensor], known: Mapping[str, Any], label: str) -
     else:
         heads, notes, warnings = _heads(width, depth, known.get("num_heads"), "encoder", label, _inner(tensors))
     registers, class_token = side(tensors, "reg_token", 1), "cls_token" in tensors
-    image_size, covers = _grid(tensors.get("pos_embed"), registers + class_token, patch, known.get("image_size"), label)
+    prefix, size = registers + class_token, known.get("image_size")
+    if "pos_embed" not in tensors and size is None and (edges := _by_distance(tensors, prefix, label)) is not None:
+        size = edges[0] * patch, edges[1] * patch
+    image_size, covers = grid_size(tensors.get("pos_embed"), prefix, patch, size, label)
+    grid = image_size[0] // patch, image_size[1] // patch
     mlp, hidden = _mlp(tensors, known.get("mlp"))
     fc_norm = "fc_norm.weight" in tensors
     inferred = Architecture(
@@ -128,9 +133,33 @@ def infer(tensors: Mapping[str, Tensor], known: Mapping[str, Any], label: str) -
         final_norm=fc_norm or any(name.startswith("norm.") for name in tensors), fc_norm=fc_norm,
         global_pool=known.get("global_pool") or _pool(tensors, class_token, fc_norm),
         head_dim=_head_dim(tensors, heads, width), patch_pre_norm="patch_embed.pre.weight" in tensors,
-        patch_norm="patch_embed.norm.weight" in tensors, antialias=bool(known.get("antialias", False)),
+        patch_norm="patch_embed.norm.weight" in tensors,
+        attention_norm=in_any_block(tensors, "attn.norm.weight"), mlp_norm=in_any_block(tensors, "mlp.norm.weight"),
+        **_relative(tensors, known.get("rotary"), prefix, grid, label), antialias=bool(known.get("antialias", False)),
     )  # fmt: skip
     return Inferred(inferred, notes, warnings)
+
+
+def _table(tensors: Mapping[str, Tensor]) -> tuple[str, int]:
+    """(where, rows) of a table of biases by distance: "shared", "blocks", or nowhere."""
+    places = ("relative.table", next((n for n in tensors if n.endswith(".relative.table")), ""))
+    where, name = next(((w, n) for w, n in zip(("shared", "blocks"), places, strict=True) if n in tensors), ("", ""))
+    return where, side(tensors, name, 0)
+
+
+def _by_distance(tensors: Mapping[str, Tensor], prefix: int, label: str) -> tuple[int, int] | None:
+    """The square grid that a table of biases by distance is of; None if there is no such table."""
+    where, rows = _table(tensors)
+    return relative.grid_of_table(rows, prefix=prefix, grid=None, label=label)[0] if where else None
+
+
+def _relative(
+    tensors: Mapping[str, Tensor], rotary: dict[str, Any] | None, prefix: int, grid: tuple[int, int], label: str
+) -> dict[str, Any]:
+    """Fields for positions inside the attention: rotary as known, biases by distance as the tensors have them."""
+    where, rows = _table(tensors)
+    covers = bool(where) and relative.grid_of_table(rows, prefix=prefix, grid=grid, label=label)[1]
+    return {"rotary": rotary, "relative": where, "relative_prefix": covers}
 
 
 def infer_decoder(
@@ -143,7 +172,7 @@ def infer_decoder(
     heads, notes, warnings = _heads(width, depth, given, "decoder", label, _inner(tensors))
     whole = encoder.registers + encoder.class_token
     prefix = side(tensors, "pos_embed", 1) - encoder.grid[0] * encoder.grid[1]
-    taken = prefix if 0 <= prefix < whole else None
+    taken = prefix if "pos_embed" in tensors and 0 <= prefix < whole else None
     if taken is not None:
         notes = (*notes, f"The decoder takes {taken} of the encoder's {whole} prefix tokens, as its positions tell.")
     return (
@@ -157,6 +186,9 @@ def infer_decoder(
             head_dim=_head_dim(tensors, heads, width),
             final_norm=known.get("decoder_final_norm", True),
             prefix=taken,
+            layer_scale=in_any_block(tensors, "ls1.gamma"),
+            positions="pos_embed" in tensors,
+            **_relative(tensors, known.get("decoder_rotary"), whole if taken is None else taken, encoder.grid, label),
         ),
         notes,
         warnings,
@@ -231,7 +263,7 @@ def square(patches: int) -> int | None:
     return edge if edge * edge == patches and edge else None
 
 
-def _grid(
+def grid_size(
     table: Tensor | None, prefix: int, patch: int, image_size: tuple[int, int] | None, label: str
 ) -> tuple[tuple[int, int], bool]:
     """(image size, whether the position table has rows for the prefix tokens too).

@@ -50,6 +50,7 @@ def load(
     patch_size: int | tuple[int, int] | None = None,
     epochs: float | None = None,
     key: str | None = None,
+    rotary: str | None = None,
     name: str | None = None,
 ) -> Checkpoint:
     """Read a checkpoint, completely or not at all, and say what it is.
@@ -73,6 +74,8 @@ def load(
         patch_size: the mask unit in training in pixels, or (low, high).
         epochs: of pretraining.
         key: which network of a file with several: an entry ("model_ema") or a prefix ("teacher.").
+        rotary: timm's name of a model whose rotary positions the encoder has ("vit_base_patch16_dinov3",
+            "vit_small_patch16_rope_224"), which leave no tensor in a file.
         name: for tables and charts; else the file's, directory's, hub's or timm's name.
 
     Returns:
@@ -88,7 +91,8 @@ def load(
         "num_heads": num_heads, "decoder_num_heads": decoder_num_heads, "image_size": image_size,
         "layer_norm_eps": layer_norm_eps, "normalised_targets": normalised_targets, "mean": mean, "std": std,
         "interpolation": interpolation, "crop_fraction": crop_fraction, "mask_ratio": mask_ratio,
-        "patch_size": patch_size, "epochs": epochs, "key": key, "name": name,
+        "patch_size": patch_size, "epochs": epochs, "key": key, "rotary": rotary,
+        "name": name,
     }  # fmt: skip
     where = available(device)
     if not isinstance(source, nn.Module | str | os.PathLike) or not str(source):

@@ -16,7 +16,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from probekit.errors import CheckpointError, MaskError, ProbekitError
-from probekit.models import architecture, blocks, embedding, pixels, positions
+from probekit.models import architecture, blocks, embedding, pixels, positions, relative
 from probekit.models.architecture import Architecture, DecoderArchitecture
 from probekit.models.contract import Layer, LayerShape, TokenModel
 from probekit.models.decoder import Decoder
@@ -121,10 +121,9 @@ class MaskedAutoencoder(TokenModel):
         if encoder.pos_embed is not None:
             encoder.pos_embed.copy_(positions.sin_cos(grid, self.width, num_prefix_tokens=self.num_prefix_tokens))
             encoder.pos_embed.requires_grad_(False)
+        relative.initialise(encoder)
         if self.decoder is not None:
-            nn.init.normal_(self.decoder.mask_token, std=0.02)
-            table = positions.sin_cos(grid, self.decoder.width, num_prefix_tokens=self.num_prefix_tokens)
-            self.decoder.pos_embed.copy_(table)
+            self.decoder.initialise_positions()
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -196,7 +195,7 @@ class MaskedAutoencoder(TokenModel):
             "antialias": record.antialias,
             "global_pool": record.global_pool,
             "qkv_bias": record.qkv_bias,
-        } | ({} if decoder is None or decoder.final_norm else {"decoder_final_norm": False})
+        } | architecture.unusual(record)
 
     # --- forward ----------------------------------------------------------------------------------------------------
 
@@ -219,9 +218,11 @@ class MaskedAutoencoder(TokenModel):
         visible, grid = self._check(images, hidden)
         x = embedding.embed(self.encoder, images, visible, grid, antialias=self.antialias)
         yield Layer(0, x, None)
-        for index, block in enumerate(self.encoder.blocks, start=1):
+        for index, (block, place) in enumerate(self._placed(visible, grid), start=1):
             x, probabilities = (
-                blocks.forward_with_probabilities(block, x) if attention else (blocks.forward(block, x), None)
+                blocks.forward_with_probabilities(block, x, place)
+                if attention
+                else (blocks.forward(block, x, place), None)
             )
             yield Layer(index, self.encoder.norm(x) if index == self.depth else x, probabilities)
             del probabilities
@@ -335,9 +336,14 @@ class MaskedAutoencoder(TokenModel):
         grid = self.grid(*images.shape[-2:])
         return embedding.visible(images, hidden, grid[0] * grid[1]), grid
 
+    def _placed(self, visible: Tensor | None, grid: tuple[int, int]) -> Iterator[tuple[Any, relative.Place | None]]:
+        """The encoder's blocks, each with where its tokens stand."""
+        places = relative.places(self.encoder, grid, visible, prefix=self.num_prefix_tokens)
+        return zip(self.encoder.blocks, places, strict=True)
+
     def _encode(self, images: Tensor, visible: Tensor | None, grid: tuple[int, int]) -> Tensor:
         x = embedding.embed(self.encoder, images, visible, grid, antialias=self.antialias)
-        for block in self.encoder.blocks:
-            x = blocks.forward(block, x)
+        for block, place in self._placed(visible, grid):
+            x = blocks.forward(block, x, place)
         tokens: Tensor = self.encoder.norm(x)
         return tokens

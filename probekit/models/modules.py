@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from probekit.errors import CheckpointError
-from probekit.models import adapters, networks
+from probekit.models import adapters, networks, relative
 from probekit.models.assembly import refuse_contradictions, unknown
 from probekit.models.building import Asked, adapted_timm, carded, finish, refuse_settled, settled
 from probekit.models.card import STATED, Verdict, checked
@@ -126,6 +126,8 @@ def _told_by(module: nn.Module) -> dict[str, Any]:
         prefix = "decoder_" if "decoder" in name else ""
         if isinstance(heads := getattr(part, "num_heads", None), int):
             found.setdefault(f"{prefix}num_heads", heads)
+        if type(part).__name__ in relative.KINDS:
+            found.setdefault(f"{prefix}rotary", relative.recorded(part))
         if isinstance(part, nn.LayerNorm):
             found.setdefault(f"{prefix}layer_norm_eps", part.eps)
     targets = getattr(module, "norm_pix_loss", None)

@@ -42,6 +42,7 @@ OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {
     "patch_size": (_whole, "pixels, or low,high"),
     "epochs": (float, "a number"),
     "key": (str, "an entry or a prefix"),
+    "rotary": (str, "timm's name of a model with such positions"),
     "name": (str, "a name"),
 }
 """What a string may carry: how it is read, and what was expected."""
@@ -113,6 +114,11 @@ def check_options(asked: Mapping[str, Any]) -> dict[str, Any]:
             given[name] = checked(name, value, "load")
     if given["key"] is not None and not isinstance(given["key"], str):
         raise CheckpointError(f"load: key is {given['key']!r}; expected the name of a network, such as 'model_ema'.")
+    if given["rotary"] is not None and not isinstance(given["rotary"], str):
+        raise CheckpointError(
+            f"load: rotary is {given['rotary']!r}; expected timm's name of a model with the same rotary positions, "
+            "such as 'vit_base_patch16_dinov3'."
+        )
     for name in ("num_heads", "decoder_num_heads"):
         if given[name] is not None and not (type(given[name]) is int and given[name] > 0):
             raise CheckpointError(f"load: {name} is {given[name]!r}; expected a whole number above 0.")

@@ -13,7 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from probekit.data.preprocess import FILTERS
 from probekit.errors import CheckpointError, did_you_mean
-from probekit.models import hub
+from probekit.models import hub, relative
 
 
 def is_mae(name: str) -> bool:
@@ -98,6 +98,31 @@ def load(name: str) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:
     with quiet():
         module: Any = timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
     return module, config, paths
+
+
+def rotary(name: str) -> dict[str, Any]:
+    """What timm's model of a name tells of an encoder with the same rotary positions.
+
+    Returns:
+        `rotary` (see `relative.recorded`), `layer_norm_eps`, and `num_heads` by `width`.
+
+    Raises:
+        CheckpointError: no such model, or one without rotary positions.
+    """
+    if not timm.is_model(name):
+        near = [one for part in ("*rope*", "*dinov3*", "eva02*") for one in timm.list_models(part)]
+        raise CheckpointError(f"rotary={name!r}: timm has no such model. {did_you_mean(name, near)}")
+    with quiet():
+        module: Any = timm.create_model(name, pretrained=False, num_classes=0, depth=1)
+    record = relative.recorded(getattr(module, "rope", None))
+    if record is None:
+        raise CheckpointError(
+            f"rotary={name!r}: timm's model of this name has no rotary positions. Give one that has, such as "
+            "'vit_base_patch16_dinov3', or leave it out."
+        )
+    block = module.blocks[0]
+    known = {"rotary": record, "layer_norm_eps": float(block.norm1.eps)}
+    return known | {"width": int(module.embed_dim), "num_heads": int(block.attn.num_heads)}
 
 
 @contextmanager

@@ -16,14 +16,14 @@ from probekit.models.positions import grid_of
 PROJECTION = "patch_embed.proj.weight"
 
 ENCODER = re.compile(
-    r"(cls_token|pos_embed|reg_token|register_tokens|patch_embed\..+|norm_pre\..+|blocks\.\d+\..+|norm\..+|fc_norm\..+|attn_pool\..+)$"
+    r"(cls_token|pos_embed|reg_token|register_tokens|patch_embed\..+|norm_pre\..+|blocks\.\d+\..+|norm\..+|fc_norm\..+|attn_pool\..+|rope\.freqs|relative\.table)$"
 )
 """Names of a timm encoder."""
 
-DECODER = re.compile(r"decoder_(?:(embed|norm|pred)\.(.+)|(pos_embed)|blocks\.(\d+\..+))$")
+DECODER = re.compile(r"decoder_(?:(embed|norm|pred|rope|relative)\.(.+)|(pos_embed)|blocks\.(\d+\..+))$")
 """Names of MAE's decoder; `mask_token` is its too, but not its alone."""
 
-OTHER_ARITHMETIC = re.compile(r"(dist_token|rope|.*relative_position|.*rel_pos|blocks\.|patch_embed\.)")
+OTHER_ARITHMETIC = re.compile(r"(dist_token|rope|freqs|.*relative_position|.*rel_pos|blocks\.|patch_embed\.)")
 """Left-over names that mean another forward than a ViT's: not to be ignored."""
 
 

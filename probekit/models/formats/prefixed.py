@@ -20,13 +20,14 @@ def matches(found: Found) -> bool:
 
 def read(found: Found) -> Reading:
     """Strip the prefix and ask the formats that know the names beneath it."""
-    at = _names.prefix_of(found.tensors) or ""
-    stripped = {name.removeprefix(at): tensor for name, tensor in found.tensors.items() if name.startswith(at)}
+    at, behind = _names.prefix_of(found.tensors) or "", _names.decoder_prefix(found.tensors)
+    beside = behind == "" != at  # the decoder stands outside the encoder's prefix
+    stripped = {name.removeprefix(at): t for name, t in found.tensors.items() if beside or name.startswith(at)}
     inner = replace(found, tensors=stripped)
     family = next((module for module in (dinov2, long_seq_mae, mae, timm_file) if at and module.matches(inner)), None)
-    if family is not None and (_names.decoder_prefix(found.tensors) or at) == at:
+    if family is not None and (beside or behind in (None, at)):
         reading: Reading = family.read(inner)
-        reading.left_over += [name for name in found.tensors if not name.startswith(at)]
+        reading.left_over += [name for name in found.tensors if not (beside or name.startswith(at))]
     else:
         encoder, decoder, left_over, spell = _names.split(found.tensors, found.label)
         reading = Reading(NAME, encoder, decoder, left_over, presumed={"layer_norm_eps": 1e-6}, spell=spell)

@@ -29,7 +29,8 @@ VERSION = 1
 STATE = "_extra_state"
 DESCRIBED = (
     "num_heads", "decoder_num_heads", "layer_norm_eps", "decoder_layer_norm_eps", "global_pool", "qkv_bias",
-    "antialias", "normalised_targets", "mean", "std", "decoder_final_norm",
+    "antialias", "normalised_targets", "mean", "std", "decoder_final_norm", "rotary",
+    "decoder_rotary",
 )  # fmt: skip
 """What `_extra_state` says, besides the grid (see `MaskedAutoencoder.description`)."""
 
