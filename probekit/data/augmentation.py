@@ -69,7 +69,7 @@ class _Augmented:
             raise DataError(
                 f"Random crops are resized with bicubic, bilinear or box, not with {preprocess.interpolation!r}."
             )
-        preprocess.announce(image_set.channels, image_set.spec)
+        preprocess.announce(image_set)
         self.image_set = image_set
         self.preprocess = preprocess
         self.scale = scale

@@ -68,6 +68,7 @@ class ImageSet(abc.ABC):
             regression; or None. `target_kind` is "multilabel" or "regression", `target_names` has k names.
         superclasses: the name of each class's superclass, in the order of `classes`; or None.
         channels: number of channels of every image; 3 = RGB.
+        grey_as_rgb: whether a model with three channels may see grey images three times (`load(..., channels=3)`).
         origin: "generated" (same bytes on any machine), "decoded" (same bytes for the same library versions) or
             "stored" (bytes as given). The fingerprint starts with it.
         facts: what determines the images and labels besides the contents of files (JSON-able).
@@ -106,6 +107,7 @@ class ImageSet(abc.ABC):
     target_names: tuple[str, ...] = ()
     superclasses: tuple[str, ...] | None = None
     channels: int = 3
+    grey_as_rgb: bool = False
     class_indices: np.ndarray | None = None
     class_members: tuple[tuple[int, ...], ...] | None = None
     shifts: tuple[str, ...] = ()

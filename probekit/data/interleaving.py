@@ -29,6 +29,7 @@ SHARED = (
     "superclasses",
     "target_kind",
     "target_names",
+    "grey_as_rgb",
     "unreadable",
 )
 """What holds for a selection of images as it holds for all of them."""

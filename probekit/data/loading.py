@@ -25,6 +25,7 @@ class Readable(Protocol):
     split: str
     in_memory: bool
     channels: int
+    grey_as_rgb: bool
     labels: np.ndarray | None
 
     def __len__(self) -> int: ...
@@ -52,7 +53,7 @@ def batches(
         raise DataError(f"Batches of {size} images were asked for; a batch has at least 1.")
     wanted = _checked_indices(image_set, indices)
     if preprocess is not None:
-        preprocess.announce(image_set.channels, image_set.spec)
+        preprocess.announce(image_set)
     chunks = [wanted[start : start + size] for start in range(0, len(wanted), size)]
     return _batches(image_set, chunks, preprocess, device, workers, prefetch)
 

@@ -4,8 +4,8 @@ The geometry is torchvision's (`Resize` of the shorter side, then `CenterCrop`, 
 with Pillow's antialiased filters: the bytes are the same, so published numbers are comparable. (Pillow could resize and
 crop in one call, but stores the crop's corners in single precision, and some bytes would differ by one.)
 
-Channels: a model with one channel sees RGB images as luminance, a model with three sees grey images three times. Any
-other mismatch is an error.
+Channels: a model with one channel sees RGB images as luminance. Any other mismatch is an error; grey images are shown
+three times to a model with three channels only if the caller says so (`load(data, channels=3)`, `...?channels=3`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL import Image
@@ -35,6 +35,14 @@ FILTERS = {
     "box": Image.Resampling.BOX,
     "none": None,
 }
+
+
+class Shown(Protocol):
+    """What `Preprocess.announce` knows of images; every `ImageSet` is one."""
+
+    spec: str
+    channels: int
+    grey_as_rgb: bool
 
 
 @dataclass(frozen=True)
@@ -96,8 +104,12 @@ class Preprocess:
         del facts["mean"], facts["std"]
         return cache.key(**facts)
 
-    def conversion(self, channels: int) -> str:
+    def conversion(self, channels: int, *, grey_as_rgb: bool = False) -> str:
         """How images of so many channels reach the model, in words; empty if nothing is converted.
+
+        Args:
+            channels: of the images.
+            grey_as_rgb: the caller wants grey images shown three times.
 
         Raises:
             DataError: the model cannot take such images.
@@ -106,21 +118,27 @@ class Preprocess:
             return ""
         if (channels, self.channels) == (3, 1):
             return "The model has one channel: it sees the luminance (ITU-R 601) of the RGB images."
-        if (channels, self.channels) == (1, 3):
+        if (channels, self.channels) == (1, 3) and grey_as_rgb:
             return "The model has three channels: it sees each grey image three times."
+        if (channels, self.channels) == (1, 3):
+            raise DataError(
+                "The images have 1 channel (grey) and the model takes 3. To show it each image three times, say so: "
+                "channels=3 when the data is loaded ('...?channels=3'), or channels=3 to train; or repeat arrays "
+                "yourself, numpy.repeat(images[..., None], 3, axis=-1). Or use a checkpoint of grey images."
+            )
         raise DataError(
             f"The images have {channels} channels and the model takes {self.channels}. Select the channels that the "
             "model was trained on (for arrays: images[..., [3, 2, 1]]), or use another checkpoint."
         )
 
-    def announce(self, channels: int, spec: str) -> None:
-        """Checks that images of so many channels fit, and warns if they are converted."""
+    def announce(self, images: Shown) -> None:
+        """Checks that images fit, and warns if they are converted."""
         try:
-            words = self.conversion(channels)
+            words = self.conversion(images.channels, grey_as_rgb=images.grey_as_rgb)
         except DataError as error:
-            raise DataError(f"{spec}: {error}") from error
+            raise DataError(f"{images.spec}: {error}") from error
         if words:
-            warnings.warn(f"{spec}: {words}", stacklevel=4)
+            warnings.warn(f"{images.spec}: {words}", stacklevel=4)
 
     def geometry(self, height: int, width: int) -> tuple[int, int, int, int]:
         """(height, width) after resizing an image of this size, and (top, left) of the crop in it."""
@@ -168,7 +186,7 @@ class Preprocess:
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         if pixels.shape[2] == self.channels:
             return pixels
-        self.conversion(pixels.shape[2])
+        self.conversion(pixels.shape[2], grey_as_rgb=True)  # what may be converted is settled where a set is opened
         if self.channels == 1:
             return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
         return np.repeat(pixels, 3, axis=2)

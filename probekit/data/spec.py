@@ -85,7 +85,15 @@ def _value(text: str) -> Any:
     return text
 
 
-def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int = 0, **options: Any) -> ImageSet:
+def load(
+    spec: Any,
+    split: str = "test",
+    *,
+    count: int | None = None,
+    seed: int = 0,
+    channels: int | None = None,
+    **options: Any,
+) -> ImageSet:
     """Opens one split of an image set.
 
     Args:
@@ -97,6 +105,8 @@ def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int 
         split: "train" (fit), "val" (select) or "test" (report).
         count: how many images; None for the set's own number. A smaller draw is contained in a larger one.
         seed: of generated sets, and of the draw of `count` images of a stored one.
+        channels: what models see: 3 shows grey images three times to a model with three channels, which is recorded;
+            else such a pair is an error. In a spec: `channels=3`.
         options: as in the spec; these win. For all stored images: `sampling` ("proportional" or "balanced"),
             `classes`, `superclasses`, `on_unreadable`, `exif`, `decode`, `whole` (see `probekit.data.request.Request`);
             for data in memory also `name`, `names` (of the classes) and `value_range`.
@@ -113,6 +123,27 @@ def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int 
     """
     check_split(split)
     check_count(count)
+    if isinstance(spec, str) and "channels=" in spec:
+        channels = parse(spec)[2].get("channels", channels) if channels is None else channels
+    opened = _open(spec, split, {"count": count, "seed": seed, **options})
+    return opened if channels is None else _shown(opened, channels)
+
+
+def _shown(images: ImageSet, channels: Any) -> ImageSet:
+    """The images, grey ones marked as to be shown to models with three channels."""
+    if channels not in (images.channels, 3) or images.channels not in (1, 3) or isinstance(channels, bool):
+        raise DataError(
+            f"{images.spec}: channels={channels!r}, and the images have {images.channels}. channels=3 shows grey "
+            "images three times; select bands before the data is given (for arrays: images[..., [3, 2, 1]])."
+        )
+    if images.channels == 1 and channels == 3 and not images.grey_as_rgb:
+        images.grey_as_rgb, images.facts = True, {**images.facts, "grey_as_rgb": True}
+    return images
+
+
+def _open(spec: Any, split: str, options: dict[str, Any]) -> ImageSet:
+    """See `load`."""
+    count, seed = options.pop("count"), options.pop("seed")
     if isinstance(spec, ImageSet):
         return spec
     if isinstance(spec, Mapping):
@@ -125,6 +156,7 @@ def load(spec: Any, split: str = "test", *, count: int | None = None, seed: int 
     theirs = plugins.others(GROUP, SOURCES)
     if name not in SOURCES and name not in theirs:
         raise DataError(_unknown(str(spec), name))
+    written.pop("channels", None)
     chosen = {"count": count, "seed": seed, **written, **options}
     if count is not None:
         chosen["count"] = count

@@ -186,7 +186,7 @@ def prepared(
 ) -> DetectorSettings:
     """Checked settings of a run; one that is in the directory already goes on with its own precision and name of the
     weights."""
-    start.preprocess.announce(train.channels, train.spec)
+    start.preprocess.announce(train)
     recorded, told, last = directory.recorded(), dict(given), given["last_blocks"]
     for name in NOT_RECIPE:
         if name in told:

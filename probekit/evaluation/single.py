@@ -270,7 +270,7 @@ class Evaluation:
     def provenance(self) -> dict[str, Any]:
         """For the record, besides what the attributes say."""
         card, sets = self.prepared.checkpoint.card, self.sets
-        converted = self.prepared.preprocess.conversion(sets.any.channels)
+        converted = self.prepared.preprocess.conversion(sets.any.channels, grey_as_rgb=sets.any.grey_as_rgb)
         return {
             "checkpoint": {
                 "source": str(self.prepared.checkpoint.source),

@@ -110,6 +110,11 @@ def pixels_of(image: Any, channels: int) -> Pixels:
         raise DataError(
             f"The image has the shape {values.shape}; expected (height, width) or (height, width, channels)."
         )
+    if channels == 3 and (values.ndim == 2 or values.shape[2] == 1):
+        raise DataError(
+            f"The image has one channel (shape {values.shape}) and the model takes 3. To show it three times: "
+            "numpy.repeat(image.reshape(height, width, 1), 3, axis=2)."
+        )
     if values.dtype == np.uint8:
         return np.asarray(values)
     if not np.issubdtype(values.dtype, np.floating):

@@ -182,6 +182,8 @@ def of_channels(image_set: ImageSet, given: dict[str, Any], recorded: dict[str, 
     stated = {name: given[name] for name in names if given.get(name) is not None}
     found = {name: recorded[name] for name in names if name in recorded} | stated
     channels = as_declared("channels", found.get("channels", image_set.channels), int)
+    if channels == 3 and "channels" in found:
+        image_set.grey_as_rgb = True
     if channels < 1:
         raise TrainingError(f"channels={channels}: expected at least 1.")
     if channels != 3 and ("mean" in stated) != ("std" in stated):

@@ -28,7 +28,7 @@ def scale_of(image_set: ImageSet, channels: int, *, known: bool = False) -> dict
         DataError: the images cannot be converted to so many channels.
     """
     convert = Preprocess(1, 1, (0.0,) * channels, (1.0,) * channels)
-    convert.conversion(image_set.channels)
+    convert.conversion(image_set.channels, grey_as_rgb=image_set.grey_as_rgb)
     if known:
         return {}
     if channels == 3:

@@ -547,9 +547,24 @@ def test_grey_and_colour_reach_models_of_other_channels() -> None:
         seen_by_one = next(load((PIXELS, LABELS)).batches(3, one))["image"]
     expected = np.asarray(Image.fromarray(load((PIXELS, LABELS))[0]).convert("L"))
     assert seen_by_one[0, 0].numpy() == pytest.approx((expected / 255 - 0.5) / 0.5, abs=1e-6)
+    with pytest.raises(DataError, match=r"1 channel \(grey\) and the model takes 3. .*channels=3"):
+        load((PIXELS[..., 0], LABELS)).batches(3, three)
+    stated = load((PIXELS[..., 0], LABELS), channels=3)
     with pytest.warns(UserWarning, match="three channels: it sees each grey image three times"):
-        grey = next(load((PIXELS[..., 0], LABELS)).batches(3, three))["image"]
+        grey = next(stated.batches(3, three))["image"]
     assert grey.shape == (3, 3, 8, 8)
+    assert stated.facts["grey_as_rgb"]
+    assert stated.fingerprint != load((PIXELS[..., 0], LABELS)).fingerprint
+    for wrong in (4, 1, 0, "3", True):
+        with pytest.raises(DataError, match="channels="):
+            load((PIXELS, LABELS), channels=wrong)
+
+
+def test_grey_files_of_arrays_say_so_in_their_spec(tmp_path: Path) -> None:
+    np.savez(tmp_path / "grey.npz", images=PIXELS[..., 0], labels=LABELS)
+    shown = load(f"numpy:{tmp_path / 'grey.npz'}?channels=3")
+    assert (shown.channels, shown.grey_as_rgb) == (1, True)
+    assert not load(f"numpy:{tmp_path / 'grey.npz'}").grey_as_rgb
 
 
 # ---------------------------------------------------------------- how files are decoded
