@@ -23,14 +23,15 @@ from probekit.results.contrasts import groups_of
 
 @dataclass(frozen=True)
 class Quantity:
-    """All paired differences of one quantity on one image set. `cells[i, j]` is (difference, half width) of i minus
-    j."""
+    """All paired differences of one quantity on one image set: of i minus j the difference `value[i, j]` and the half
+    width `half[i, j]` of its interval, NaN where the two share fewer than two images."""
 
     name: str
     data: str
     title: str
     checkpoints: list[int]
-    cells: list[tuple[float, float] | None]
+    value: np.ndarray
+    half: np.ndarray
     reference: int
 
 
@@ -59,11 +60,8 @@ class Differences:
             return None
         groups = groups_of(self.results.ds, name, self.results.data.index(data))
         value, half = inference.all_pairs(images[present], CONFIDENCE, groups)
-        cells = [
-            None if i == j else pair(value[i, j], half[i, j]) for i in range(len(present)) for j in range(len(present))
-        ]
         title = f"{self.results.title(name)}, {data}"
-        return Quantity(name, data, title, present, cells, self.reference(present))
+        return Quantity(name, data, title, present, value, half, self.reference(present))
 
     def reference(self, present: list[int]) -> int:
         """Position of the checkpoint to compare with: nearest to the usual ratio, smallest patches, first seed."""
@@ -80,38 +78,25 @@ class Differences:
 
     def rows(self, quantity: Quantity) -> list[Row]:
         """Rows of the chart for the default reference."""
-        size, out = len(quantity.checkpoints), []
+        out = []
         for at, i in enumerate(quantity.checkpoints):
-            cell = quantity.cells[at * size + quantity.reference]
-            if cell:
+            value, half = quantity.value[at, quantity.reference], quantity.half[at, quantity.reference]
+            if at != quantity.reference and np.isfinite(half):
+                numbers = {"value": rounded(value), "lower": rounded(value - half), "upper": rounded(value + half)}
                 row = self.results.describe(self.results.checkpoints[i])
-                out.append(
-                    {
-                        **row,
-                        "quantity": quantity.title,
-                        "value": cell[0],
-                        "lower": rounded(cell[0] - cell[1]),
-                        "upper": rounded(cell[0] + cell[1]),
-                    }
-                )
+                out.append({**row, "quantity": quantity.title, **numbers})
         return out
 
     def as_json(self) -> dict[str, Any]:
-        """What the page needs to change quantity and reference."""
-        return {
-            "rows": [self.results.describe(checkpoint) for checkpoint in self.results.checkpoints],
-            "quantities": [
-                {"title": q.title, "checkpoints": q.checkpoints, "cells": q.cells, "reference": q.reference}
-                for q in self.quantities
-            ],
-        }
-
-
-def pair(value: float, half: float) -> tuple[float, float] | None:
-    """A cell as stored in the page; None where the two checkpoints share fewer than two images."""
-    if not (np.isfinite(value) and np.isfinite(half)):
-        return None
-    return float(f"{value:.4g}"), float(f"{half:.4g}")
+        """What the page needs to change quantity and reference: of each pair once, the rows above the diagonal one
+        after the other."""
+        found = []
+        for q in self.quantities:
+            above = np.triu_indices(len(q.checkpoints), 1)
+            numbers = {"value": q.value[above], "half": q.half[above]}
+            found.append({"title": q.title, "checkpoints": q.checkpoints, "reference": q.reference, **numbers})
+        return {"rows": [self.results.describe(checkpoint) for checkpoint in self.results.checkpoints],
+                "quantities": found}  # fmt: skip
 
 
 def forest(differences: Differences) -> Figure | None:

@@ -217,15 +217,13 @@ def embeddings(results: Results, *, points: int = 300, dots: int = 2400) -> list
     """t-SNE of features, a panel for each checkpoint: up to `points` images each and `dots` in all, by image set."""
     if "embedding_xy" not in results.ds:
         return []
-    array = results.ds["embedding_xy"]
-    if "layer_kept" in array.dims:
-        array = array.isel(layer_kept=-1)
-    array = array.transpose("checkpoint", "data", "image", "axis")
+    last = {"layer_kept": -1} if "layer_kept" in results.ds.variables["embedding_xy"].dims else {}
+    array = results.picked("embedding_xy", **last).transpose("checkpoint", "data", "image", "axis")
     found = []
     for j, data in enumerate(results.data):
         xy = np.asarray(array.values[:, j], dtype=float)
         alive = [c for c in results.checkpoints if np.isfinite(xy[c.index]).all(-1).any()]
-        labels = np.asarray(results.ds["label"].values[j]) if "label" in results.ds else np.zeros(xy.shape[1])
+        labels = np.asarray(results.ds.variables["label"].values[j]) if "label" in results.ds else np.zeros(xy.shape[1])
         each = max(60, min(points, dots // max(len(alive), 1)))
         panels = [scatter_xy(xy[c.index], labels, c.name, each) for c in alive]
         if panels:

@@ -1,6 +1,6 @@
 """Pictures as strips: a row per checkpoint, a column per example, every row from the same images and the same masks.
 
-All examples of a cell are one small PNG or JPEG in the page itself. Pictures larger than `SIDE` pixels are reduced,
+All examples of a cell are one small WebP in the page itself. Pictures larger than `SIDE` pixels are reduced,
 so that forty checkpoints on photographs stay a page that opens.
 """
 
@@ -22,6 +22,8 @@ SIDE = 112
 """Longest side kept, pixels."""
 SMALL = 64
 """Up to this side, pictures are stored without loss and shown enlarged, pixel by pixel."""
+MANY = 64
+"""Of more checkpoints than these, reconstructions are stored with loss."""
 EXAMPLES = 6
 HIDDEN_GREY = 128
 
@@ -84,6 +86,8 @@ def reconstructions(results: Results) -> list[Strip]:
             note = (
                 "Every checkpoint got the same images and the same masks. Input row: what it saw, then the whole image."
             )
+            if len(results.checkpoints) > MANY:
+                note += " Kept with some loss, for there are many."
             if any(name.endswith("full") for name, _ in kinds):
                 note += unmasked_note(results, data)
             found.append(
@@ -105,7 +109,7 @@ def unmasked_note(results: Results, data: str) -> str:
     where = results.data.index(data)
     means = []
     for name in ("psnr", "masked_psnr"):
-        values = np.asarray(results.ds[name].isel(data=where), float) if name in results.ds else np.array([])
+        values = results.array(name)[:, where] if name in results.ds.variables else np.array([])
         if not np.isfinite(values).any():
             return note
         means.append(float(np.nanmean(values)))
@@ -153,21 +157,21 @@ def attention(results: Results) -> list[Strip]:
 def picked(results: Results, name: str, data: str, checkpoint: Checkpoint | None = None) -> np.ndarray:
     """Examples of one variable on one image set (of one checkpoint), example first."""
     where = {"data": results.data.index(data)} | ({"checkpoint": checkpoint.index} if checkpoint else {})
-    return np.asarray(results.ds.variables[name].isel(where).transpose("example", ...).values)
+    return np.asarray(results.picked(name, **where).transpose("example", ...).values)
 
 
 def trim(images: np.ndarray) -> np.ndarray | None:
     """Examples without the padding that lines up image sets of unequal size: NaN rows and columns, empty examples."""
+    if images.dtype.kind == "u":  # whole numbers have no NaN: they are padded with zeros at the lower and right edge
+        some = np.asarray(images.any(-1) if images.ndim == 4 else images > 0)
+        rows, columns = np.flatnonzero(some.any((0, 2))), np.flatnonzero(some.any((0, 1)))
+        return np.asarray(images[:, : rows[-1] + 1, : columns[-1] + 1]) if len(rows) else None
     values = images.astype(float)
     solid = np.isfinite(values).all(-1) if values.ndim == 4 else np.isfinite(values)
     alive = solid.any((1, 2))
     if not alive.any():
         return None
     solid, values = solid[alive], values[alive]
-    if images.dtype.kind == "u":  # whole numbers have no NaN: they are padded with zeros at the lower and right edge
-        solid = values.any(-1) if values.ndim == 4 else values > 0
-        rows, columns = np.flatnonzero(solid.any((0, 2))), np.flatnonzero(solid.any((0, 1)))
-        return np.asarray(values[:, : rows[-1] + 1, : columns[-1] + 1]) if len(rows) else None
     return np.asarray(values[:, solid.any((0, 2))][:, :, solid.any((0, 1))])
 
 
@@ -195,7 +199,8 @@ def reconstruction(
         return None
     values = np.nan_to_num(values)[: shape[0], : shape[1], : shape[2]].astype(np.uint8)
     how = "without masking" if name.endswith("full") else "under the mask"
-    return strip_picture(values, f"Reconstructions by {checkpoint.name} {how}")
+    lossy = len(results.checkpoints) > MANY
+    return strip_picture(values, f"Reconstructions by {checkpoint.name} {how}", lossy=lossy)
 
 
 def attention_picture(
@@ -213,8 +218,9 @@ def shown_width(images: np.ndarray) -> int:
     return len(images) * 46
 
 
-def strip_picture(images: np.ndarray, words: str) -> Picture:
-    """Examples side by side, two pixels apart, as one picture in a data URL."""
+def strip_picture(images: np.ndarray, words: str, *, lossy: bool = False) -> Picture:
+    """Examples side by side, two pixels apart, as one picture in a data URL: WebP, small pictures without loss unless
+    asked for."""
     count, rows, columns = images.shape[:3]
     factor = max(1, -(-max(rows, columns) // SIDE))
     if factor > 1:
@@ -229,13 +235,11 @@ def strip_picture(images: np.ndarray, words: str) -> Picture:
         sheet[:, start : start + columns, :3] = image[..., :3] if image.shape[-1] >= 3 else image[..., :1]
         sheet[:, start : start + columns, 3] = 255
     buffer = io.BytesIO()
-    small = max(rows, columns) <= SMALL
-    if small:
-        Image.fromarray(sheet).save(buffer, "PNG", compress_level=6)
+    if max(rows, columns) <= SMALL and not lossy:
+        Image.fromarray(sheet).save(buffer, "WEBP", lossless=True, method=0, quality=0)
     else:
-        Image.fromarray(sheet).save(buffer, "WEBP", quality=80)
-    kind = "png" if small else "webp"
-    source = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        Image.fromarray(sheet).save(buffer, "WEBP", quality=90 if lossy else 80)
+    source = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     return Picture(source, words, sheet.shape[1], sheet.shape[0])
 
 

@@ -115,6 +115,7 @@ class Results:
         self.reasons = schema.not_applicable(ds)
         self.provenance = schema.provenance(ds)
         self.arrays: dict[str, np.ndarray] = {}
+        self.stored: dict[str, np.ndarray] = {}
 
     def labels(self, dim: str) -> list[Any]:
         """Labels along a dimension; positions where the file has none."""
@@ -144,8 +145,17 @@ class Results:
     def kept(self, name: str, *dims: Any) -> np.ndarray:
         """A variable as floats with its dims in that order, made once."""
         if name not in self.arrays:
-            self.arrays[name] = np.asarray(self.ds.variables[name].transpose(*dims).values, dtype=float)
+            self.arrays[name] = np.asarray(self.picked(name).transpose(*dims).values, dtype=float)
         return self.arrays[name]
+
+    def picked(self, name: str, **where: int) -> xr.Variable:
+        """A variable of the dataset, as it is stored and read once, at these positions of its dims."""
+        array = self.ds.variables[name]
+        if name not in self.stored:
+            self.stored[name] = np.asarray(array.values)
+        kept = [dim for dim in array.dims if dim not in where]
+        values = self.stored[name][tuple(where.get(str(dim), slice(None)) for dim in array.dims)]
+        return xr.Variable(kept, values, array.attrs, fastpath=True)
 
     def dims(self, name: str) -> list[str]:
         """Dimensions besides checkpoint and data, in the order of `array`."""
@@ -249,16 +259,9 @@ class Results:
                 continue
             rows = self.rows(other, data, keep)
             blank = {
-                "checkpoint": label,
-                "setting": label,
-                "ratio": None,
-                "patch": None,
-                "seed": None,
-                "family": "",
-                "setting_index": -1,
-                "untrained": True,
-                "by": None,
-            }
+                "checkpoint": label, "setting": label, "ratio": None, "patch": None, "seed": None, "family": "",
+                "setting_index": -1, "untrained": True, "by": None,
+            }  # fmt: skip
             found += [{**row, **blank} for row in rows if row["checkpoint"] == rows[0]["checkpoint"]]
         return found
 
@@ -270,16 +273,11 @@ class Results:
 
     def describe(self, checkpoint: Checkpoint) -> Row:
         return {
-            "checkpoint": checkpoint.name,
-            "setting": checkpoint.setting,
-            "ratio": checkpoint.ratio,
-            "patch": checkpoint.patch,
-            "seed": checkpoint.seed,
-            "family": checkpoint.family,
-            "setting_index": checkpoint.setting_index,
-            "untrained": checkpoint.untrained,
+            "checkpoint": checkpoint.name, "setting": checkpoint.setting, "ratio": checkpoint.ratio,
+            "patch": checkpoint.patch, "seed": checkpoint.seed, "family": checkpoint.family,
+            "setting_index": checkpoint.setting_index, "untrained": checkpoint.untrained,
             "by": self.by_values[checkpoint.index],
-        }
+        }  # fmt: skip
 
     def values(self, name: str, data: str, keep: tuple[str, ...] = ()) -> tuple[np.ndarray, np.ndarray | None]:
         """Values (checkpoint, *keep) and bounds (checkpoint, *keep, 2) on one image set after the default choice."""
@@ -308,20 +306,20 @@ class Results:
         twin = f"{name}_image"
         if twin not in self.ds.variables or "image" not in self.ds.variables[twin].dims:
             return None
-        array = self.ds.variables[twin].isel(data=self.data.index(data))
-        choice = self.choose(name)
-        for dim, label in choice.labels.items():
-            if dim in array.dims:
-                array = array.isel({dim: self.labels(dim).index(label)})
-        averaged = [dim for dim in choice.averaged if dim in array.dims]
-        array = array.mean(averaged) if averaged else array
-        rest = [dim for dim in array.dims if dim not in ("checkpoint", "image", "layer")]
-        if rest:
+        choice, array = self.choose(name), self.ds.variables[twin]
+        place = {dim: self.labels(dim).index(label) for dim, label in choice.labels.items() if dim in array.dims}
+        array = array.isel({"data": self.data.index(data), **place})
+        dims = [str(dim) for dim in array.dims]
+        values = np.asarray(array.values, dtype=float)
+        for dim in choice.averaged:
+            if dim in dims:
+                values = nanmean(values, dims.index(dim))
+                dims.remove(dim)
+        if set(dims) - {"checkpoint", "image", "layer"}:
             return None
-        values = np.asarray(array.transpose("checkpoint", ..., "image").values, dtype=float)
-        if values.ndim == 3:
-            values = last_layer(values, None, 1)[0]
-        return values
+        order = [dim for dim in ("checkpoint", "layer", "image") if dim in dims]
+        values = values.transpose([dims.index(dim) for dim in order])
+        return last_layer(values, None, 1)[0] if "layer" in dims else values
 
 
 def _grouping(ds: xr.Dataset, by: str) -> str:

@@ -27,9 +27,9 @@ def html(ds: xr.Dataset, *, by: str | None = None, script: str | None = None) ->
     Raises:
         ResultsError: not a results dataset, or one without a checkpoint or an image set.
     """
-    from probekit.report.page import render
+    from probekit.report.page import assemble, render
 
-    return render(ds, by=by, script=script)
+    return render(assemble(ds, by), script=script)
 
 
 def write(ds: xr.Dataset, path: str | Path, *, by: str | None = None, script: str | None = None) -> Path:
@@ -47,5 +47,6 @@ def export(ds: xr.Dataset, folder: str | Path, *, by: str | None = None, names: 
         names: keys of figures, e.g. `headline-curve` or `layers-*`; none for everything, with all tables and pictures.
     """
     from probekit.report.exporting import export_all
+    from probekit.report.page import assemble
 
-    return export_all(ds, Path(folder), by=by, names=names)
+    return export_all(assemble(ds, by), Path(folder), names=names)

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from probekit import report, schema
+from probekit import schema
 from probekit.errors import ResultsError, StorageError
-from probekit.results.reading import opened
+from probekit.files import write_text
+from probekit.plot.headline import Headline
+from probekit.report import page
+from probekit.report.exporting import export_all
 
 FILES = (".nc", ".cdf", ".h5", ".hdf5")
 """Endings of a results file; anything else names a checkpoint."""
@@ -55,14 +58,15 @@ def run(
     with ThreadPoolExecutor(1) as pool:  # the script comes from elsewhere than the numbers: fetch both at once
         script = pool.submit(bundle)
         if len(sources) == 1 and Path(sources[0]).suffix in FILES:
-            ds, written = opened(sources[0], "The report", lazily=True), []
+            made, written = page.assemble(sources[0], by), []
         else:
             ds = measure(sources, data, suite, settings)
             written = [schema.write(ds, results)]
-        written.append(report.write(ds, output, by=by, script=script.result()))
+            made = page.assemble(ds, by)
+        written.append(write_text(output, page.render(made, script=script.result())))
     if figures is not None:
-        written += report.export(ds, figures, by=by, names=names)
-    show(ds, written, Path(figures) if figures is not None else None)
+        written += export_all(made, Path(figures), names=names)
+    show(made.headline, written, Path(figures) if figures is not None else None)
     return written
 
 
@@ -100,32 +104,27 @@ def bundle() -> str:
     from importlib.metadata import version
 
     from probekit import cache
-    from probekit.files import write_text
-    from probekit.report.page import vega_bundle
 
     file = cache.folder("report", f"vega-{version('vl-convert-python')}.js")
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        script = vega_bundle()
+        script = page.vega_bundle()
     with suppress(StorageError):  # a cache that cannot be written costs time at the next call, nothing else
         write_text(file, script)
     return script
 
 
-def show(ds: Any, written: Sequence[Path], figures: Path | None) -> None:
+def show(headline: Headline | None, written: Sequence[Path], figures: Path | None) -> None:
     """The answer in a few lines on the terminal, and where the files are."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from probekit.plot.headline import find
-    from probekit.plot.rows import Results
     from probekit.report.sentences import answer
     from probekit.report.tables import cell
 
     console = Console(highlight=False)
-    headline = find(Results(ds))
     words = answer(headline)
     console.print(Text(words.claim, style="bold"))
     if headline is not None:

@@ -16,28 +16,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from probekit.errors import ResultsError, did_you_mean
 from probekit.files import write_bytes, write_text
 from probekit.plot.figure import Figure
 from probekit.plot.pictures import Strip
 from probekit.plot.rows import Results, plain, rounded
+from probekit.report.page import Report
 from probekit.report.tables import Table, TableCell
 
 SCALE = 2.0
 """Pixels of a PNG per CSS pixel."""
 
 
-def export_all(ds: xr.Dataset, folder: Path, *, by: str | None = None, names: Sequence[str] = ()) -> list[Path]:
+def export_all(report: Report, folder: Path, *, names: Sequence[str] = ()) -> list[Path]:
     """Write everything, or the figures of some names, into `folder` (made if missing); returns the files.
 
     Raises:
         ResultsError: a name that no figure has.
     """
-    from probekit.report.page import assemble
-
-    report = assemble(ds, by)
     figures = chosen(report.figures, names)
     written = [path for figure in figures for path in export_figure(figure, folder)]
     if names:

@@ -1,12 +1,11 @@
 """The page: sections in order, their data as JSON, and the template that lays them out.
 
-Jinja escapes all text. JSON goes into `<script type="application/json">` with `<`, `>` and `&` as \\u escapes, so no
-name in a results file can end the element; the only text inserted as it is comes from this package and from Vega.
+Jinja escapes all text. The data of charts and tables are packed (`packing`), so no name in a results file can end
+their element; the only text inserted as it is comes from this package and from Vega.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass, field
 from importlib import resources
@@ -21,6 +20,7 @@ from probekit.plot.differences import Differences
 from probekit.plot.figure import Figure
 from probekit.plot.headline import Headline, find
 from probekit.plot.rows import Results
+from probekit.report.packing import packed, trimmed
 from probekit.report.sections import Section, build
 from probekit.report.sentences import answer
 from probekit.report.tables import long_table
@@ -53,6 +53,9 @@ def assemble(ds: Any, by: str | None = None) -> Report:
     return Report(results, headline, figures, build(results, headline, differences), differences, facets(results))
 
 
+DIFFERENCE_BITS = 14
+"""Bits of the differences between all pairs of checkpoints, which are shown with four digits."""
+
 MOST_VALUES = 12
 """Coordinates of the user's with more values than these are no groups to switch."""
 
@@ -84,12 +87,15 @@ def facets(results: Results) -> list[dict[str, Any]]:
     return found
 
 
-def embed(value: Any) -> Markup:
-    """JSON that is safe inside a script element."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+def embedded(report: Report) -> Markup:
+    """Everything that the page's script draws and lists."""
+    differences = report.differences.as_json()
+    for quantity in differences["quantities"]:
+        quantity |= {key: trimmed(quantity[key], DIFFERENCE_BITS) for key in ("value", "half")}
+    charts = {f"{figure.key}-{i}": panel.spec() for figure in report.figures for i, panel in enumerate(figure.panels)}
+    names = [checkpoint.name for checkpoint in report.results.checkpoints]
+    table = long_table(report.results)
+    return Markup(packed({"charts": charts, "table": table, "differences": differences, "names": names}))
 
 
 def meta(report: Report) -> str:
@@ -155,11 +161,9 @@ def text(name: str) -> str:
     return resources.files("probekit.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def render(ds: Any, *, by: str | None = None, script: str | None = None) -> str:
+def render(report: Report, *, script: str | None = None) -> str:
     """The whole page; see `probekit.report.html`."""
-    report = assemble(ds, by)
     results, headline = report.results, report.headline
-    charts = {f"{figure.key}-{i}": panel.spec() for figure in report.figures for i, panel in enumerate(figure.panels)}
     command, versions = results.provenance.get("command"), results.provenance.get("versions")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(text("template.html")).render(
@@ -177,10 +181,7 @@ def render(ds: Any, *, by: str | None = None, script: str | None = None) -> str:
         command=shlex.join(map(str, command)) if isinstance(command, list) else command,
         created=results.provenance.get("created", ""),
         toggles={"names": [c.name for c in results.checkpoints], "facets": report.facets},
-        charts_json=embed(charts),
-        table_json=embed(long_table(results)),
-        difference_json=embed(report.differences.as_json()),
-        toggle_json=embed([c.name for c in results.checkpoints]),
+        data=embedded(report),
         vega=Markup(vega_bundle() if script is None else script),
         script=Markup(text("report.js")),
     )

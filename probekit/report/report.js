@@ -1,7 +1,6 @@
 "use strict";
 // Draws the charts, switches checkpoints on and off, and fills the table of all numbers. No network, no storage.
 (() => {
-  const parse = (id) => JSON.parse(document.getElementById(id).textContent);
   const byId = (id) => document.getElementById(id);
   const views = new Map();
   const element = (tag, text, attributes = {}) => {
@@ -11,6 +10,23 @@
     return made;
   };
 
+  // --- the data, packed as `packing.py` says -----------------------------------------------------------------------
+  async function unpacked(text) {
+    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const all = new Uint8Array(await new Response(stream).arrayBuffer());
+    const arrays = 4 + new DataView(all.buffer).getUint32(0, true);
+    const data = JSON.parse(new TextDecoder().decode(all.subarray(4, arrays)));
+    const array = ({ kind, start, count }) => {
+      const raw = new Uint8Array(4 * count);
+      for (let byte = 0, from = arrays + start; byte < 4; byte++) for (let i = byte; i < raw.length; i += 4) raw[i] = all[from++];
+      return kind === "f" ? new Float32Array(raw.buffer) : new Int32Array(raw.buffer);
+    };
+    for (const holder of [...data.table.variables, ...data.differences.quantities])
+      for (const key of ["steps", "value", "lower", "upper", "half"]) if (holder[key]) holder[key] = array(holder[key]);
+    return data;
+  }
+
   // --- charts ---------------------------------------------------------------------------------------------------
   const pause = () => new Promise((resolve) => { // unlike a timer, not held back in a tab in the background
     const channel = new MessageChannel();
@@ -18,8 +34,7 @@
     channel.port2.postMessage(null);
   });
 
-  async function drawAll() {
-    const specs = parse("charts-data");
+  async function drawAll(specs) {
     for (const place of document.querySelectorAll("[data-chart]")) {
       try {
         const drawn = await window.vegaEmbed(place, specs[place.dataset.chart], { actions: false, renderer: "svg" });
@@ -31,7 +46,6 @@
       }
       await pause(); // lets the page answer between charts
     }
-    document.documentElement.dataset.drawn = "yes";
   }
 
   // --- which checkpoints are shown --------------------------------------------------------------------------------
@@ -69,9 +83,10 @@
     const show = async () => {
       const item = data.quantities[quantity.value], from = Number(reference.value), size = item.checkpoints.length;
       const rows = item.checkpoints.map((at, i) => {
-        const [value, half] = item.cells[i * size + from] || [null, null];
+        const low = Math.min(i, from), cell = low * size - (low * (low + 3)) / 2 + Math.max(i, from) - 1;
+        const value = i < from ? item.value[cell] : -item.value[cell], half = item.half[cell];
         return { ...data.rows[at], quantity: item.title, value, lower: value - half, upper: value + half };
-      }).filter((row, i) => i !== from && row.value !== null);
+      }).filter((row, i) => i !== from && Number.isFinite(row.lower));
       const apart = rows.filter((row) => row.lower > 0 || row.upper < 0).length;
       byId("difference-status").textContent = `${apart} of ${rows.length} intervals exclude 0`;
       const view = views.get("differences-0");
@@ -92,6 +107,8 @@
     ["95 % interval", (r) => r.lower, "n"],
   ];
 
+  const known = (numbers, i) => (numbers && Number.isFinite(numbers[i]) ? numbers[i] : null);
+
   function unpack(table) {
     const rows = [];
     for (const variable of table.variables) {
@@ -105,7 +122,7 @@
         const label = (d) => variable.dims[d].labels[place[d]];
         const row = {
           variable, checkpoint: table.checkpoints[place[0]], data: table.data[place[1]], layer: null, value: variable.value[i],
-          lower: variable.lower ? variable.lower[i] : null, upper: variable.upper ? variable.upper[i] : null, last: true,
+          lower: known(variable.lower, i), upper: known(variable.upper, i), last: true,
         };
         const words = [];
         for (let d = 2; d < sizes.length; d++) {
@@ -129,7 +146,7 @@
   }
 
   const format = (value) => (value === null || value === undefined ? "" : typeof value === "number" ? String(value).replace("-", "−") : value);
-  const digits = (value) => (Math.abs(value) < 1e4 && (value === 0 || Math.abs(value) >= 1e-3) ? value.toPrecision(4) : String(value)).replace("-", "−");
+  const digits = (value) => (Math.abs(value) < 1e4 && (value === 0 || Math.abs(value) >= 1e-3) ? value.toPrecision(4) : String(Number(value.toPrecision(5)))).replace("-", "−");
   const interval = (row) => (row.lower === null ? `none: ${row.variable.none}` : `${digits(row.lower)} to ${digits(row.upper)}`);
 
   function numbers(table) {
@@ -206,9 +223,20 @@
     if (records.length <= FEW) records.forEach((record) => { record.open = true; });
   });
 
-  numbers(parse("table-data"));
-  drawAll().then(() => {
-    toggles(parse("toggle-data"));
-    return differences(parse("difference-data"));
+  async function start() {
+    const data = await unpacked(byId("page-data").textContent);
+    window.probekit = data; // to look at from the console
+    await pause(); // lets the page be shown before it is filled
+    numbers(data.table);
+    await drawAll(data.charts);
+    toggles(data.names);
+    await differences(data.differences);
+    document.documentElement.dataset.drawn = "yes";
+  }
+  start().catch((error) => {
+    const words = window.DecompressionStream ? error.message : "this browser is too old (it has no DecompressionStream)";
+    byId("answer").append(element("p", `Charts and tables cannot be shown: ${words}.`, { class: "failed" }));
+    document.documentElement.dataset.drawn = "failed";
+    throw error;
   });
 })();

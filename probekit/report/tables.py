@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 
 from probekit.plot import published
-from probekit.plot.rows import Results, plain, rounded
+from probekit.plot.rows import Results, plain
+from probekit.report.packing import trimmed
+
+BITS = 16
+"""Bits of the numbers in the table of all numbers, which shows four or five digits."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,12 @@ def pack(results: Results, name: str) -> dict[str, Any] | None:
     ]
     packed = {
         "name": name, "title": results.title(name), "units": results.units(name), "dims": dims,
-        "steps": np.diff(flat, prepend=0).tolist(), "value": [rounded(v) for v in values.ravel()[flat]],
+        "steps": np.diff(flat, prepend=0), "value": trimmed(values.ravel()[flat], BITS),
         "none": results.no_interval(name),
     }  # fmt: skip
     if bounds is not None:
         pairs = bounds.reshape(-1, 2)[flat]
-        packed |= {"lower": [rounded(v) for v in pairs[:, 0]], "upper": [rounded(v) for v in pairs[:, 1]]}
+        packed |= {"lower": trimmed(pairs[:, 0], BITS), "upper": trimmed(pairs[:, 1], BITS)}
         packed["none"] = "not given for this cell"
     return packed
 

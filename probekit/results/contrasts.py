@@ -149,7 +149,9 @@ def _check_pairs(ds: xr.Dataset, found: Mapping[str, Compared], baseline: str, o
     compared, met = np.zeros(len(others), dtype=bool), np.zeros(len(others), dtype=bool)
     for name, each in found.items():
         array = ds.variables[name]
-        finite = xr.Variable(array.dims, np.isfinite(array.values)).transpose("checkpoint", "data", ...).values
+        finite = np.moveaxis(
+            np.isfinite(array.values), [array.dims.index(dim) for dim in ("checkpoint", "data")], (0, 1)
+        )
         measured = np.asarray(finite.reshape(*finite.shape[:2], -1).any(axis=-1))
         met |= (measured[rows] & measured[base]).any(axis=1)
         differs = np.moveaxis(np.isfinite(each.mean), array.dims.index("checkpoint"), 0)

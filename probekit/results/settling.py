@@ -66,7 +66,7 @@ def _ordered(ds: xr.Dataset) -> xr.Dataset:
         own = ds.variables[key].dims if key in ds.variables else ()
         present = tuple(dim for dim in order if dim in own)
         if own and own != present and len(present) == len(own):
-            moved[key] = ds.variables[key].transpose(*present)
+            moved[key] = ds.variables[key].load().transpose(*present)  # read as it lies, which is quicker
     return ds.assign(moved) if moved else ds
 
 

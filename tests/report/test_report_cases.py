@@ -3,17 +3,17 @@ legends'."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from browser import Browser, Page
+from packed_page import content, with_data
 from report_cases import CASES
 
 from probekit import report
 
 COLOURED = """[...document.querySelectorAll('[data-chart]')].map(place => {
-  const spec = JSON.parse(document.getElementById('charts-data').textContent)[place.dataset.chart];
+  const spec = probekit.charts[place.dataset.chart];
   const ours = spec.layer.map(one => one.encoding.color).find(one => one && one.field && one.scale && one.scale.domain
     && one.type !== 'quantitative' && one.legend !== null);
   if (!ours) return null;
@@ -118,14 +118,13 @@ def check_large(page: Page) -> None:
 def test_the_check_of_colours_can_fail(browser: Browser, script: str, tmp_path: Path) -> None:
     make, by = CASES["own coordinates"]
     text = report.html(make(), by=by, script=script)
-    before, name, after = text.partition('id="charts-data">')
-    data, end, rest = after.partition("</script>")
-    charts = json.loads(data)
+    data, _ = content(text)
+    charts = data["charts"]
     key = next(key for key in charts if key.startswith("headline") or key.startswith("amount"))
     for layer in charts[key]["layer"]:
         if "field" in layer["encoding"].get("color", {}) and layer["mark"]["type"] == "circle":
             layer["encoding"]["color"] = {"value": "red"}
-    (tmp_path / "wrong.html").write_text(before + name + json.dumps(charts).replace("<", "\\u003c") + end + rest)
+    (tmp_path / "wrong.html").write_text(with_data(text, data))
     page = browser.page(tmp_path / "wrong.html")
     with pytest.raises(AssertionError):
         check_colours(page)

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import synthetic_results
 import xarray as xr
+from packed_page import unpacked
 
-from probekit import report, schema
+from probekit import contrast, report, schema
+from probekit.report.packing import packed, trimmed
 
 
 class Outline(HTMLParser):
@@ -89,7 +91,7 @@ def test_charts_and_pictures_have_alternatives_and_controls_have_labels(page: st
     charts = [attrs for _, attrs in outline.tags if "data-chart" in attrs]
     assert charts
     assert all(attrs.get("aria-label") for attrs in charts)
-    assert {attrs["data-chart"] for attrs in charts} == set(json.loads(outline.scripts["charts-data"]))
+    assert {attrs["data-chart"] for attrs in charts} == set(unpacked(page)["charts"])
     pictures = [attrs for tag, attrs in outline.tags if tag == "img"]
     assert pictures
     assert all(attrs.get("alt") for attrs in pictures)
@@ -98,7 +100,7 @@ def test_charts_and_pictures_have_alternatives_and_controls_have_labels(page: st
 
 
 def test_every_number_of_the_file_is_in_the_page(grid: xr.Dataset, page: str) -> None:
-    table = json.loads(Outline(page).scripts["table-data"])
+    table = unpacked(page)["table"]
     packed = {variable["name"]: variable for variable in table["variables"]}
     assert set(packed) == set(schema.result_names(grid))
     for name, variable in packed.items():
@@ -108,6 +110,34 @@ def test_every_number_of_the_file_is_in_the_page(grid: xr.Dataset, page: str) ->
         np.testing.assert_allclose(variable["value"], values.ravel()[flat], rtol=1e-4)
         assert ("lower" in variable) == (f"{name}_ci" in grid)
         assert "lower" in variable or variable["none"]
+
+
+def test_numbers_are_kept_to_the_digits_that_are_shown_and_whole_ones_exactly() -> None:
+    draw = np.random.default_rng(0)
+    values = draw.normal(size=(3, 500)) * 10.0 ** draw.integers(-30, 30, size=(3, 500))
+    assert np.abs(trimmed(values, 16) / values - 1).max() < 2**-17 + 1e-7
+    whole = np.array([0, 1, -7, 1000, 65_536, 131_071, np.nan])
+    np.testing.assert_array_equal(trimmed(whole, 16), whole.astype(np.float32))
+
+
+def test_what_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        packed({"a": float("nan")})
+    with pytest.raises(TypeError, match="set is neither JSON nor an array"):
+        packed({"a": {1}})
+
+
+def test_differences_of_every_pair_are_in_the_page(grid: xr.Dataset, page: str) -> None:
+    found = unpacked(page)["differences"]["quantities"]
+    assert len(found) > 5
+    item = next(one for one in found if one["title"].startswith("Shape bias"))
+    names = [str(grid.checkpoint.values[i]) for i in item["checkpoints"]]
+    size = len(names)
+    assert len(item["value"]) == size * (size - 1) // 2
+    data = next(each for each in grid.data.values if str(each) in item["title"])
+    expected = contrast(grid, baseline=names[-1], variables=["shape_bias"]).shape_bias_difference.sel(data=data)
+    last = [low * size - low * (low + 3) // 2 + size - 2 for low in range(size - 1)]  # as `report.js` counts
+    np.testing.assert_allclose(item["value"][last], expected.sel(checkpoint=names[:-1]), rtol=1e-4, atol=1e-7)
 
 
 SCRIPT = "</script><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}"
@@ -123,10 +153,9 @@ def test_text_from_a_file_stays_text() -> None:
     page = report.html(ds, script="")
     assert "<script>alert" not in page
     assert "<img src=x" not in page
-    assert "49" not in Outline(page).scripts["toggle-data"]
     outline = Outline(page)
-    assert len([tag for tag, _ in outline.tags if tag == "script"]) == 6
-    assert json.loads(outline.scripts["toggle-data"]) == [SCRIPT]
+    assert len([tag for tag, _ in outline.tags if tag == "script"]) == 3
+    assert unpacked(page)["names"] == [SCRIPT]
     assert "".join(outline.text).count("<script>alert(1)") > 5
 
 
