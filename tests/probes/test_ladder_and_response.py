@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from tiny_measured import tiny
 
 import probekit
 from probekit.data import load
-from probekit.measures.ladder import ladder
+from probekit.measures.ladder import SCALINGS, ladder
 from probekit.models import MaskedAutoencoder
 
 COUNTS = {"train": 20, "val": 20, "test": 40, "ladder": 40, "masked": 40}
@@ -73,3 +74,32 @@ def test_hidden_pixels_are_measured_where_there_is_a_decoder() -> None:
     assert np.isfinite(ds.response_mse.sel(eval_mask_ratio=[0.1, 0.95])).all()
     assert ds.response_hidden.sel(eval_mask_ratio=0.5).item(0) == pytest.approx(0.5)
     assert "response_level" not in ds
+
+
+def halves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two classes that differ in which half is a little brighter, under noise of every kind."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    pixels = 128 + 30 * rng.normal(size=(count, 1, 1, 3)) + 30 * rng.normal(size=(count, 16, 16, 3))
+    pixels[:, :8] += 25 * (2 * labels - 1)[:, None, None, None]
+    return pixels.clip(0, 255).astype(np.uint8), labels
+
+
+@pytest.mark.filterwarnings("ignore:.*normalis.*:UserWarning")
+def test_supervision_lifts_the_ladder_of_the_encoder_that_it_begins_with(tmp_path: Path) -> None:
+    """The order on CIFAR-10 (`analyses/supervision`), on images of two classes: class shares and level rise."""
+    data = {split: halves(*size) for split, size in {"train": (160, 0), "val": (40, 1), "test": (160, 2)}.items()}
+    start = probekit.load(tiny().model, device="cpu", mask_ratio=0.75, patch_size=4)
+    recipe = {"preset": "tiny", "epochs": 6, "batch_size": 16, "base_lr": 0.1, "device": "cpu", "threads": 1}
+    taught = probekit.finetune(start, data, output=tmp_path / "taught", **recipe)
+    found = [
+        probekit.evaluate(
+            one, "level_ladder", data, layers=[-1], poolings=["mean"], counts={"test": 160, "ladder": 160}, cache=False
+        ).squeeze()
+        for one in (start, taught)
+    ]
+    shares = [[ds.ladder_share.sel(rung="class", scaling=one).item() for one in SCALINGS] for ds in found]
+    assert (np.array(shares[1]) > 2 * np.array(shares[0])).all(), shares
+    for scaling in ("raw", "standardised"):
+        before, after = (ds.sel(scaling=scaling).ladder_level_ci for ds in found)
+        assert after.sel(bound="lower") > before.sel(bound="upper"), scaling
