@@ -163,6 +163,21 @@ def test_odd_numpy_scalars_are_no_numbers(weights, tmp_path, code) -> None:
     assert _scalar(stand_in, np.array(7, dtype).tobytes()) == 7
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("vit_patch_size", [1]), ("layer_norm_eps", {}), ("depth", -1), ("width", "64"), ("image_size", [32]),
+     ("image_size", "32"), ("qkv_bias", 1), ("mlp", None), ("head_dim", 0.5), ("registers", True), ("no_field", 1)],
+)  # fmt: skip
+def test_an_encoders_record_of_other_kinds_is_refused(tiny, tmp_path, field, value) -> None:
+    """Trap: a list for the patch and an object for the epsilon were tracebacks."""
+    folder = load(tiny).save(tmp_path / "own", format="probekit")
+    config = json.loads((folder / "config.json").read_text())
+    config["encoder"][field] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"describes no encoder|Fetch both again"):
+        load(folder)
+
+
 # --- other families ---------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ rules for heads apply.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -98,12 +98,25 @@ def _description(stored: Tensor, label: str) -> dict[str, Any]:
 def _encoder(record: Any, label: str) -> VisionTransformer:
     """The encoder on `meta` that a configuration describes."""
     try:
+        _check_kinds(record)
         return Architecture(**dict(record) | {"image_size": tuple(record["image_size"])}).build()
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, ArithmeticError, AssertionError) as error:
         raise CheckpointError(
             f"{label}: 'encoder' in config.json describes no encoder ({error}); expected what "
             'save(format="probekit") writes. Fetch it again.'
         ) from error
+
+
+def _check_kinds(record: Any) -> None:
+    """TypeError for a value that is of another kind than the architecture's field, or a number below 0."""
+    hints = get_type_hints(Architecture) | {"image_size": list[int]}
+    for name, value in dict(record).items():
+        kinds = [get_origin(kind) or kind for kind in get_args(hints.get(name)) or (hints.get(name, type(value)),)]
+        kinds = [list] if name == "image_size" else [*kinds, *([int] if float in kinds else [])]
+        numbers = value if isinstance(value, list) else [value]
+        below = any(type(number) in (int, float) and not 0 <= number < 1e9 for number in numbers)
+        if type(value) not in kinds or below or (name == "image_size" and [*map(type, value)] != [int, int]):
+            raise TypeError(f"{name} is {repr(value)[:60]}")
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
