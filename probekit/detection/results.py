@@ -67,8 +67,9 @@ def dataset(
         whole, each = np.full(2, np.nan), np.full((len(levels), 2), np.nan)
         if len(test) > 1:
             whole, each = average_precision.interval(matches, seed=settings.seed)
-        arrays |= SCORES[f"{kind}_ap"].arrays(value, whole)
-        arrays |= SCORES[f"{kind}_ap50"].arrays(levels[0], each[0])
+        adds = average_precision.influence(matches).astype(np.float32)
+        arrays |= SCORES[f"{kind}_ap"].arrays(value, whole, per_image=adds.mean(axis=0))
+        arrays |= SCORES[f"{kind}_ap50"].arrays(levels[0], each[0], per_image=adds[0])
     marks = {
         "probe": "detect",
         "finetuned": settings.finetuned,

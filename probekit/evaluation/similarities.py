@@ -66,7 +66,7 @@ class _Held:
 
     def features(self, layer: int) -> np.ndarray:
         """(images, width) of one layer, read when it is asked for; images in the order of their pixels' digests."""
-        return np.asarray(self.store["pooled"].layer(layer)[:, self.place])[self.order]
+        return np.asarray(self.store["pooled"].layer(layer)[self.order, self.place])
 
 
 def similarity(

@@ -76,6 +76,51 @@ def _of_class(matches: Matches, weights: Floats | None) -> Floats | None:
     return out
 
 
+def influence(classes: Sequence[Matches]) -> Floats:
+    """What each image adds, linearised: (thresholds, images), whose mean over images is `average_precision`.
+
+    Image i adds AP + n dAP/dw_i, with w_i its weight (Hampel 1974). An image that is left out can take a class with it,
+    and the mean would then be over other classes; a derivative keeps them all. It is that of the area under the
+    interpolated precision as a whole, of which the mean over 101 recalls is a sum.
+
+    Args:
+        classes: the matches of each class.
+    """
+    value = average_precision(classes)
+    slopes = [_slopes(one) for one in classes if one.objects.sum() > 0]
+    slope = np.mean(slopes, axis=0) if slopes else np.full((len(value), len(classes[0].objects)), np.nan)
+    return np.asarray(value[:, None] + len(classes[0].objects) * slope)
+
+
+def _slopes(matches: Matches) -> Floats:
+    """Derivative of the area with respect to each image's weight, (thresholds, images).
+
+    The area is the mean, over the objects found, of the best precision at their rank or a later one. A weight moves it
+    through the number of objects, through those that are found, and through the precision at every later rank.
+    """
+    images, total = len(matches.objects), float(matches.objects.sum())
+    out = np.zeros((len(matches.right), images))
+    for row, (right, counted) in enumerate(zip(matches.right, matches.counted, strict=True)):
+        hit, miss = (right & counted).astype(float), (~right & counted).astype(float)
+        hits, misses = np.cumsum(hit), np.cumsum(miss)
+        seen = np.maximum(hits + misses, np.spacing(1.0))
+        precision = hits / seen
+        best = _best_after(precision)
+        held = np.bincount(best, weights=hit, minlength=len(hit)) / seen**2  # objects whose best precision is at a rank
+        gained, lost = (np.cumsum((held * others)[::-1])[::-1] for others in (misses, hits))
+        each = hit * (precision[best] + gained) - miss * lost
+        area = float(hit @ precision[best]) / total
+        out[row] = (np.bincount(matches.image, weights=each, minlength=images) - area * matches.objects) / total
+    return out
+
+
+def _best_after(precision: Floats) -> NDArray[np.int64]:
+    """The rank of the highest precision from each rank on, the first of equal ones."""
+    highest = np.maximum.accumulate(precision[::-1])[::-1]
+    ranks = np.where(precision == highest, np.arange(len(precision)), len(precision))
+    return np.minimum.accumulate(ranks[::-1])[::-1].astype(np.int64)
+
+
 def interval(
     classes: Sequence[Matches], *, confidence: float = CONFIDENCE, draws: int = DRAWS, seed: int = 0
 ) -> tuple[Floats, Floats]:

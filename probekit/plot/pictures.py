@@ -123,6 +123,22 @@ def attention(results: Results) -> list[Strip]:
         ("example_attention_object", "Object token"),
         ("example_attention_rollout", "Rollout"),
     ]
+    return attention_strips(results, kinds, "Attention", "attention")
+
+
+def attentive(results: Results) -> list[Strip]:
+    """Per image set: where the head of the attentive probe learned to look, its queries averaged."""
+    return attention_strips(results, [("example_attention_probe", "Learned queries")], "Attentive probe", "attentive")
+
+
+def attention_strips(results: Results, kinds: list[tuple[str, str]], title: str, key: str) -> list[Strip]:
+    """Per image set a strip of maps, a row for each checkpoint.
+
+    Args:
+        results: what was measured.
+        kinds: variable of the maps, and what a column is called; those that are not there are left out.
+        title, key: of the strips, before the name of the image set.
+    """
     kinds = [(name, title) for name, title in kinds if name in results.ds]
     kinds = [(name, title) for name, title in kinds if np.isfinite(results.kept(name, ...)).any()]
     if not kinds:
@@ -136,19 +152,19 @@ def attention(results: Results) -> list[Strip]:
             StripRow("Input", [strip_picture(images, f"{len(images)} input images of {data}")] * len(kinds), given=True)
         ]
         for checkpoint in results.checkpoints:
-            pictures = [attention_picture(results, name, data, checkpoint, len(images), title) for name, title in kinds]
+            pictures = [attention_picture(results, name, data, checkpoint, len(images), kind) for name, kind in kinds]
             if any(pictures):
                 rows.append(StripRow(checkpoint.name, pictures))
         if len(rows) > 1:
             note = "Each map is scaled to its own highest value: compare shapes, not brightness."
             found.append(
                 Strip(
-                    f"Attention, {data}",
-                    [title for _, title in kinds],
+                    f"{title}, {data}",
+                    [kind for _, kind in kinds],
                     rows,
                     shown_width(images),
                     note,
-                    f"attention-{data}",
+                    f"{key}-{data}",
                 )
             )
     return found

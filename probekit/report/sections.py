@@ -49,6 +49,9 @@ GROUPS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ("classes", "Classification, shape and shift", "Classes", "Frozen features, a fitted head, images that "
                                                               "neither fit nor selection has seen.",
      ("linear_accuracy", "knn_accuracy", "linear_accuracy_top5", "robust_accuracy", "shape_bias")),
+    ("attentive", "Attentive probe", "Attentive", "A head on frozen patch tokens that learns where to look, and where "
+                                                  "it looks.",
+     ("attentive_accuracy",)),
     ("attention", "Attention", "Attention", "How far, how selectively, and where patches attend.",
      ("attention_distance", "attention_entropy", "attention_nmi", "object_focus", "object_focus_gradients",
       "attention_peak")),
@@ -74,6 +77,7 @@ TABLE_ONLY = (
 """Quantities whose course another chart shows: their numbers are in the table."""
 PICTURES = {
     "pixels": pictures.reconstructions,
+    "attentive": pictures.attentive,
     "attention": pictures.attention,
     "dense": dense,
     "detection": detections.strips,

@@ -141,6 +141,15 @@ def test_a_frozen_encoder_keeps_its_weights_and_its_numbers_apart(done, tmp_path
         lined_up([done[1], other])
 
 
+def test_two_detectors_are_contrasted_on_the_same_images(done, tmp_path: Path) -> None:
+    other = run(tmp_path, seed=1).assign_coords(checkpoint=["other"])
+    ds = lined_up([done[1], other])
+    found = probekit.contrast(ds, baseline="other", variables=["box_ap", "mask_ap"])
+    for name in ("box_ap", "mask_ap"):
+        first, second = ds[name].values.ravel()
+        assert found[f"{name}_difference"].item() == pytest.approx(first - second, abs=1e-6)
+
+
 def test_what_cannot_work_is_said_before_training(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="images come without objects"):
         probekit.detect(SOURCE, "shapes", output=tmp_path)

@@ -16,7 +16,7 @@ from torch import nn
 from probekit.data import load
 from probekit.detection import pictures, scoring
 from probekit.detection.detector import Canvas
-from probekit.measures.average_precision import average_precision, interval
+from probekit.measures.average_precision import Matches, average_precision, influence, interval
 
 IMAGES = 12
 
@@ -104,6 +104,41 @@ def test_intervals_hold_the_value_and_follow_the_seed(truth) -> None:
     assert (value <= each[:, 1]).all()
     assert interval(matches, draws=100, seed=0)[0].tolist() == whole.tolist()
     assert interval(matches, draws=100, seed=1)[0].tolist() != whole.tolist()
+
+
+def area(matches: Matches, weights: np.ndarray, threshold: int) -> float:
+    """The area under interpolated precision, object by object."""
+    ranks = []
+    for rank, image in enumerate(matches.image):
+        if matches.counted[threshold, rank]:
+            ranks.append((weights[image], bool(matches.right[threshold, rank])))
+    precisions = [sum(w for w, right in ranks[: k + 1] if right) / sum(w for w, _ in ranks[: k + 1])
+                  for k in range(len(ranks))]  # fmt: skip
+    found = sum(w * max(precisions[k:]) for k, (w, right) in enumerate(ranks) if right)
+    return found / float(weights @ matches.objects)
+
+
+def test_influence_is_the_derivative_of_the_area(truth) -> None:
+    _, matches = scoring.matched(truth, noisy(truth, 5), "box")
+    adds, images = influence(matches), len(matches[0].objects)
+    np.testing.assert_allclose(adds.mean(axis=1), average_precision(matches), atol=1e-12)
+    here = [one for one in matches if one.objects.sum()]
+    for image, threshold in ((0, 0), (3, 4), (IMAGES - 1, 8)):
+        step = np.zeros(images)
+        step[image] = 1e-6
+        moved = [(area(one, 1 + step, threshold) - area(one, 1 - step, threshold)) / 2e-6 for one in here]
+        slope = (adds[threshold, image] - adds[threshold].mean()) / images
+        assert slope == pytest.approx(np.mean(moved), abs=1e-7)
+
+
+def test_a_contrast_of_two_detectors_has_the_error_of_a_paired_bootstrap(truth) -> None:
+    ours, theirs = (scoring.matched(truth, noisy(truth, seed), "box")[1] for seed in (6, 7))
+    difference = influence(ours).mean(axis=0) - influence(theirs).mean(axis=0)
+    error = difference.std(ddof=1) / len(difference) ** 0.5
+    rng = np.random.default_rng(0)
+    drawn = [np.bincount(rng.integers(IMAGES, size=IMAGES), minlength=IMAGES).astype(float) for _ in range(400)]
+    spread = np.std([(average_precision(ours, w) - average_precision(theirs, w)).mean() for w in drawn], ddof=1)
+    assert error == pytest.approx(spread, rel=0.25)
 
 
 class Told(nn.Module):

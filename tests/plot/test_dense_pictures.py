@@ -70,3 +70,23 @@ def test_a_dot_stands_where_its_match_is(ds: xr.Dataset) -> None:
 def test_the_report_shows_them(ds: xr.Dataset) -> None:
     sections = {section.key: section for section in assemble(ds).sections}
     assert [strip.key for strip in sections["dense"].strips] == ["segmentation-shapes", "matches-shapes"]
+
+
+def test_an_attentive_probe_has_a_section_with_the_maps_that_it_learned(ds) -> None:
+    maps = ds["example_attention_cls"]
+    values = {
+        f"attentive_accuracy{end}": ds[f"linear_accuracy{end}"].isel(pooling=0, drop=True).expand_dims(head_kind=["ep"])
+        for end in ("", "_ci")
+    }
+    mine = ds.assign(**values, example_attention_probe=maps.where(maps.checkpoint != maps.checkpoint[0]))
+    sections = {section.key: section for section in assemble(mine).sections}
+    (strip,) = sections["attentive"].strips
+    assert strip.title == "Attentive probe, shapes"
+    plain = next(one for one in sections["attention"].strips if one.key == "attention-shapes")
+    others = {row.label for row in plain.rows}
+    assert {row.label for row in strip.rows} == others - {ds.checkpoint.values[0]}
+    whole = opened(strip.rows[1].pictures[0])
+    assert whole.shape == opened(strip.rows[0].pictures[0]).shape
+    assert whole.std() > 5
+    assert not [one for one in sections["attention"].strips if one.key.startswith("attentive")]
+    assert "attentive" not in {section.key for section in assemble(ds).sections}
