@@ -1,4 +1,4 @@
-"""Checks of single values: whole numbers and numbers within a range, with one wording of the error.
+"""Checks of single arguments: numbers within a range, lists, paths and objects, with one wording of each error.
 
 Numbers arrive from Python, NumPy, JSON and the command line. A bool is never a number here, and neither is a text.
 """
@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
 
-from probekit.errors import ProbekitError, shortened
+from probekit.errors import ProbekitError, a_kind, shortened
+
+T = TypeVar("T")
 
 
 def as_whole(value: Any, *, floats: bool = False) -> int | None:
@@ -113,6 +118,74 @@ def number(
     if found is None or not inside:
         raise error(f"{name}={shortened(value)}; expected a finite number{_range(least, most, above, below)}.")
     return found
+
+
+def several(name: str, value: Any, expected: str, *, error: type[ProbekitError] = ProbekitError) -> list[Any]:
+    """The items of a list, tuple, array or other iterable; a text and a single value are none.
+
+    Args:
+        name: how the message calls the value, e.g. "metrics".
+        value: what came.
+        expected: what the list holds, e.g. "numbers".
+        error: class of the error.
+
+    Raises:
+        ProbekitError: of the class given.
+
+    Example:
+        >>> several("mean", (0.5, 0.5), "numbers")
+        [0.5, 0.5]
+    """
+    try:
+        items = None if isinstance(value, str | bytes) or not isinstance(value, Iterable) else list(value)
+    except TypeError:  # an array without dims
+        items = None
+    if items is None:
+        raise error(f"{name}={shortened(value)}; expected a list of {expected}.")
+    return items
+
+
+def a_path(name: str, value: Any, expected: str, *, error: type[ProbekitError] = ProbekitError) -> Path:
+    """A path that is not empty.
+
+    Args:
+        name: how the message calls the value, e.g. "output".
+        value: what came.
+        expected: what it names, e.g. "the file to write".
+        error: class of the error.
+
+    Raises:
+        ProbekitError: of the class given.
+
+    Example:
+        >>> a_path("output", "runs/one", "the directory of the run").name
+        'one'
+    """
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise error(f"{name}={shortened(value)}; expected the path of {expected}.")
+    return Path(value)
+
+
+def instance(name: str, value: Any, kind: type[T], expected: str, *, error: type[ProbekitError] = ProbekitError) -> T:
+    """An object of a class.
+
+    Args:
+        name: how the message calls the value, e.g. "graph".
+        value: what came.
+        kind: its class.
+        expected: what to give, e.g. "a LatentGraph, such as LatentGraph.quadtree(4)".
+        error: class of the error.
+
+    Raises:
+        ProbekitError: of the class given.
+
+    Example:
+        >>> instance("seed", 3, int, "a whole number")
+        3
+    """
+    if not isinstance(value, kind):
+        raise error(f"{name} is {a_kind(value)}; expected {expected}.")
+    return value
 
 
 def _range(least: float | None, most: float | None, above: float | None = None, below: float | None = None) -> str:

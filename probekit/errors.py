@@ -74,11 +74,13 @@ def did_you_mean(name: str, known: Iterable[str], *, limit: int = 12) -> str:
 def a_kind(value: Any) -> str:
     """The type of a value with its article, for messages.
 
-    >>> a_kind(5), a_kind([])
-    ('an int', 'a list')
+    >>> a_kind(5), a_kind([]), a_kind(None)
+    ('an int', 'a list', 'None')
     """
+    if value is None:
+        return "None"
     name = type(value).__name__
-    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
+    return f"{'an' if name[:1].lower() in 'aeio' or name == 'ndarray' else 'a'} {name}"
 
 
 _CONTROL = re.compile(

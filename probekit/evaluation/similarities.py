@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from probekit import schema
-from probekit.checks import whole
+from probekit.checks import several, whole
 from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits, Store
 from probekit.errors import ProbeError, did_you_mean
 from probekit.evaluation import opening
@@ -112,7 +112,7 @@ def similarity(
         >>> ds = probekit.similarity(["mae.pth", "timm:vit_base_patch16_224.dino"], "photos")
         >>> ds.similarity.sel(metric="cka", checkpoint="mae").squeeze()
     """
-    _check(checkpoints, metrics, every_layer)
+    metrics, names = _check(checkpoints, metrics, names, every_layer)
     images = whole("images", images, least=20, error=ProbeError)
     settings = PassSettings(batch_size=batch_size, precision=precision, workers=workers, cache=cache, seed=seed)
     sets = Splits(data, Counts(test=images))
@@ -133,14 +133,24 @@ def similarity(
     return schema.validate(ds)
 
 
-def _check(checkpoints: Sequence[Any], metrics: Sequence[str], every_layer: bool) -> None:
+def _check(
+    checkpoints: Sequence[Any], metrics: Sequence[str], names: Sequence[str] | None, every_layer: bool
+) -> tuple[list[str], list[str] | None]:
+    """Metrics and names, where the arguments fit each other."""
+    if not isinstance(checkpoints, str):
+        checkpoints = several("checkpoints", checkpoints, "two or more checkpoints", error=ProbeError)
     if isinstance(checkpoints, str) or len(checkpoints) < 2 or (every_layer and len(checkpoints) != 2):
         wanted = "two" if every_layer else "two or more"
         given = 1 if isinstance(checkpoints, str) else len(checkpoints)
         raise ProbeError(f"similarity compares {wanted} checkpoints{' layer by layer' * every_layer}, got {given}.")
+    metrics = several("metrics", metrics, f"some of {', '.join(METRICS)}", error=ProbeError)
     for metric in metrics:
         if metric not in METRICS:
             raise ProbeError(f"No similarity is called {metric!r}. {did_you_mean(metric, METRICS)}")
+    named = None if names is None else several("names", names, "texts, one for each checkpoint", error=ProbeError)
+    if named is not None and (len(named) != len(checkpoints) or not all(isinstance(name, str) for name in named)):
+        raise ProbeError(f"names={named}: expected {len(checkpoints)} texts, one for each checkpoint.")
+    return metrics, named
 
 
 def _measured(source: Any, sets: Splits, settings: PassSettings, device: str, root: Any, pooling: str) -> _Held:

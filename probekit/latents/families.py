@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from probekit.checks import whole
 from probekit.latents.nodes import GraphError, GraphParts, Node
 
 
 def quadtree(height: int, noise_dims: int | Mapping[int, int] = 1) -> GraphParts:
     """The parts of a quadtree of latents over a square grid of observables; see `LatentGraph.quadtree`."""
-    if height < 1:
-        raise GraphError(f"height={height}: a quadtree has a root of height 1 or more.")
+    height = whole("height", height, least=1, error=GraphError)
     edges: list[tuple[Node, Node]] = []
     for level in range(height, 1, -1):
         side = 2 ** (height - level + 1)

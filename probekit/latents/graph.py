@@ -22,6 +22,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from probekit.checks import several
 from probekit.errors import did_you_mean
 from probekit.latents import families
 from probekit.latents.nodes import GraphError, Node
@@ -155,7 +156,7 @@ class LatentGraph:
     def hidden_row(self, hidden: Iterable[Node]) -> Bits:
         """bool (observables,): a set of hidden observables as a row of a mask matrix."""
         row = np.zeros(len(self.observables), dtype=bool)
-        for node in hidden:
+        for node in several("hidden", hidden, "observables", error=GraphError):
             position = self.index.get(node, -1)
             if position < len(self.latents):
                 known = map(str, self.observables)

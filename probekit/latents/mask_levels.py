@@ -20,6 +20,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from probekit import masking
+from probekit.checks import instance, number, whole
+from probekit.errors import MaskError
 from probekit.latents.graph import Bits, LatentGraph
 from probekit.latents.nodes import GraphError
 from probekit.measures import resample
@@ -49,8 +51,8 @@ PROPORTIONS = ("touched", "high_level", "empty")
 
 def expected_levels(
     graph: LatentGraph,
-    mask_ratio: Sequence[float] = (0.1, 0.25, 0.5, 0.75, 0.9),
-    patch_size: Sequence[int] = (1,),
+    mask_ratio: float | Sequence[float] = (0.1, 0.25, 0.5, 0.75, 0.9),
+    patch_size: int | Sequence[int] = (1,),
     *,
     n_masks: int = 2000,
     seed: int = 0,
@@ -63,9 +65,9 @@ def expected_levels(
     Args:
         graph: the graph. Observables named ("x", row, column) that fill a grid in raster order (`LatentGraph.quadtree`)
             are masked in square units; those of other graphs in runs of consecutive ones.
-        mask_ratio: shares of the units to hide.
-        patch_size: sides of the mask unit, in `observable_size`; on other graphs the observables in a run. A run at the
-            end may be shorter.
+        mask_ratio: share or shares of the units to hide.
+        patch_size: side or sides of the mask unit, in `observable_size`; on other graphs the observables in a run.
+            A run at the end may be shorter.
         n_masks: masks drawn for each pair of ratio and patch size.
         seed: of the masks; one pair's masks do not depend on the other pairs asked for.
         strategy: as in `masking.sample_hidden`.
@@ -88,10 +90,12 @@ def expected_levels(
         >>> dict(ds.mean_height.sizes)
         {'mask_ratio': 2, 'patch_size': 1}
     """
+    instance("graph", graph, LatentGraph, "a LatentGraph, such as LatentGraph.quadtree(4)", error=GraphError)
     if not graph.latents or n_masks < 2:
         raise GraphError(f"expected_levels needs a latent and two masks or more; got {graph!r}, n_masks={n_masks}.")
     least = graph.height // 2 + 1 if high is None else high
-    ratios, sizes = np.asarray(mask_ratio, dtype=float), np.asarray(patch_size, dtype=int)
+    ratios = np.array([number("mask_ratio", one, error=MaskError) for one in np.atleast_1d(mask_ratio).tolist()])
+    sizes = np.array([whole("patch_size", one, error=MaskError) for one in np.atleast_1d(patch_size).tolist()])
     shape = len(ratios), len(sizes)
     values = {name: np.full((*shape, *_levels(graph, name)), np.nan) for name in VARIABLES}
     bounds = {name: np.full((*array.shape, 2), np.nan) for name, array in values.items()}

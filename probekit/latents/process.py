@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 
+from probekit.checks import instance
 from probekit.errors import did_you_mean
 from probekit.latents.graph import LatentGraph
 from probekit.latents.modules import Block, layout, means, orthogonal, scales
@@ -67,6 +68,7 @@ class GeneratingProcess:
         tie: Callable[[Node], Node] | None = None,
         calibration: int = 1024,
     ) -> None:
+        instance("graph", graph, LatentGraph, "a LatentGraph, such as LatentGraph.quadtree(4)", error=GraphError)
         if root not in ROOTS:
             raise GraphError(f"root={root!r} is no kind of root. {did_you_mean(root, ROOTS)}")
         if depth < 1 or not 0.0 < slope <= 1.0:

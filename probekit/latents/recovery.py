@@ -20,6 +20,7 @@ import torch
 import xarray as xr
 
 from probekit import progress
+from probekit.checks import instance
 from probekit.latents.autoencoder import Floats, VectorAutoencoders, train
 from probekit.latents.graph import LatentGraph
 from probekit.latents.nodes import GraphError, Node
@@ -84,6 +85,7 @@ def recover(
         >>> world = examples(graphs=1)[0]
         >>> ds = recover(world.process, world.masks["ideal"], steps=200)  # doctest: +SKIP
     """
+    instance("process", process, GeneratingProcess, "a GeneratingProcess of a graph", error=GraphError)
     graph = process.graph
     row = graph.hidden_row(hidden)
     if row.all() or not row.any():

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike
 
+from probekit.checks import a_path
 from probekit.data import Preprocess
 from probekit.errors import CheckpointError
 from probekit.models import gaze, identity, writing
@@ -127,7 +128,8 @@ class Checkpoint:
                 f"{self.name} is an encoder of another kind ({type(self.model).__name__}) and cannot be saved "
                 "here. Save it with its own library, which `load` reads."
             )
-        return writing.write(self.model, self.card, Path(directory), format=format, dtype=dtype, card_text=card_text)
+        target = a_path("directory", directory, "the directory to write", error=CheckpointError)
+        return writing.write(self.model, self.card, target, format=format, dtype=dtype, card_text=card_text)
 
     def reconstruct(
         self, image: Any, mask_ratio: float = 0.75, seed: int = 0, *, statistics: str = "image"

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probekit.checks import whole
+from probekit.checks import number, several, whole
 from probekit.errors import CheckpointError, a_kind
 from probekit.models.card import RECORDED, Card, Verdict
 from probekit.models.checkpoint import Checkpoint
@@ -159,7 +159,8 @@ def _wrapped(
     height, width = (whole("image_size", side, least=1, error=CheckpointError) for side in sides)
     patch_size = whole("patch_size", patch_size, least=1, error=CheckpointError)
     num_prefix_tokens = whole("num_prefix_tokens", num_prefix_tokens, least=0, error=CheckpointError)
-    mean, std = tuple(map(float, mean)), tuple(map(float, std))
+    channels = whole("channels", channels, least=1, error=CheckpointError)
+    mean, std = _numbers("mean", mean), _numbers("std", std)
     if not callable(encode):
         raise CheckpointError(f"encode is {a_kind(encode)}; expected a function of images.")
     if not name:
@@ -182,6 +183,11 @@ def _wrapped(
         _check_attention(model, attention, layers)
     kind = "a wrapped function"
     return carded(model, name=name, kind=kind, format=kind, source=f"Encoder.wrap({name!r})", warnings=warnings)
+
+
+def _numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    found = several(name, values, "numbers, one for each channel", error=CheckpointError)
+    return tuple(number(name, one, error=CheckpointError) for one in found)
 
 
 def carded(

@@ -96,7 +96,7 @@ def load(
     }  # fmt: skip
     where = available(device)
     if not isinstance(source, nn.Module | str | os.PathLike) or not str(source):
-        kind = "The empty string" if source == "" else f"An object of type {type(source).__name__}"
+        kind = "The empty string" if isinstance(source, str) else f"An object of type {type(source).__name__}"
         raise CheckpointError(
             f"{kind} names no checkpoint. Expected a path, a hub id, 'timm:NAME', or a module. A state dict is read "
             "from a file (torch.save), or from the module it is of."

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from probekit.checks import a_path
+from probekit.errors import ResultsError
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -36,7 +39,8 @@ def write(ds: xr.Dataset, path: str | Path, *, by: str | None = None, script: st
     """Write the report of `ds` to `path`; returns the path. See `html`."""
     from probekit.files import write_text
 
-    return write_text(path, html(ds, by=by, script=script))
+    target = a_path("path", path, "the page to write", error=ResultsError)
+    return write_text(target, html(ds, by=by, script=script))
 
 
 def export(ds: xr.Dataset, folder: str | Path, *, by: str | None = None, names: Sequence[str] = ()) -> list[Path]:
@@ -49,4 +53,5 @@ def export(ds: xr.Dataset, folder: str | Path, *, by: str | None = None, names: 
     from probekit.report.exporting import export_all
     from probekit.report.page import assemble
 
-    return export_all(assemble(ds, by), Path(folder), names=names)
+    target = a_path("folder", folder, "the folder to write into", error=ResultsError)
+    return export_all(assemble(ds, by), target, names=names)

@@ -5,7 +5,6 @@ Nothing here changes the weights.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, is_tensorboard_available, is_wandb_available
 
 from probekit import schema
+from probekit.checks import a_path
 from probekit.errors import TrainingError, did_you_mean
 from probekit.training import graphs
 from probekit.training.cards import device_name
@@ -45,8 +45,7 @@ def check_conduct(
     output: Any, device: Any, threads: Any, workers: Any, save_every: Any, log_every: Any, tracker: Any
 ) -> None:
     """Raise for impossible arguments among those that the weights do not depend on."""
-    if not isinstance(output, str | os.PathLike) or not os.fspath(output):
-        raise TrainingError(f"output={output!r}: expected the path of the run's directory.")
+    a_path("output", output, "the directory of the run", error=TrainingError)
     if device not in ("auto", "cpu"):
         raise TrainingError(
             f"device={device!r}: expected 'auto' or 'cpu'; choose among GPUs with CUDA_VISIBLE_DEVICES."
