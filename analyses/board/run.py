@@ -25,6 +25,7 @@ from targets import root, shape_and_texture  # noqa: E402  (it lies beside this 
 
 GALLERY = [f"shipped:cifar10-r{ratio}-p4-s0" for ratio in (0.1, 0.5, 0.9)] + ["shipped:untrained-s0"]
 SHAPES = {"train": 600, "val": 150, "test": 300, "images": 128, "objects": 60, "gradients": 24, "ladder": 200}
+TINY = {"train": 60, "val": 30, "test": 40}
 FEW = SHAPES | {"pictures": 4, "views": 3, "shifted": 100, "masked": 60}
 
 SLOW = ("attentive_probe",)
@@ -64,19 +65,14 @@ def similarity(executor: str | None) -> xr.Dataset:
     return probekit.similarity(GALLERY, "shapes", images=200)
 
 
-BOARDS: dict[str, Callable[[str | None], xr.Dataset]] = {
-    one.__name__: one for one in (quadtree, gallery, differences, similarity)
-}
+BOARDS: dict[str, Callable[..., xr.Dataset]] = {f.__name__: f for f in (quadtree, gallery, differences, similarity)}
 SPARED = ("class_recall", "balanced_accuracy", "linear_accuracy_top5", "majority_accuracy", "label_prevalence")
 
 
 def small(ds: xr.Dataset) -> xr.Dataset:
     """Without what each image contributed and what no table shows, with seven digits: a few hundred kilobytes."""
-    kept = [
-        name
-        for name in map(str, ds.data_vars)
-        if not name.startswith(SPARED) and ("image" not in ds[name].dims or name in ("embedding_xy", "label"))
-    ]
+    shown = [name for name in map(str, ds.data_vars) if not name.startswith(SPARED)]
+    kept = [name for name in shown if "image" not in ds[name].dims or name in ("embedding_xy", "label")]
     out = ds[kept]
     for name in kept:
         if out[name].dtype == np.float64:
@@ -88,7 +84,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*BOARDS, []], help="which files; all if none")
     parser.add_argument("--executor", help="e.g. local:2")
+    parser.add_argument("--tiny", action="store_true", help="few images of two checkpoints, to --output: does it run?")
+    parser.add_argument("--output", default="tiny.nc", help="the file of --tiny")
     args = parser.parse_args()
+    if args.tiny:
+        ds = probekit.compare(GALLERY[:2], "knn", data="shapes", counts=TINY, layers=[-1], executor=args.executor)
+        return print(schema.write(small(ds), args.output))
     for name in args.names or BOARDS:
         sys.argv = ["python", f"analyses/board/{Path(__file__).name}", name]  # what the file says that made it
         print(schema.write(small(BOARDS[name](args.executor)), HERE / f"{name}.nc"))
