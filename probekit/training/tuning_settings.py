@@ -21,7 +21,7 @@ MAE: dict[str, Any] = {
 }  # fmt: skip
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
-        "epochs": 10.0, "batch_size": 64, "base_lr": 8e-3, "warmup": 0.1, "min_lr": 0.0, "layer_decay": 0.75,
+        "epochs": 40.0, "batch_size": 64, "base_lr": 2e-2, "warmup": 0.1, "min_lr": 0.0, "layer_decay": 0.75,
         "drop_path": 0.0, "mixup": 0.0, "cutmix": 0.0, "smoothing": 0.1, "randaugment": "", "erasing": 0.0,
         "scale": (0.4, 1.0),
     },
@@ -29,7 +29,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "large": MAE | {"epochs": 50.0, "base_lr": 1e-3, "layer_decay": 0.75, "warmup": 0.1},
 }  # fmt: skip
 """`base` and `large` are MAE's for ViT-B and ViT-L on ImageNet-1K (warm-up of 5 epochs); `tiny` is for small encoders
-and images on two cores. Every entry can be overridden by an argument of the same name."""
+and images on two cores, its epochs and rate chosen on val. Every entry can be overridden by an argument of the same
+name."""
 
 LOOKS = 20
 """Most times that `val` is looked at."""
