@@ -264,7 +264,7 @@ def labels(dim: str, values: Any, attrs: Mapping[str, Any] | None = None) -> xr.
     """Labels of a dim, of which xarray need not ask whether they are of another array library (it imports all)."""
     array = np.asarray(values)
     index = pd.Index(array.astype(object) if array.dtype.kind == "U" else array)
-    return xr.IndexVariable(dim, indexing.PandasIndexingAdapter(index, dtype=array.dtype), attrs)  # type: ignore[no-untyped-call]
+    return xr.IndexVariable(dim, indexing.PandasIndexingAdapter(index, dtype=array.dtype), attrs)
 
 
 class Stored(BackendArray):

@@ -41,6 +41,7 @@ def test_the_checkpoints_that_ship_are_listed_with_what_they_were_trained_with()
     folders = sorted(card.parent.name for card in (Path(__file__).parents[1] / "checkpoints").glob("*/config.json"))
     assert [line.split()[0] for line in shown[:-1]] == folders
     assert shown[-1] == f"{len(folders)} checkpoints"
+    assert f"the {len(folders)} checkpoints that ship" in (Path(__file__).parents[1] / "README.md").read_text()
     (one,) = (line for line in shown if line.startswith("quadtree-r0.75-p8-s1"))
     assert "ratio 0.75, patch size 8, seed 1, images seen 499968, data quadtree" in one
 

@@ -203,7 +203,7 @@ class Column:
 def _fill(stream: BinaryIO, into: memoryview, path: Path) -> None:
     """Read until the buffer is full."""
     while into:
-        count = stream.readinto(into)  # type: ignore[attr-defined]
+        count = stream.readinto(into)  # type: ignore[attr-defined]  # files opened as bytes have it
         if not count:
             raise StorageError(f"{path} became shorter while it was read. Run the same command again.")
         into = into[count:]

@@ -10,7 +10,7 @@ bicubic; others are decoded and resized one by one, in processes where asked.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -228,7 +228,7 @@ class TrainingStream(_Augmented):
 
     def iterate(
         self, start_step: int = 0, stop_step: int | None = None, *, prefetch: int = 2
-    ) -> Iterator[torch.Tensor]:
+    ) -> Generator[torch.Tensor, None, None]:
         """`batch(start_step)`, `batch(start_step + 1)`, ..., computed ahead of the caller."""
         steps = range(start_step, 2**62 if stop_step is None else stop_step)
         workers = 0 if self.packed else self.workers

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -114,7 +114,9 @@ class Decode:
         return out
 
 
-def ahead(function: Callable[[Work], Result], work: Sequence[Work], *, workers: int, prefetch: int) -> Iterator[Result]:
+def ahead(
+    function: Callable[[Work], Result], work: Sequence[Work], *, workers: int, prefetch: int
+) -> Generator[Result, None, None]:
     """`map(function, work)`, computed ahead: in `workers` processes, or with 0 in a thread beside the caller's.
 
     The order is that of `work`. A ProbekitError reaches the caller as it was raised. Leaving the iterator early ends
@@ -149,7 +151,7 @@ class _Mapped:
 
 def _in_processes(
     function: Callable[[Work], Result], work: Sequence[Work], workers: int, prefetch: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     import torch
     from torch.utils.data import DataLoader
 
@@ -166,7 +168,9 @@ def _in_processes(
         yield result.numpy() if isinstance(result, torch.Tensor) else result  # type: ignore[misc]  # as `function` gave it
 
 
-def _in_thread(function: Callable[[Work], Result], work: Iterable[Work], prefetch: int) -> Iterator[Result]:
+def _in_thread(
+    function: Callable[[Work], Result], work: Iterable[Work], prefetch: int
+) -> Generator[Result, None, None]:
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=prefetch)
     left = threading.Event()
 

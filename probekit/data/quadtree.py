@@ -156,12 +156,12 @@ class Quadtree(ArraySet):
         return out
 
     @cached_property
-    def latents(self) -> dict[int, np.ndarray]:  # type: ignore[override]
+    def latents(self) -> dict[int, np.ndarray]:  # type: ignore[override]  # computed when asked for
         """Height (1 to the root's) -> float32 (n, nodes, dim)."""
         return self._collected("latents", range(1, self.settings.height + 1))
 
     @cached_property
-    def noise(self) -> dict[int, np.ndarray]:  # type: ignore[override]
+    def noise(self) -> dict[int, np.ndarray]:  # type: ignore[override]  # computed when asked for
         """Height (0 to the root's) -> float32 (n, nodes, noise dim), at unit scale. The root's is the root itself."""
         return self._collected("noise", range(self.settings.height + 1))
 

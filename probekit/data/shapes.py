@@ -135,7 +135,7 @@ class Shapes(ImageSet):
         return np.where(inside, 1 + scene.shape[0], 0)
 
     @cached_property
-    def object_masks(self) -> np.ndarray:  # type: ignore[override]
+    def object_masks(self) -> np.ndarray:  # type: ignore[override]  # computed when asked for
         """bool (n, size, size): pixels at least half covered by the object."""
         masks = np.empty((len(self), self.size, self.size), dtype=bool)
         for part in self._chunks(len(self)):

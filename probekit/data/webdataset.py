@@ -184,7 +184,9 @@ def _samples(shard: str, spec: str, advance: Any) -> Iterator[Sample]:
                 elif ending in ("cls", "json"):
                     if member.size > LABEL_BYTES:
                         raise DataError(f"{spec}: {shard}/{member.name} has {member.size:,} bytes; no label has.")
-                    labels[key] = _label(tar.extractfile(member).read(), ending, f"{shard}/{member.name}")  # type: ignore[union-attr]
+                    found = tar.extractfile(member)
+                    assert found is not None  # of a file, as asked above
+                    labels[key] = _label(found.read(), ending, f"{shard}/{member.name}")
     except tarfile.ReadError as error:
         raise DataError(f"{spec}: cannot read {shard}: {error}. Shards are tar files without compression.") from error
     if not images:

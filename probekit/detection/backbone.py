@@ -136,6 +136,6 @@ def freeze(encoder: nn.Module, last_blocks: int) -> None:
     if last_blocks < 0:
         return
     encoder.requires_grad_(False)
-    parts = list(encoder.blocks)[len(encoder.blocks) - last_blocks :]  # type: ignore[arg-type]
+    parts = list(encoder.blocks)[len(encoder.blocks) - last_blocks :]  # type: ignore[arg-type]  # an nn.Sequential
     for part in [*parts, encoder.norm] if last_blocks else []:
         part.requires_grad_(True)

@@ -58,7 +58,7 @@ class Anchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no type
         return found
 
 
-class Regions(MultiScaleRoIAlign):  # type: ignore[misc]
+class Regions(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision has no types
     """Regions of maps that are exactly `strides` pixels apart: (regions, channels, size, size).
 
     They are aligned with the cells' centres; torchvision's own detectors read them half a cell off.
@@ -125,7 +125,7 @@ class Canvas(nn.Module):
         return result
 
 
-class Detector(MaskRCNN):  # type: ignore[misc]
+class Detector(MaskRCNN):  # type: ignore[misc]  # torchvision has no types
     """torchvision's Mask R-CNN, whose layers timm's optimizer groups know."""
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -170,7 +170,7 @@ class Stream:
             return self.images.pixels(np.array([index]))[0], self.instances[index]
         return read(self.images, index)
 
-    def iterate(self, start: int, stop: int, workers: int = 0) -> Iterator[list[Example]]:
+    def iterate(self, start: int, stop: int, workers: int = 0) -> Generator[list[Example], None, None]:
         """The batches of steps `start` to `stop`, computed ahead of the caller."""
         return ahead(self.batch, range(start, stop), workers=workers, prefetch=2)
 

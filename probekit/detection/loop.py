@@ -81,7 +81,7 @@ class Run(Stepping):
 
     def stretches(self, log_every: int) -> Iterator[bool]:
         """Take the steps that are left, one by one."""
-        with contextlib.closing(self.stream.iterate(self.step, self.settings.steps, self.workers)) as batches:  # type: ignore[type-var]
+        with contextlib.closing(self.stream.iterate(self.step, self.settings.steps, self.workers)) as batches:
             for batch in batches:
                 self.train_step(batch)
                 yield True

@@ -90,7 +90,7 @@ def _dask(address: str) -> tuple[Executor, Callable[[], None]]:
     except ImportError as error:
         raise ProbeError("executor='dask:...' needs a package: pip install 'mae-probekit[dask]'.") from error
     try:
-        client: Any = Client(address, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
+        client: Any = Client(address, timeout=10, set_as_default=False)
     except (OSError, ValueError) as error:  # a TimeoutError is an OSError
         raise ProbeError(f"No dask scheduler answers at {address} ({error}). Start one: `dask scheduler`.") from error
     return client, client.close

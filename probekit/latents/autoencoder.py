@@ -79,7 +79,8 @@ class VectorAutoencoders(nn.Module):
 
     def forward(self, visible: torch.Tensor) -> torch.Tensor:
         """(batch, visible) -> predictions (models, batch, hidden)."""
-        return self.decoder(self.encode(visible))  # type: ignore[no-any-return]
+        decoded: torch.Tensor = self.decoder(self.encode(visible))
+        return decoded
 
     def codes(self, visible: Floats) -> list[Floats]:
         """c_hat of each model: (samples, its bottleneck), float64."""

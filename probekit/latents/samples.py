@@ -53,7 +53,8 @@ class Nodes(Mapping[Node, Array]):
     def at(self, position: int) -> Array:
         """Values (samples, dim) of the node at a position of `graph.nodes`."""
         block: Array = self.blocks[self.layout.block[position]]
-        return block[self.layout.row[position]]  # type: ignore[no-any-return]
+        values: Array = block[self.layout.row[position]]
+        return values
 
     def __iter__(self) -> Iterator[Node]:
         return (node for node, known in zip(self.layout.graph.nodes, self.known, strict=True) if known)

@@ -62,5 +62,5 @@ def fit_at_rates(
         for place, (optimiser, rate) in enumerate(zip(optimisers, rates, strict=True)):
             optimiser.param_groups[0]["lr"] = rate * course(step, steps)
             optimiser.zero_grad(set_to_none=True)
-            loss(place, batch).backward()  # type: ignore[no-untyped-call]
+            loss(place, batch).backward()
             optimiser.step()

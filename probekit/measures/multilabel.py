@@ -175,16 +175,16 @@ def _descend(parameters: torch.Tensor, table: Table, strength: float) -> None:
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
         value = parameters[:-1].square().sum() / (2 * strength * len(table))
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         whole = value.detach()
         for x, y in table:
             logits = x @ parameters[:-1] + parameters[-1]
             value = torch.nn.functional.binary_cross_entropy_with_logits(logits, y, reduction="sum") / len(table)
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             whole = whole + value.detach()
         return whole
 
     with torch.enable_grad():
-        optimiser.step(loss)  # type: ignore[no-untyped-call]
+        optimiser.step(loss)
     if not torch.isfinite(parameters).all():
         warnings.warn("The sigmoid head did not converge: take its numbers with care.", RuntimeWarning, stacklevel=3)

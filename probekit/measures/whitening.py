@@ -13,6 +13,7 @@ Statistics, 2020).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,7 +72,7 @@ def fit_whitening(features: ArrayLike | Rows, *, samples: int | None = None) -> 
         >>> np.allclose(np.cov(fit_whitening(x)(x).T), np.eye(3), atol=0.1)
         True
     """
-    table: Rows = features if hasattr(features, "shape") else np.asarray(features, dtype=np.float64)  # type: ignore[assignment]
+    table: Any = features if hasattr(features, "shape") else np.asarray(features, dtype=np.float64)
     if len(table.shape) != 2 or table.shape[0] < 2:
         raise ProbeError(f"Features of shape {table.shape}, expected (images, dims) with two images or more.")
     images, width = table.shape

@@ -93,7 +93,7 @@ class TokenModel(nn.Module, abc.ABC):
             def trace(self: TokenModel, images: Tensor, *, attention: bool = False) -> Iterator[Layer]:
                 return iter(plain(self, images))
 
-            cls.trace = trace  # type: ignore[method-assign]
+            cls.trace = trace  # type: ignore[method-assign]  # the subclass left `attention` out
 
     @abc.abstractmethod
     def trace(self, images: Tensor, *, attention: bool = False) -> Iterator[Layer]:

@@ -46,7 +46,8 @@ def read(module: nn.Module, asked: Asked) -> Checkpoint:
 
         refuse_settled(asked, kind)
         return settled(transformers.live(module, source=kind, image_size=asked["image_size"]), asked)
-    config: Any = module.config.to_dict() if kind.startswith("transformers.") else None  # type: ignore[operator,union-attr]
+    live: Any = module  # a module's attributes are Tensor or Module to mypy
+    config: Any = live.config.to_dict() if kind.startswith("transformers.") else None
     label = type(module).__qualname__
     found = Found(f"the {label}", label, dict(module.state_dict()), config=config)
     told = {} if config else _told_by(module)

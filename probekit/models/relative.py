@@ -15,7 +15,7 @@ from math import isqrt
 from typing import Any, NamedTuple
 
 import torch
-from timm.layers import create_rope_embed, gen_relative_position_index  # type: ignore[attr-defined]
+from timm.layers import create_rope_embed, gen_relative_position_index  # type: ignore[attr-defined]  # not in `__all__`
 from timm.layers.attention import AttentionRope
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -82,7 +82,7 @@ def check_name(name: str) -> dict[str, Any]:
     if dot and name not in weights:
         raise CheckpointError(f"timm has no weights {name!r}. {did_you_mean(name, weights)}")
     config = timm.get_pretrained_cfg(name)
-    return {} if config is None else dict(config.to_dict())  # type: ignore[no-untyped-call]
+    return {} if config is None else dict(config.to_dict())
 
 
 def load(name: str) -> tuple[Any, dict[str, Any], tuple[Path, ...]]:

@@ -70,7 +70,7 @@ class Run(Protocol):
 
 def new_stream(device: torch.device) -> torch.cuda.Stream:
     """A stream of a run's own: graphs cannot be captured on the default one."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return torch.cuda.Stream(device)
 
 
 def suits(run: Run) -> bool:
@@ -180,7 +180,7 @@ class GraphedSteps:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.drawn.close()  # type: ignore[attr-defined]
+        self.drawn.close()
 
     def advance(self) -> Iterator[None]:
         """Hand the next stretch to the device, a turn at a time; it may still be busy with it at the end."""
@@ -232,7 +232,7 @@ class GraphedSteps:
         with run.products():
             with run.autocast():
                 loss = run.objective.at(images, visible, hidden, counted, total)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
         self.losses.index_copy_(0, at, loss.detach().view(1))

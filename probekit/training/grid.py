@@ -8,7 +8,7 @@ command and share the grid. On a GPU several cells of one process can be trained
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
@@ -169,7 +169,7 @@ class Jobs:
         waiting = names[::-1]
         busy: list[str] = []
         interrupts: list[KeyboardInterrupt] = []
-        active: list[tuple[str, Iterator[None], Any]] = []
+        active: list[tuple[str, Generator[None, None, None], Any]] = []
         try:
             while waiting or active:
                 while waiting and len(active) < together and not interrupts:
@@ -191,10 +191,10 @@ class Jobs:
                     raise interrupts[0]
         finally:
             for _, steps, _ in active:
-                steps.close()  # type: ignore[attr-defined]
+                steps.close()
         return busy
 
-    def start(self, name: str) -> tuple[str, Iterator[None], Any]:
+    def start(self, name: str) -> tuple[str, Generator[None, None, None], Any]:
         """A cell, its steps to come, and its stream."""
         directory = RunDirectory(self.output / name)
         steps = training(self.image_set, self.accelerator, self.planned[name], directory, self.conduct, self.begun)

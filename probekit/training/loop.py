@@ -92,7 +92,7 @@ class Run(Stepping):
                         yield False
                     yield True
             return
-        with contextlib.closing(self.stream.iterate(self.step, steps)) as batches:  # type: ignore[type-var]
+        with contextlib.closing(self.stream.iterate(self.step, steps)) as batches:
             for images in batches:
                 self.train_step(images.to(self.device, non_blocking=True))
                 yield True

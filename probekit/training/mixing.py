@@ -45,7 +45,7 @@ def borrowed() -> Iterator[None]:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
+            np.random.set_state(numpy)  # noqa: NPY002  # as above
 
 
 @contextmanager
@@ -137,7 +137,7 @@ class Mixing:
 
     def soft(self, labels: Tensor) -> Tensor:
         """Smoothed targets (batch, classes) of images that are not mixed."""
-        targets: Tensor = mixup.mixup_target(labels, self.classes, smoothing=self.settings.smoothing)  # type: ignore[no-untyped-call]
+        targets: Tensor = mixup.mixup_target(labels, self.classes, smoothing=self.settings.smoothing)
         return targets
 
     def __call__(self, images: Tensor, labels: Tensor, *facts: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,7 @@ def training(
     directory: RunDirectory,
     conduct: Conduct,
     start: Start | None = None,
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Train a run to its end, from wherever its directory stands; yields between stretches of steps."""
 
     def make() -> Run:

@@ -111,7 +111,7 @@ class Tuning(Stepping):
     def stretches(self, log_every: int) -> Iterator[bool]:
         """See `Stepping.stretches`: one step after the other."""
         steps = self.settings.steps
-        with contextlib.closing(self.stream.iterate(self.step, steps)) as batches:  # type: ignore[type-var]
+        with contextlib.closing(self.stream.iterate(self.step, steps)) as batches:
             for images in batches:
                 labels = self.stream.labels(self.step).to(self.device)
                 self.train_step((images.to(self.device, non_blocking=True), labels))
