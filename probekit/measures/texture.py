@@ -90,10 +90,7 @@ def local_texture(images: ArrayLike) -> Floats:
 
     grey = np.rint(luminance(checked(images)) * 255).astype(np.uint8)
     kinds = POINTS + 2
-    patterns = (
-        local_binary_pattern(image, POINTS, RADIUS, method="uniform")
-        for image in grey
-    )
+    patterns = (local_binary_pattern(image, POINTS, RADIUS, method="uniform") for image in grey)
     return np.stack([np.bincount(p.astype(np.int64).ravel(), minlength=kinds) / p.size for p in patterns])
 
 

@@ -120,7 +120,7 @@ def curve(headline: Headline) -> Figure:
         else f" (no interval: {results.no_interval(name)})"
     )
     lines = "; lines: means over seeds" if seeds else ""
-    dashed = "; dashed: baselines" if headline.baseline else ""
+    dashed = "; level dashes: baselines" if headline.baseline else ""
     return Figure(
         "headline-curve",
         f"{results.title(name)} {against}",

@@ -34,6 +34,8 @@ from probekit.plot.rows import Results, Row
 NOUN = {"ratio": "Mask ratio", "patch": "Patch size (px)", "checkpoint": "Checkpoint"}
 WHO = [("checkpoint:N", "Checkpoint", ""), ("setting:N", "Setting", "")]
 SOFT = "var(--soft)"
+BASELINE = "baseline"
+"""What stands for the family of an untrained encoder."""
 FEW = 12
 """Intervals of up to that many curves are drawn as bands; of more, they would cover each other and stay in the
 table."""
@@ -50,7 +52,21 @@ class Colouring:
 
     def encode(self) -> Json:
         scale = {"domain": self.values, "range": self.colours}
-        return channel(f"{self.key}:{'N' if self.key == 'checkpoint' else 'O'}", title=self.title, scale=scale)
+        return channel(f"{self.key}:N", title=self.title, scale=scale)  # as of shapes: one legend for both
+
+    def shape(self) -> Json:
+        """The channel that tells the same values by the shape of marks; none for a single value or too many."""
+        if not 1 < len(self.values) <= len(theme.MARKS):
+            return {}
+        scale = {"domain": self.values, "range": list(theme.MARKS[: len(self.values)])}
+        return {"shape": channel(f"{self.key}:N", title=self.title, scale=scale)}
+
+    def dash(self) -> Json:
+        """The channel that tells the same values by the dashes of lines, without a legend of its own."""
+        if not 1 < len(self.values) <= len(theme.DASHES):
+            return {}
+        scale = {"domain": self.values, "range": [list(dash) for dash in theme.DASHES[: len(self.values)]]}
+        return {"strokeDash": channel(f"{self.key}:N", legend=None, scale=scale)}
 
     def legend(self) -> list[tuple[str, str]]:
         unit = {"ratio": "ratio {:g}", "patch": "{:g} px"}.get(self.key)
@@ -161,11 +177,12 @@ def choice_panel(
     means = [{"aggregate": [{"op": "mean", "field": "value", "as": "value"}], "groupby": [key, other]}]
     tips = tooltip(*WHO, ("seed:Q", "Seed", ""), *number_fields(results.title(name)))
     line = {"x": channel(f"{key}:Q", **axis), "y": y, "color": colour, "detail": channel(f"{other}:O")}
-    layers = [layer("line", line, TRAINED, transform=means)]
+    layers = [layer("line", line | colours.dash(), TRAINED, transform=means)]
     if any(row["lower"] is not None for row in trained):
         bars = {"x": place, "y": low, "y2": {"field": "upper"}, "color": colour}
         layers.append(layer("rule", bars, TRAINED, HAS_INTERVAL))
-    layers.append(layer("circle", {"x": place, "y": y, "color": colour, "tooltip": tips}, TRAINED, size=40, opacity=1))
+    dots = {"x": place, "y": y, "color": colour, "tooltip": tips, **colours.shape()}
+    layers.append(layer("point", dots, TRAINED, size=44, opacity=1, filled=True))
     if baseline:
         layers.append(layer("rule", {"y": y, "tooltip": tips}, UNTRAINED, strokeDash=[3, 3], color=SOFT))
         names = {"y": y, "x": value(4), "text": channel("label:N")}
@@ -208,15 +225,23 @@ def dot_panel(results: Results, name: str, rows: Sequence[Row], *, title: str = 
     order = [row["checkpoint"] for row in sorted(rows, key=lambda row: (_rank(row["by"]), -row["value"]))]
     y = channel("checkpoint:N", title=None, sort=order, axis={"labelLimit": 180})
     tips = tooltip(*WHO, *number_fields(results.title(name)))
-    colour = value("var(--c1)") if results.by is None else colouring(results, rows, "by").encode()
+    told = colouring(results, rows, "by") if results.by is not None else kinds(rows)
+    colour = value("var(--c1)") if results.by is None else told.encode()
+    rows = [{**row, "kind": row["family"] or BASELINE} for row in rows]
     layers = []
     if any(row["lower"] is not None for row in rows):
         bars = {"x": channel("lower:Q", **looks), "x2": {"field": "upper"}, "y": y, "color": colour}
         layers.append(layer("rule", bars, HAS_INTERVAL))
-    dots = {"x": channel("value:Q", **looks), "y": y, "tooltip": tips, "color": colour}
-    layers.append(layer("circle", dots, size=56, opacity=1))
+    dots = {"x": channel("value:Q", **looks), "y": y, "tooltip": tips, "color": colour, **told.shape()}
+    layers.append(layer("point", dots, size=56, opacity=1, filled=True))
     words = f"{title or results.title(name)} of {len(rows)} checkpoints, {extremes(rows)}."
     return Panel(layers, list(rows), words, title, max(70, 24 * len(rows) + 20))
+
+
+def kinds(rows: Sequence[Row]) -> Colouring:
+    """Families of encoders on one axis, told apart by the shape of their marks; each of its own where there are few."""
+    found = list(dict.fromkeys(row["family"] or BASELINE for row in rows))
+    return Colouring("kind", found, theme.categories(len(found)), "Encoder")
 
 
 def _rank(group: Any) -> tuple[bool, float, str]:

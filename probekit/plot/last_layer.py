@@ -47,7 +47,7 @@ def choice_figure(results: Results, names: Iterable[str], data: str, key: str, t
         return None
     drawn = {one["mark"]["type"] for panel in panels for one in panel.layers}
     dashed = any("strokeDash" in one["mark"] for panel in panels for one in panel.layers)
-    lines = ("; lines: means over seeds" if "line" in drawn else "") + ("; dashed: baselines" if dashed else "")
+    lines = ("; lines: means over seeds" if "line" in drawn else "") + ("; level dashes: baselines" if dashed else "")
     caption = f"Dots: checkpoints with the 95 % interval of each{lines}."
     caption += f" {'; '.join(sorted(words))}." if words else ""
     missing = sorted(

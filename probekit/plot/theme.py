@@ -31,6 +31,9 @@ DARK = {
 
 CATEGORIES = [f"var(--c{i})" for i in range(1, 9)]
 STEPS = [f"var(--s{i})" for i in range(8)]
+MARKS = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (12, 3), (4, 4))
+"""Shapes of marks and dashes of lines that tell up to six values apart without colours."""
 HEAT = ["#3b2a78", "#34618d", "#22908b", "#58c765", "#f4e53b"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 

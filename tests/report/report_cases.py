@@ -73,6 +73,13 @@ def wrapped() -> xr.Dataset:
     return ds
 
 
+def families() -> xr.Dataset:
+    """Encoders of several kinds, of one masking and without seeds: each stands for itself."""
+    found = [Model(name, ("photos",), 0.75, 16) for name in ("mae-base", "mae-large", "dino-small", "dino-base")]
+    ds = built(found, latents=False, pictures=False)[["linear_accuracy", "linear_accuracy_ci"]]
+    return along(ds, width=[768.0, 1024.0, 384.0, 768.0], depth=[12.0, 24.0, 12.0, 12.0], seed=[NAN] * 4)
+
+
 CASES = {
     "two families": (two_families, None),
     "many": (many, None),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from browser import Browser, Page
 from packed_page import content, with_data
-from report_cases import CASES
+from report_cases import CASES, families
 
 from probekit import report
 
@@ -122,10 +122,29 @@ def test_the_check_of_colours_can_fail(browser: Browser, script: str, tmp_path: 
     charts = data["charts"]
     key = next(key for key in charts if key.startswith("headline") or key.startswith("amount"))
     for layer in charts[key]["layer"]:
-        if "field" in layer["encoding"].get("color", {}) and layer["mark"]["type"] == "circle":
+        if "field" in layer["encoding"].get("color", {}) and layer["mark"]["type"] == "point":
             layer["encoding"]["color"] = {"value": "red"}
     (tmp_path / "wrong.html").write_text(with_data(text, data))
     page = browser.page(tmp_path / "wrong.html")
     with pytest.raises(AssertionError):
         check_colours(page)
     page.close()
+
+
+SHAPED = """[...document.querySelectorAll('[data-chart^=headline] .mark-symbol path')].map(node => {
+  const datum = node.__data__.datum, drawn = node.getAttribute('d').replace(/[-.,0-9e]+/g, '');
+  const legend = node.closest('.role-legend') !== null;
+  return [legend, legend ? datum.value : datum.kind, drawn, getComputedStyle(node).fill];
+})"""
+"""Of each mark: whether it is in a legend, its family, the commands of its outline, and its colour."""
+
+
+def test_families_on_one_axis_have_the_shapes_of_the_legend(browser: Browser, script: str, tmp_path: Path) -> None:
+    page = browser.page(report.write(families(), tmp_path / "families.html", script=script))
+    found = page.run(SHAPED)
+    page.close()
+    legend = {family: drawn for in_legend, family, drawn, _ in found if in_legend}
+    assert len(legend) == len(set(legend.values())) == 3
+    marks = [(family, drawn) for in_legend, family, drawn, _ in found if not in_legend]
+    assert len(marks) == 4
+    assert all(legend[family] == drawn for family, drawn in marks)
