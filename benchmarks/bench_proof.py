@@ -5,7 +5,7 @@ Here they are switched off by replacing the functions that compute and compare t
 each alternately with proof and without, medians of CPU time: cold (nothing is stored), probes (measurements are stored,
 results are not: every file is read and proven), warm (all is stored).
 
-    OMP_NUM_THREADS=1 python benchmarks/bench_proof.py [--checkpoints 2] [--suite paper] [--runs 3]
+    OMP_NUM_THREADS=1 python benchmarks/bench_proof.py [--checkpoints 1] [--suite low_level] [--runs 3] [--images 200]
 """
 
 from __future__ import annotations
@@ -47,36 +47,40 @@ def unproven() -> Iterator[None]:
         yield
 
 
-def measured(names: list[str], suite: str, cache: Path, job: str) -> float:
-    """CPU seconds of one job."""
+def measured(names: list[str], suite: str, cache: Path, job: str, images: int) -> float:
+    """CPU seconds of one job; `images` to fit on, and the other numbers in proportion."""
     os.environ["PROBEKIT_CACHE"] = str(cache)
     if job == "cold":
         shutil.rmtree(cache, ignore_errors=True)
     elif job == "probes":
         shutil.rmtree(cache / "results")
+    counts = {"train": images, "val": images // 3, "test": images // 2}
+    counts |= dict.fromkeys(("pairs", "ladder", "images", "objects", "shifted"), max(64, images // 4))
+    counts |= {"views": 4, "masked": 32, "gradients": 8}
     start = time.process_time()
-    probekit.compare([f"shipped:{name}" for name in names], suite=suite, device="cpu")
+    probekit.compare([f"shipped:{name}" for name in names], suite=suite, device="cpu", counts=counts)
     return time.process_time() - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoints", type=int, default=2)
-    parser.add_argument("--suite", default="paper")
+    parser.add_argument("--checkpoints", type=int, default=1)
+    parser.add_argument("--suite", default="low_level")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--images", type=int, default=200)
     asked = parser.parse_args()
     os.environ["PROBEKIT_PROGRESS"] = "0"
     names = models.shipped()[: asked.checkpoints]
     seconds: dict[tuple[str, bool], list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        measured(names, asked.suite, Path(folder) / "unmeasured", "cold")  # imports, image sets
+        measured(names, asked.suite, Path(folder) / "unmeasured", "cold", asked.images)  # imports, image sets
         for run in range(asked.runs):
             for proof in (True, False) if run % 2 else (False, True):
                 for job in JOBS:
                     with ExitStack() as stack:
                         if not proof:
                             stack.enter_context(unproven())
-                        found = measured(names, asked.suite, Path(folder) / f"{proof}", job)
+                        found = measured(names, asked.suite, Path(folder) / f"{proof}", job, asked.images)
                     seconds.setdefault((job, proof), []).append(found)
     print(f"{len(names)} checkpoints, suite {asked.suite}, CPU time, median of {asked.runs}")
     for job in JOBS:
