@@ -40,6 +40,11 @@ def tuned(ds: xr.Dataset) -> np.ndarray:
     return np.asarray(ds["finetuned"].values.astype(str) != "")
 
 
+def once(ds: xr.Dataset) -> np.ndarray:
+    """Which of them had one epoch of it: one a seed."""
+    return tuned(ds) & np.array(["twice" not in name for name in ds["checkpoint"].values.astype(str)])
+
+
 def by_seed(ds: xr.Dataset, values: np.ndarray, chosen: np.ndarray) -> Values:
     """The highest value of the chosen checkpoints of each seed."""
     seeds = ds["seed"].values
@@ -51,7 +56,7 @@ def beside(ds: xr.Dataset, values: np.ndarray, *, highest: bool) -> dict[str, Va
     of_mae = ~tuned(ds)
     began = of_mae & (ds["mask_ratio"].values == 0.75) & (ds["patch_size"].values == 4)
     name = "highest MAE" if highest else "MAE it began as"
-    return {name: by_seed(ds, values, of_mae if highest else began), "supervised": by_seed(ds, values, tuned(ds))}
+    return {name: by_seed(ds, values, of_mae if highest else began), "supervised": by_seed(ds, values, once(ds))}
 
 
 def lifted(ds: xr.Dataset) -> Sequence[Line]:

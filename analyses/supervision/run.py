@@ -28,13 +28,14 @@ TINY = {"train": 60, "val": 20, "test": 300, "ladder": 300}
 
 
 def supervised(data: str, runs: Path, epochs: float, **settings: int) -> list[str]:
-    """The encoders after supervision, one a seed; runs that are there already are taken as they are."""
-    for seed in SEEDS:
-        output = runs / f"cifar10-supervised-s{seed}"
-        probekit.finetune(
-            f"shipped:{START}-s{seed}", data, epochs=epochs, seed=seed, output=output, device="cpu", **settings
-        )
-    return [str(runs / f"cifar10-supervised-s{seed}") for seed in SEEDS]
+    """The encoders after supervision, one a seed, and one that had it twice, the second time without layer decay; runs
+    that are there already are taken as they are."""
+    plans = [(f"shipped:{START}-s{seed}", seed, f"cifar10-supervised-s{seed}", {}) for seed in SEEDS]
+    plans.append((str(runs / "cifar10-supervised-s0"), 0, "cifar10-supervised-twice-s0", {"layer_decay": 1.0}))
+    for start, seed, name, more in plans:
+        given = {"epochs": epochs, "seed": seed, "device": "cpu", **settings, **more}
+        probekit.finetune(start, data, output=runs / name, **given)
+    return [str(runs / name) for _, _, name, _ in plans]
 
 
 def main() -> None:
