@@ -133,9 +133,8 @@ def comparison(headline: Headline) -> Figure:
     """One dot per checkpoint: what is left to show when nothing is known about how they were masked."""
     results, name = headline.results, headline.name
     panel = dot_panel(results, name, headline.rows)
-    bars = (
-        "Dots with 95 % intervals"
-        if results.interval(name) is not None
-        else f"No interval: {results.no_interval(name)}"
-    )
-    return Figure("headline-comparison", f"{results.title(name)} by checkpoint", [panel], f"{bars}, highest first.")
+    several = len(headline.rows) > 1
+    dots = f"Dot{'s' if several else ''} with 95 % interval{'s' if several else ''}"
+    bars = dots if results.interval(name) is not None else f"No interval: {results.no_interval(name)}"
+    order = ", highest first" if several else ""
+    return Figure("headline-comparison", f"{results.title(name)} by checkpoint", [panel], f"{bars}{order}.")

@@ -13,7 +13,7 @@ from probekit.errors import ProbeError
 from probekit.measures import attentive
 from probekit.measures.descent import DECAY
 from probekit.measures.selection import described
-from probekit.probes.intervals import OVER_IMAGES, mean_with_interval
+from probekit.probes.intervals import OVER_IMAGES, mean_with_interval, say_what_weakens
 from probekit.probes.patch_tokens import Reader
 from probekit.probes.pictures import enlarge, example_images, examples
 from probekit.schema import Variable
@@ -59,6 +59,7 @@ def run(
             maps = found if layer == layers[-1] and j == 0 else maps
             rates.append(fitted.rate)
     values, interval = mean_with_interval(measurements, correct)
+    say_what_weakens(measurements, values, interval, "attentive")
     coords: dict[str, Any] = {"layer": layers, "head_kind": list(heads)}
     out = VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)
     out["attentive_accuracy"].attrs |= described(rates, attentive.RATES) | {

@@ -84,20 +84,27 @@ HUGE = 1e6
 """Features whose largest absolute value is above this are said to be huge: a final norm gives about 1 to 100."""
 
 
-def say_what_weakens(measurements: Measurements, values: np.ndarray, interval: np.ndarray, usual: float) -> None:
+def most_frequent(measurements: Measurements) -> np.ndarray:
+    """Whether each test image is of the class that is the most frequent one among the train images: bool (images,)."""
+    train = np.bincount(measurements.labels("train"), minlength=len(measurements.images("train").classes))
+    return np.asarray(measurements.labels("test") == train.argmax())
+
+
+def say_what_weakens(measurements: Measurements, values: np.ndarray, interval: np.ndarray, of: str = "") -> None:
     """Says, beside the numbers and kept with them, what makes accuracies mean less than they seem to.
 
     Args:
         measurements: of the probe.
-        values, interval: accuracies of all layers and poolings, and their intervals (layer, pooling, bound).
-        usual: accuracy of always saying the most frequent class.
+        values: accuracies, of any shape.
+        interval: their intervals, (*values.shape, bound).
+        of: which accuracy it is said of, e.g. "k-NN"; empty for the linear probe's.
     """
-    said = measurements.lacking
+    said, usual = measurements.lacking, float(most_frequent(measurements).mean())
     if np.isfinite(values).any() and not (interval[..., 0] > usual).any():
         best = float(np.nanmax(values))
-        said["margin over the most frequent class"] = (
-            f"the best accuracy of all layers is {best:.3f}, and no interval lies above the {usual:.3f} of always "
-            "saying the most frequent class"
+        said[f"{of}, margin over the most frequent class" if of else "margin over the most frequent class"] = (
+            f"the best accuracy is {best:.3f}, and no interval lies above the {usual:.3f} of always saying the most "
+            "frequent class"
         )
     labels, names = measurements.labels("test"), list(measurements.images("train").classes)
     counts = np.bincount(labels, minlength=len(names))
@@ -108,8 +115,13 @@ def say_what_weakens(measurements: Measurements, values: np.ndarray, interval: n
             f"{len(tiny)} of {len(names)} classes have fewer than {TINY} test images ({shown}): their recall, and the "
             "balanced accuracy, rest on those"
         )
-    last = {name: measurements.pooled("test", measurements.layers[-1], name) for name in measurements.poolings}
-    for name, features in last.items():
+
+
+def say_odd_features(measurements: Measurements) -> None:
+    """Says where the pooled features of the last layer never vary, or are larger than any norm gives."""
+    said = measurements.lacking
+    for name in measurements.poolings:
+        features = measurements.pooled("test", measurements.layers[-1], name)
         if len(features) > 1 and not np.ptp(features, axis=0).any():
             said[f"constant features, {name}"] = "the last layer gives every image the same features"
         if (largest := float(np.abs(features).max())) > HUGE:

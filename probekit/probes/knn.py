@@ -8,7 +8,14 @@ import xarray as xr
 from probekit.collect import Measurements
 from probekit.measures.knn import KS, TEMPERATURE, knn, usable_ks
 from probekit.measures.linear import varies
-from probekit.probes.intervals import OVER_OUTCOMES, cells, layer_pooling, mean_with_interval
+from probekit.probes.intervals import (
+    OVER_OUTCOMES,
+    cells,
+    layer_pooling,
+    mean_with_interval,
+    say_odd_features,
+    say_what_weakens,
+)
 from probekit.schema import Variable
 
 VARIABLES = (
@@ -43,5 +50,7 @@ def run(measurements: Measurements, *, ks: list[int], temperature: float) -> dic
         predicted = dict(zip(found.ks, found.predicted, strict=True))
         correct[i, j] = np.stack([predicted[k] for k in ks]) == test_labels
     values, interval = mean_with_interval(measurements, correct)
+    say_what_weakens(measurements, values, interval, "k-NN")
+    say_odd_features(measurements)
     coords = {**layer_pooling(measurements), "k": list(ks)}
     return VARIABLES[0].arrays(values, interval, coords=coords, per_image=correct)

@@ -15,6 +15,8 @@ from probekit.probes.intervals import (
     cells,
     layer_pooling,
     mean_with_interval,
+    most_frequent,
+    say_odd_features,
     say_what_weakens,
 )
 from probekit.probes.linear_head import fitted
@@ -77,9 +79,9 @@ def run(measurements: Measurements, *, preset: str) -> dict[str, xr.DataArray]:
         measurements.lacking["linear_accuracy_top5"] = (
             f"there are {classes} classes; five guesses among them are always right"
         )
-    usual = np.bincount(measurements.labels("train"), minlength=classes).argmax()
     accuracy, plain = mean_with_interval(measurements, top1)
-    say_what_weakens(measurements, accuracy, plain, float((labels == usual).mean()))
+    say_what_weakens(measurements, accuracy, plain)
+    say_odd_features(measurements)
     out: dict[str, xr.DataArray] = {}
     balanced = classify.balanced_contributions(top1, labels)
     for variable, correct in zip(VARIABLES[:3], (top1, top5, balanced), strict=True):
@@ -98,8 +100,7 @@ def by_class(measurements: Measurements, correct: np.ndarray, labels: np.ndarray
     recall = np.divide(right, counts, out=np.full(right.shape, np.nan), where=counts > 0)
     coords = {**layer_pooling(measurements), "class": names}
     out = VARIABLES[3].arrays(recall, resample.wilson(right, np.broadcast_to(counts, right.shape)), coords=coords)
-    usual = np.bincount(measurements.labels("train"), minlength=len(names)).argmax()
-    hit = (labels == usual).astype(np.float32)
+    hit = most_frequent(measurements).astype(np.float32)
     return out | VARIABLES[4].arrays(*mean_with_interval(measurements, hit), per_image=hit)
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 from probekit.collect import Measurements
 from probekit.measures.classify import linear_probe
 from probekit.measures.knn import TEMPERATURE, knn
-from probekit.probes.intervals import mean_with_interval
+from probekit.probes.intervals import mean_with_interval, say_odd_features, say_what_weakens
 from probekit.probes.linear_head import in_one_order
 from probekit.schema import CONFIDENCE, Variable
 
@@ -54,6 +54,8 @@ def run(measurements: Measurements, *, per_class: list[int], draws: int) -> dict
                 ends[:, s, p] = np.stack([middle - reach, middle + reach], axis=1).clip(0, 1)
     values, over_images = mean_with_interval(measurements, hits)
     ends[:, -1] = over_images[:, -1]
+    say_what_weakens(measurements, values, ends, "low-shot")
+    say_odd_features(measurements)
     names = [str(shot or "all") for shot in shots]
     coords = {"classifier": list(CLASSIFIERS), "per_class": names, "pooling": list(measurements.poolings)}
     out = VARIABLES[0].arrays(values, ends, coords=coords, per_image=hits)

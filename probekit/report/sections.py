@@ -19,6 +19,7 @@ from probekit.plot.recovery import profile_figure
 from probekit.plot.rows import Results
 from probekit.plot.similarities import similarity_figure
 from probekit.plot.stacks import share_figure
+from probekit.report import card
 from probekit.report.tables import Table, not_applicable_table, published_tables, summary_table
 
 
@@ -111,8 +112,10 @@ def build(results: Results, headline: Headline | None, differences: Differences)
     first = headline.data if headline is not None and headline.name == "gain_amount" else None  # stands above
     levels.figures[:0] = [one for data in results.data for one in composition(results, data, profile=data != first)]
     alike = [figure for data in results.data if (figure := similarity_figure(results, data))]
+    about = Section("card", "The checkpoint", "Card", "What it is, and its numbers beside what is had without it.",
+                    tables=card.tables(results))  # fmt: skip
     shown = [
-        levels, theory, compared, *others, mask_response(results),
+        about, levels, theory, compared, *others, mask_response(results),
         Section("similarity", "Similarity of checkpoints", "Similarity", "", alike),
         Section("embeddings", "Classes in feature space", "t-SNE", "", last_layer.embeddings(results)),
         Section("published", "Published figures", "Published",
@@ -170,6 +173,11 @@ def composition(results: Results, data: str, *, profile: bool) -> list[Figure]:
     return [figure for figure in found if figure]
 
 
+def by_choice(results: Results, data: str) -> str:
+    """The title of a figure of single numbers, which only several checkpoints set against a training choice."""
+    return f"By training choice, {data}" if len(results.settings) > 1 else f"At the last layer, {data}"
+
+
 def group_section(results: Results, key: str, title: str, short: str, lead: str, names: tuple[str, ...]) -> Section:
     """Curves over layers for what has layers, then the last layer (or the only number) against the training choice."""
     present = [name for name in names if name in results.names and results.measured(name) and name not in TABLE_ONLY]
@@ -181,7 +189,7 @@ def group_section(results: Results, key: str, title: str, short: str, lead: str,
     figures = list(over_layers.values())
     flat = [name for name in present if name not in over_layers or key in BY_CHOICE or name == "latent_r2"]
     for data in results.data:
-        figure = last_layer.choice_figure(results, flat, data, f"{key}-{data}", f"By training choice, {data}")
+        figure = last_layer.choice_figure(results, flat, data, f"{key}-{data}", by_choice(results, data))
         figures += [figure] if figure else []
     strips = PICTURES.get(key)
     return Section(key, title, short, lead, figures, strips(results) if strips else [])

@@ -61,6 +61,10 @@ def json_label(label: Any) -> Any:
     return label.item() if isinstance(label, np.integer) else plain(label)
 
 
+MISSING = "–"
+"""What stands where there is no number."""
+
+
 @dataclass(frozen=True)
 class TableCell:
     """A number as text and its interval as text; both with the digits that the interval leaves meaningful."""
@@ -75,7 +79,7 @@ class TableCell:
 def cell(value: float, bounds: np.ndarray | None) -> TableCell:
     """E.g. "0.731" and "0.702, 0.760"; an en dash where there is nothing."""
     if not np.isfinite(value):
-        return TableCell("–")
+        return TableCell(MISSING)
     if bounds is None or not np.isfinite(bounds).all():
         return TableCell(f"{value:.3g}".replace("-", "−"))
     width = float(bounds[1] - bounds[0])
@@ -117,8 +121,8 @@ def summary_table(results: Results, *, most: int = 5) -> list[Table]:
         rows: list[list[str | TableCell]] = []
         for c in results.checkpoints:
             cells = [cell(values[c.index], None if bounds is None else bounds[c.index]) for values, bounds in flat]
-            if any(entry.value != "–" for entry in cells):
-                known = [f"{x:g}" if x is not None else "–" for x in (c.ratio, c.patch, c.seed)]
+            if any(entry.value != MISSING for entry in cells):
+                known = [f"{x:g}" if x is not None else MISSING for x in (c.ratio, c.patch, c.seed)]
                 rows.append([c.name, *known, *cells])
         words = "; ".join(f"{results.title(n)}: {results.choose(n).words}" for n in names if results.choose(n).words)
         bare = "; ".join(f"{results.title(n)} has no interval: {why}" for n in names if (why := without(results, n)))

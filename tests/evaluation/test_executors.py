@@ -124,18 +124,18 @@ def test_a_scheduler_that_dies_leaves_what_was_measured(saved: list[str]) -> Non
 
 def test_a_full_disk_takes_only_the_checkpoint_that_met_it(saved: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are measured and kept; with room again, the same call measures the one that is missing."""
-    take, write, full = Measuring.take, Path.write_bytes, ["tiny1"]
+    handle, write, full = Measuring.handle, Path.write_bytes, ["tiny1"]
 
-    def taking(self: Measuring, *args: Any) -> None:
+    def handling(self: Measuring, *args: Any) -> None:
         def writing(path: Path, content: bytes) -> int:
             if self.label in full:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return write(path, content)
 
         monkeypatch.setattr(Path, "write_bytes", writing)
-        take(self, *args)
+        handle(self, *args)
 
-    monkeypatch.setattr(Measuring, "take", taking)
+    monkeypatch.setattr(Measuring, "handle", handling)
     with pytest.raises(ProbekitError, match=r"1 of 3 .*\n  tiny1 .*the disk is full") as raised:
         probekit.compare(saved, executor=Reversed(), **MEASURED)
     assert raised.value.results.checkpoint.values.tolist() == ["tiny0", "tiny2"]

@@ -173,6 +173,21 @@ def test_what_makes_an_accuracy_mean_less_is_said(tmp_path) -> None:
     assert "have fewer than 5 test images" in few.lacking["tiny classes"]
 
 
+@pytest.mark.parametrize(
+    ("name", "of", "options"),
+    [("knn", "k-NN", {"ks": [5], "temperature": 0.07}), ("low_shot", "low-shot", {"per_class": [2], "draws": 2})],
+)
+def test_it_is_said_of_every_accuracy(tmp_path, name: str, of: str, options: dict) -> None:
+    sets, key = Splits(SPEC, COUNTS), f"{of}, margin over the most frequent class"
+    noise = Given(sets, lambda images: np.random.default_rng(len(images)).normal(size=(len(images), 4)), tmp_path)
+    probes.find(name).run(noise, **options)
+    assert "no interval lies above" in noise.lacking[key]
+    known = Given(sets, lambda images: 1e18 * np.eye(3)[images.labels], tmp_path)
+    probes.find(name).run(known, **options)
+    assert any("features of the last layer reach 1.0e+18" in text for text in known.lacking.values())
+    assert key not in known.lacking
+
+
 def test_k_beyond_the_training_images_is_their_number(tmp_path) -> None:
     few = Splits(SPEC, replace(COUNTS, train=12))
     m = Given(few, lambda images: np.eye(3)[images.labels] + 0.1, tmp_path)

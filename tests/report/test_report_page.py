@@ -12,12 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import report_cases
 import synthetic_results
 import xarray as xr
 from packed_page import unpacked
 
 from probekit import contrast, report, schema
+from probekit.plot.rows import Results
+from probekit.report import card
 from probekit.report.packing import packed, trimmed
+from probekit.report.tables import TableCell
 
 
 class Outline(HTMLParser):
@@ -164,6 +168,26 @@ def test_a_single_checkpoint_gives_a_sensible_page() -> None:
     assert "Representation level of quadtree-r0.75-p8-s0: " in page
     assert "headline-comparison" in page
     assert 'id="choose"' not in page
+
+
+def test_a_single_checkpoint_has_a_card_with_its_facts_and_baselines() -> None:
+    ds = report_cases.one()
+    beside = ds.linear_accuracy.isel(layer=0, pooling=0, drop=True) * 0 + 0.125
+    ds["majority_accuracy"] = beside.assign_attrs(
+        ds.linear_accuracy.attrs | {"long_name": "Accuracy of the most frequent class", "no_interval": "a test"}
+    )
+    facts, numbers = card.tables(Results(ds))
+    assert facts.title == str(ds.checkpoint.values[0])
+    assert ["Mask ratio", f"{float(ds.mask_ratio.values[0]):g}"] in facts.rows
+    row = next(row for row in numbers.rows if row[1] == ds.linear_accuracy.attrs["long_name"])
+    last = ds.linear_accuracy.isel(checkpoint=0, layer=-1).sel(data=row[0], pooling="mean")
+    assert float(row[2].value) == pytest.approx(float(last), abs=5e-3)
+    assert row[3:] == ["Accuracy of the most frequent class", TableCell("0.125")]
+    assert card.tables(Results(report_cases.two_families())) == []
+    text = report.html(ds)
+    assert 'id="card"' in text
+    assert "highest first" not in text
+    assert "By training choice" not in text
 
 
 def test_unknown_ratio_and_patch_size() -> None:
