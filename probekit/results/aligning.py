@@ -11,6 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 FILL: dict[str, Any] = {"f": np.nan, "c": np.nan, "u": 0, "i": -1, "b": False, "M": "NaT", "m": "NaT"}
@@ -44,23 +45,47 @@ def common_labels(parts: Sequence[xr.Dataset | xr.DataArray], dims: Sequence[Has
 
 def on(ds: xr.Dataset, labels: Mapping[Hashable, np.ndarray]) -> xr.Dataset:
     """`ds` on these labels of its dims; a dim without labels is counted."""
-    wanted = {dim: values for dim, values in labels.items() if dim in ds.dims}
-    bare = [dim for dim in wanted if dim not in ds.coords]
-    moved = {dim: values for dim, values in wanted.items() if dim not in bare and _differ(ds[dim].values, values)}
-    moved |= {dim: wanted[dim] for dim in bare if ds.sizes[dim] != len(wanted[dim])}
-    if not moved:
+    own = {dim: ds.variables[dim].values if dim in ds.coords else None for dim in labels if dim in ds.dims}
+    sources = _sources(own, ds.sizes, labels)
+    if not sources:
         return ds
-    counted = ds.assign_coords({dim: np.arange(ds.sizes[dim]) for dim in bare if dim in moved})
-    fill = {name: fill_of(array.dtype) for name, array in ds.variables.items() if name not in ds.dims}
-    out = counted.reindex(moved, fill_value=fill).drop_vars([dim for dim in bare if dim in moved])
-    for dim in moved:
-        if dim in out.coords:
-            out[dim].attrs = ds[dim].attrs
-    return out
+    found = {
+        name: xr.Variable((name,), labels[name], array.attrs) if name in sources else _moved(array, sources)
+        for name, array in ds.variables.items()
+    }
+    return xr.Dataset(
+        {name: array for name, array in found.items() if name not in ds.coords},
+        {name: array for name, array in found.items() if name in ds.coords},
+        ds.attrs,
+    )
 
 
-def _differ(first: np.ndarray, second: np.ndarray) -> bool:
-    return not np.array_equal(first, second)
+Sources = dict[Hashable, np.ndarray]
+"""Dim -> for each wanted label its position among the present ones, -1 where there is none."""
+
+
+def _sources(
+    own: Mapping[Hashable, np.ndarray | None], sizes: Mapping[Hashable, int], labels: Mapping[Hashable, np.ndarray]
+) -> Sources:
+    """Where the wanted labels of dims lie, for those dims whose labels are others; `own` is None for a counted dim."""
+    found: Sources = {}
+    for dim, present in own.items():
+        wanted = labels[dim]
+        if present is None and sizes[dim] != len(wanted):
+            found[dim] = pd.Index(np.arange(sizes[dim])).get_indexer(pd.Index(wanted))
+        elif present is not None and not np.array_equal(present, wanted):
+            found[dim] = pd.Index(present).get_indexer(pd.Index(wanted))
+    return found
+
+
+def _moved(array: xr.Variable, sources: Sources) -> xr.Variable:
+    """The variable at these positions of its dims, with "nothing" where there is none."""
+    values = array.values
+    for axis, dim in enumerate(array.dims):
+        if dim in sources:
+            values = values.take(sources[dim], axis)
+            values[(slice(None),) * axis + (sources[dim] < 0,)] = fill_of(values.dtype)
+    return xr.Variable(array.dims, values, array.attrs, array.encoding)
 
 
 def merged(arrays: Mapping[str, xr.DataArray]) -> xr.Dataset:
@@ -70,9 +95,15 @@ def merged(arrays: Mapping[str, xr.DataArray]) -> xr.Dataset:
         >>> merged({"a": xr.DataArray([1.0], dims="layer"), "b": xr.DataArray([1.0, 2.0], dims="layer")}).a.values
         array([ 1., nan])
     """
-    parts = [array.to_dataset(name=name) for name, array in arrays.items()]
-    dims = list(dict.fromkeys(dim for part in parts for dim in part.dims))
-    labels = common_labels(parts, dims)
-    return xr.merge(
-        [on(part, labels) for part in parts], compat="override", join="override", combine_attrs="drop_conflicts"
-    )
+    parts = list(arrays.values())
+    labels = common_labels(parts, list(dict.fromkeys(dim for part in parts for dim in part.dims)))
+    found: dict[str, xr.Variable] = {}
+    coords: dict[Hashable, xr.Variable] = {}
+    for name, part in arrays.items():
+        own = {dim: part.coords[dim].values if dim in part.coords else None for dim in part.dims}
+        sources = _sources(own, part.sizes, labels)
+        found[name] = _moved(part.variable, sources)
+        for key in [key for key in part.coords if key not in coords]:
+            coord = part.coords[key].variable
+            coords[key] = xr.Variable((key,), labels[key], coord.attrs) if key in own else _moved(coord, sources)
+    return xr.Dataset(found, coords)
