@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from xarray.indexes import PandasIndex
 
 from probekit.errors import ProbekitError, StorageError
 from probekit.files import read_bytes, write_bytes
+from probekit.netcdf import labels
 from probekit.seals import sealed, unsealed
 
 Arrays = dict[str, xr.DataArray]
@@ -65,21 +65,18 @@ def load(file: Path) -> tuple[Arrays, dict[str, str]] | None:
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         description = json.loads(str(stored["description"]))
         arrays = {
-            name: xr.DataArray(stored[f"array_{name}"], labels(one["coords"]), one["dims"], attrs=one["attrs"])
+            name: xr.DataArray(
+                stored[f"array_{name}"],
+                {dim: index_of(dim, json.dumps(found)) for dim, found in one["coords"].items()},
+                one["dims"],
+                attrs=one["attrs"],
+            )
             for name, one in description["arrays"].items()
         }
         return arrays, description["reasons"]
 
 
-def labels(coords: Mapping[str, list[Any]]) -> xr.Coordinates:
-    """Labels of dims as coordinates; making their indexes takes most of the time of reading, so they are shared."""
-    indexes = {dim: index_of(dim, json.dumps(found)) for dim, found in coords.items()}
-    variables = {name: one for index in indexes.values() for name, one in index.create_variables().items()}
-    return xr.Coordinates(variables, indexes)
-
-
 @lru_cache(maxsize=256)
-def index_of(dim: str, found: str) -> PandasIndex:
-    """The index of a dim with these labels, given as JSON, in which 1 is not 1.0."""
-    values = np.asarray(json.loads(found))
-    return PandasIndex(values, dim, coord_dtype=values.dtype)
+def index_of(dim: str, found: str) -> xr.IndexVariable:
+    """The labels of a dim, given as JSON, in which 1 is not 1.0; making them anew takes most of the time of reading."""
+    return labels(dim, json.loads(found))

@@ -62,11 +62,11 @@ class Colouring:
         return {"shape": channel(f"{self.key}:N", title=self.title, scale=scale)}
 
     def dash(self) -> Json:
-        """The channel that tells the same values by the dashes of lines, without a legend of its own."""
+        """The channel that tells the same values by the dashes of lines; its legend is that of the colours."""
         if not 1 < len(self.values) <= len(theme.DASHES):
             return {}
         scale = {"domain": self.values, "range": [list(dash) for dash in theme.DASHES[: len(self.values)]]}
-        return {"strokeDash": channel(f"{self.key}:N", legend=None, scale=scale)}
+        return {"strokeDash": channel(f"{self.key}:N", title=self.title, scale=scale)}
 
     def legend(self) -> list[tuple[str, str]]:
         unit = {"ratio": "ratio {:g}", "patch": "{:g} px"}.get(self.key)

@@ -46,6 +46,20 @@ def test_every_chart_has_marks_and_none_failed(page: Page) -> None:
     assert page.run("document.querySelectorAll('.failed').length") == 0
 
 
+def test_lines_of_several_colours_have_a_legend_that_names_each(page: Page) -> None:
+    charts = page.run("""[...document.querySelectorAll('[data-chart]')].map(c => ({
+        key: c.dataset.chart,
+        colours: [...new Set([...c.querySelectorAll('.mark-line path')].map(p => p.getAttribute('stroke')))],
+        inside: [...c.querySelectorAll('.role-legend-symbol path')].map(
+            p => p.getAttribute('fill') === 'transparent' ? p.getAttribute('stroke') : p.getAttribute('fill')),
+        above: c.closest('figure').querySelectorAll('.legend li').length,
+    }))""")
+    several = [chart for chart in charts if len(chart["colours"]) > 1]
+    assert "headline-curve-0" in [chart["key"] for chart in several]
+    for chart in several:
+        assert set(chart["colours"]) <= set(chart["inside"]) or chart["above"] >= len(chart["colours"]), chart
+
+
 @pytest.mark.parametrize("width", [400, 1280, 1920])
 def test_the_page_never_scrolls_sideways(page: Page, width: int) -> None:
     page.resize(width)
