@@ -4,14 +4,13 @@ A file is built in memory (HDF5 crashes the interpreter where a disk fills under
 everything before it: a changed bit is found. HDF5 ignores what follows its own end, so any netCDF program reads the
 file, and one that changes it drops the seal.
 
-HDF5 can point out of the file and declare terabytes in a few bytes. Links to other files, external storage and virtual
-datasets are refused by name, and sizes are checked before anything is read.
+What the file declares is checked before anything is read (`hdf5_checks`). Results of many checkpoints are larger than
+what is read at once: their large arrays stay packed until they are asked for, one by one.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import os
 import warnings
 from collections.abc import Hashable, Mapping
@@ -27,26 +26,8 @@ from xarray.core import indexing
 
 from probekit.errors import ProbekitError, ResultsError, ResultsWarning, printable
 from probekit.files import read_bytes, regular, write_bytes
+from probekit.hdf5_checks import LIMIT, check, may_wait
 from probekit.seals import sealed, unsealed_size
-
-LIMIT = 2**30
-"""Most bytes that a file may have, and its arrays together, unless the file holds a `DENSE`-th of theirs."""
-
-DENSE = 32
-"""Bytes of arrays for each byte in the file, up to which they may be larger than `LIMIT`: results of 200 checkpoints on
-several image sets, which are NaN where a probe does not apply, take 15."""
-
-FREE = 64 * 2**20
-"""Bytes that arrays may have however few bytes they take in the file."""
-
-RATIO = 2000
-"""Most bytes of arrays for each byte in the file, beyond `FREE`: deflate reaches about 1,000."""
-
-ATTRIBUTES = 64 * 2**20
-"""Most bytes of attributes, and of texts, in a file."""
-
-LATER = 2**18
-"""Bytes from which on an array of numbers may stay in the file until it is asked for."""
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -82,7 +63,8 @@ def read(path: str | os.PathLike[str], advice: str, *, lazily: bool = False) -> 
     Args:
         path: the file. Its bytes are taken into memory first: what is checked is what is read.
         advice: how to get a good one; the end of error messages.
-        lazily: leave large arrays of numbers packed until they are asked for, and then unpack the part that is.
+        lazily: leave large arrays of numbers packed until they are asked for, and then unpack the part that is. Done in
+            any case where all arrays together have more than 1 GiB.
 
     Raises:
         ResultsError: no regular file, empty, damaged, no netCDF 4, too large, or with data outside the file.
@@ -99,8 +81,7 @@ def read(path: str | os.PathLike[str], advice: str, *, lazily: bool = False) -> 
     if size is None:
         raise ResultsError(f"{path} is damaged: its contents do not match the digest at its end. {advice}")
     try:
-        _check(stream, path)
-        ds = _read(stream, lazily)
+        ds = _read(stream, lazily, at_once=check(stream, path))
     except ProbekitError:
         raise
     except Exception as error:  # HDF5 and its readers raise anything on damaged files
@@ -118,10 +99,14 @@ def read(path: str | os.PathLike[str], advice: str, *, lazily: bool = False) -> 
     return ds
 
 
-def _read(stream: BinaryIO, lazily: bool) -> xr.Dataset:
+def _read(stream: BinaryIO, lazily: bool, *, at_once: bool) -> xr.Dataset:
     try:
-        return _shown(quick(stream, lazily=lazily))
-    except (Unfamiliar, KeyError, ValueError, TypeError, AttributeError):
+        return _shown(quick(stream, lazily=lazily or not at_once))
+    except (Unfamiliar, KeyError, ValueError, TypeError, AttributeError) as error:
+        if not at_once:
+            raise ValueError(
+                "it is too large to be read at once, and not written so that it is read in parts"
+            ) from error
         with xr.open_dataset(stream, engine="h5netcdf", decode_times=False) as lazy:
             return _shown(lazy.load())
 
@@ -134,73 +119,6 @@ def _shown(ds: xr.Dataset) -> xr.Dataset:
             clean = [printable(text, line=True) if isinstance(text, str) else text for text in texts]
             ds = ds.assign_coords({name: (coord.dims, np.array(clean, dtype=object), coord.attrs)})
     return ds
-
-
-def _check(stream: BinaryIO, path: str | os.PathLike[str]) -> None:
-    """Refuse what reads other files, and what would take more memory than the file can fill."""
-    import h5py
-
-    with h5py.File(stream, "r") as file:
-        total = stored = texts = 0
-        attributes = _attributes(file)
-        for name in file:
-            link = file.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                target = getattr(link, "filename", "") or getattr(link, "path", "")
-                raise ResultsError(
-                    f"{path}: {name!r} is a link to {target!r}. A results file holds its numbers itself; links are not "
-                    "followed. Write the dataset again with xarray."
-                )
-            item = file[name]
-            if not isinstance(item, h5py.Dataset):
-                continue  # a group: not read
-            total += _declared(path, name, item)
-            stored += item.id.get_storage_size()
-            attributes += _attributes(item)
-            if total > min(max(LIMIT, DENSE * stored), FREE + RATIO * stored):
-                raise ResultsError(
-                    f"{path}: up to {name!r}, its arrays have {total:,} bytes, of which the file holds {stored:,}. It "
-                    f"is damaged, or too large (at most {LIMIT:,} bytes): open it with xarray and keep a part."
-                )
-            if attributes > ATTRIBUTES:
-                raise ResultsError(f"{path}: the attributes up to {name!r} have {attributes:,} bytes. It is damaged.")
-            if item.dtype.kind == "O":
-                texts += _texts(item, path, ATTRIBUTES - texts)
-
-
-def _declared(path: str | os.PathLike[str], name: str, item: Any) -> int:
-    """Bytes that an array takes in memory; refuses arrays whose data lie elsewhere, or that are no numbers or texts."""
-    import h5py
-
-    if item.is_virtual or item.external:
-        kind = "a virtual dataset" if item.is_virtual else "external storage"
-        raise ResultsError(
-            f"{path}: {name!r} is {kind}: its numbers lie in other files, which are not read. Write the dataset again "
-            "with xarray."
-        )
-    texts = h5py.check_string_dtype(item.dtype) is not None
-    if item.dtype.kind not in "iufbSU" and not texts and h5py.check_enum_dtype(item.dtype) is None:
-        raise ResultsError(f"{path}: {name!r} has the type {item.dtype}; expected numbers or texts.")
-    return math.prod(item.shape or ()) * (64 if item.dtype.kind == "O" else item.dtype.itemsize)
-
-
-def _attributes(item: Any) -> int:
-    """Bytes of the attributes of a dataset or file."""
-    from h5py import h5a
-
-    return sum(int(h5a.open(item.id, index=i).get_storage_size()) for i in range(h5a.get_num_attrs(item.id)))
-
-
-def _texts(item: Any, path: str | os.PathLike[str], budget: int) -> int:
-    """Bytes of the texts of an array, read one by one: many elements may point to one long text."""
-    total = 0
-    for place in np.ndindex(item.shape or ()):
-        total += len(item[place])
-        if total > budget:
-            raise ResultsError(
-                f"{path}: the texts of {item.name!r} have more than {ATTRIBUTES:,} bytes. It is damaged."
-            )
-    return total
 
 
 def quick(source: str | os.PathLike[str] | BinaryIO, *, lazily: bool = False) -> xr.Dataset:
@@ -257,7 +175,7 @@ def _variable(name: str, stored: Any, attrs: Mapping[str, Any], names: Mapping[i
         raise Unfamiliar(name)
     described = _plain_attributes(attrs)
     boolean = described.pop("dtype", "") == "bool"
-    if lazily and stored.dtype.kind in "iuf" and not boolean and stored.nbytes > LATER:
+    if lazily and may_wait(stored):
         return xr.Variable(dims, indexing.LazilyIndexedArray(Stored(stored)), described, fastpath=True)
     values = np.asarray(stored.asstr()[()], dtype=str) if stored.dtype.kind == "O" else np.asarray(stored[()])
     if dims == [name] and values.dtype.kind in "iufU" and values.dtype.isnative:

@@ -14,9 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "probekit"
 
 ROOMS = [
     "constants", "errors", "checks", "dataset_checks", "owners", "files", "seals", "locks", "terminal", "plugins",
-    "netcdf", "schema", "cache", "progress", "masking", "measures", "latents", "data", "models", "results", "plot",
-    "collect",
-    "probes", "evaluation", "training", "detection", "report", "cli",
+    "hdf5_checks", "netcdf", "schema", "cache", "progress", "masking", "measures", "latents", "data", "models",
+    "results", "plot", "collect", "probes", "evaluation", "training", "detection", "report", "cli",
 ]  # fmt: skip
 """Top to bottom: a room imports only from rooms above it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import warnings
+import zlib
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from probekit import netcdf
+from probekit import hdf5_checks, netcdf
 from probekit.errors import ProbekitError, ResultsError, ResultsWarning
 
 
@@ -137,12 +138,46 @@ def compound(file: h5py.File, secret: Path) -> None:
     file.create_dataset("c", (3,), np.dtype([("a", "f8"), ("b", "i4")]))
 
 
+def wide_chunk(file: h5py.File, secret: Path) -> None:
+    c = file.create_dataset("c", (10,), "f8", maxshape=(None,), chunks=(2**28,), compression="gzip")
+    c.id.write_direct_chunk((0,), zlib.compress(bytes(2**20)))
+
+
+def bomb(file: h5py.File, secret: Path) -> None:
+    c = file.create_dataset("c", (2**20,), "f8", chunks=(2**20,), compression="gzip")
+    packer = zlib.compressobj(wbits=-15)
+    block = packer.compress(bytes(2**24)) + packer.flush(zlib.Z_FULL_FLUSH)
+    c.id.write_direct_chunk((0,), b"\x78\x01" + 100 * block)
+
+
+def grown_chunk(file: h5py.File, secret: Path) -> None:
+    c = file.create_dataset("c", (10,), "f8", chunks=(10,), compression="gzip")
+    c.id.write_direct_chunk((0,), zlib.compress(bytes(2**24)))
+
+
+def packed_twice(file: h5py.File, secret: Path) -> None:
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_chunk((1000,))
+    properties.set_deflate(1)
+    properties.set_deflate(1)
+    h5py.h5d.create(file.id, b"c", h5py.h5t.IEEE_F64LE, h5py.h5s.create_simple((1000,)), properties)
+
+
+def many_texts(file: h5py.File, secret: Path) -> None:
+    file.create_dataset("c", (10**6,), h5py.string_dtype(), chunks=(10**4,))
+
+
 HOSTILE = {
     linked: "'a' is a link to '.*secret.h5'.*links are not followed",
     soft: "'c' is a link to '/b'",
     external: "'c' is external storage: its numbers lie in other files",
     virtual: "'c' is a virtual dataset",
-    huge: "80,0.* bytes, of which the file holds",
+    huge: "'c' has 80,0.* bytes, .* of which the file holds",
+    wide_chunk: "'c' is stored in chunks of 2,147,483,648 bytes",
+    bomb: "a chunk of 'c' does not unpack to 8,388,608 bytes",
+    grown_chunk: "a chunk of 'c' does not unpack to 80 bytes",
+    packed_twice: "through HDF5's filters 1, 1. Chunks of at most",
+    many_texts: "there are 1,000,00. texts up to 'c'",
     compound: "'c' has the type",
 }
 
@@ -156,6 +191,33 @@ def test_what_reads_other_files_or_fills_the_memory_is_refused(written: Path, tm
         how(file, secret)
     with pytest.raises(ResultsError, match=HOSTILE[how]):
         netcdf.read(written, "")
+
+
+def test_what_is_too_large_to_be_read_at_once_stays_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(0)
+    ds = xr.Dataset({name: ("x", draw.normal(size=60_000)) for name in "ab"} | {"c": ("y", [1.0])})
+    file = netcdf.write(ds, tmp_path / "r.nc")
+    assert netcdf.read(file, "").variables["a"]._in_memory
+    monkeypatch.setattr(hdf5_checks, "LIMIT", 900_000)
+    read = netcdf.read(file, "")
+    assert [read.variables[name]._in_memory for name in "abc"] == [False, False, True]
+    xr.testing.assert_identical(read.load(), ds)
+    foreign = tmp_path / "foreign.nc"
+    ds.to_netcdf(foreign, engine="h5netcdf", encoding={"a": {"_FillValue": -9999.0}})
+    with pytest.raises(ResultsError, match="too large to be read at once"):
+        netcdf.read(foreign, "")
+    monkeypatch.setattr(hdf5_checks, "LARGEST", 400_000)
+    with pytest.raises(ResultsError, match="an array has at most 400,000 bytes"):
+        netcdf.read(file, "")
+
+
+def test_many_small_arrays_are_not_read_where_together_they_are_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = netcdf.write(xr.Dataset({f"a{n}": ("x", np.zeros(1000)) for n in range(20)}), tmp_path / "r.nc")
+    monkeypatch.setattr(hdf5_checks, "LIMIT", 100_000)
+    with pytest.raises(ResultsError, match="has 8,000 bytes, and the arrays up to it 10"):
+        netcdf.read(file, "")
 
 
 def test_a_pipe_and_what_is_no_netcdf_are_refused_at_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,9 @@ NEEDS = ("tokens:train", "tokens:val", "tokens:test")
 REQUIRES = ("splits", "classes")
 CHOICES = {"heads": attentive.HEADS}
 OPTIONS = {"heads": ["ep"], "queries": attentive.QUERIES, "steps": attentive.STEPS, "augment": False}
+
+AT_ONCE = 2**23
+"""Numbers of tokens whose squares are taken at a time."""
 
 
 def run(
@@ -99,8 +103,11 @@ def pictures(measurements: Measurements, layer: int, kind: str, maps: np.ndarray
 def root_mean_square(measurements: Measurements, layer: int) -> float:
     """Of the tokens of the first train images: what all tokens are divided by."""
     read = Reader(measurements, "train", layer, 1.0)
-    rows = np.argsort(measurements.order(read.rows, "train"))[:256]
-    square = float(read.tokens(np.sort(rows)).double().square().mean())
+    rows = np.sort(np.argsort(measurements.order(read.rows, "train"))[:256])
+    numbers = math.prod(read.tokens(rows[:1]).shape)
+    step = max(1, AT_ONCE // numbers)
+    sums = (float(read.tokens(rows[at : at + step]).double().square_().sum()) for at in range(0, len(rows), step))
+    square = sum(sums) / (len(rows) * numbers)
     if not np.isfinite(square) or square <= 0:
         raise ProbeError(f"Tokens of layer {layer} are constant at 0, or exceed the range of float16 (65,504).")
     return float(np.sqrt(square))

@@ -14,11 +14,14 @@ from probekit.collect import Measurements
 from probekit.data import Views
 from probekit.measures import attentive
 
-IN_MEMORY = 2**30
-"""Bytes of float16 tokens of one layer that are read at once; more are read in parts of `PART` images."""
+HELD = 2**28
+"""Bytes of float16 tokens of one layer and split that are held in memory; of more, each batch reads its own rows."""
+
+WHOLE = 2**30
+"""Bytes of float16 tokens of one layer up to which all images are shuffled together; of more, `PART` at a time."""
 
 PART = 1024
-"""Images that are read, and shuffled, together where a layer's tokens are not held in memory."""
+"""Images that are shuffled together, so that what is read lies near."""
 
 
 class Reader:
@@ -35,8 +38,8 @@ class Reader:
         self.rows = measurements.size(split)
         store, name = measurements.store(f"tokens:{split}"), f"tokens_{layer}"
         self.stored = store[name] if name in store.names() else None
-        small = self.stored is not None and self.stored.nbytes <= IN_MEMORY
-        self._table = np.asarray(self.stored[:]) if self.stored is not None and small else None
+        held = self.stored is not None and self.stored.nbytes <= HELD
+        self._table = np.asarray(self.stored[:]) if self.stored is not None and held else None
 
     @cached_property
     def labels(self) -> Tensor:
@@ -48,12 +51,11 @@ class Reader:
         if self._table is not None:
             found = torch.from_numpy(self._table[rows])
         elif self.stored is not None:
-            low, high = int(rows.min()), int(rows.max()) + 1
-            found = torch.from_numpy(self.stored[low:high][rows - low])
+            found = torch.from_numpy(self.stored.taken(0, rows))
         else:
             parts = self.measurements.batches(rows, self.measurements.batch_size, self.split)
             return torch.cat([self._encoded(images) for images, _ in parts])
-        return found.to(self.measurements.device).float() / self.scale
+        return found.to(self.measurements.device).float().div_(self.scale)
 
     def all(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image in order, batch by batch."""
@@ -79,7 +81,8 @@ class Reader:
     def epoch(self, rng: np.random.Generator, most: int) -> Iterator[np.ndarray]:
         """Rows of one pass over the images, in batches of `most`; a last, smaller one is left out."""
         ranked = np.argsort(self.measurements.order(self.rows, self.split))
-        if self.stored is not None and self._table is None:  # consecutive rows are read together
+        parted = self.stored is not None and self.stored.nbytes > WHOLE
+        if parted:
             starts = rng.permutation(np.arange(0, self.rows, PART))
             order = np.concatenate([rng.permutation(np.arange(at, min(at + PART, self.rows))) for at in starts])
         else:
@@ -87,7 +90,7 @@ class Reader:
         size = min(most, self.rows)
         for start in range(0, self.rows - size + 1, size):
             rows = order[start : start + size]
-            yield np.sort(rows) if self._table is None else rows
+            yield np.sort(rows) if self.stored is None or parted else rows
 
     # --- from the encoder -------------------------------------------------------------------------------------------
 

@@ -84,7 +84,13 @@ def test_tokens_are_kept_read_in_parts_or_computed_again_to_the_same_numbers(mea
 
     held, first = tokens_of("a")
     assert held.stored is not None
-    monkeypatch.setattr(patch_tokens, "IN_MEMORY", 0)
+    monkeypatch.setattr(patch_tokens, "HELD", 0)
+    read, unheld = tokens_of("a")
+    assert read._table is None
+    torch.testing.assert_close(unheld, first, rtol=0, atol=0)
+    for ours, theirs in zip(read.drawn(False)(5), held.drawn(False)(5), strict=True):  # in the same order
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    monkeypatch.setattr(patch_tokens, "WHOLE", 0)
     parts, second = tokens_of("a")
     assert parts._table is None
     monkeypatch.setattr(tokens, "LIMIT", 0)
@@ -92,6 +98,6 @@ def test_tokens_are_kept_read_in_parts_or_computed_again_to_the_same_numbers(mea
     assert again.stored is None
     torch.testing.assert_close(second, first, rtol=0, atol=0)
     torch.testing.assert_close(third, first, rtol=0, atol=1e-3)
-    for reader in (held, parts, again):
+    for reader in (held, read, parts, again):
         batches = list(reader.drawn(False)(3))
         assert [len(labels) for _, labels in batches] == [30, 30, 30]

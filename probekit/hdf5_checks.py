@@ -1,0 +1,192 @@
+"""What an HDF5 file declares, checked before anything of it is read.
+
+HDF5 can point out of the file and declare terabytes in a few bytes. Links to other files, external storage and virtual
+datasets are refused by name. Sizes are checked of arrays, of chunks, and of what a packed chunk unpacks to: HDF5 itself
+unpacks a chunk to its end, however much that is.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from typing import Any, BinaryIO
+
+from probekit.errors import ResultsError
+
+LIMIT = 2**30
+"""Most bytes that are read of a file at once, and most bytes of the file."""
+
+DENSE = 32
+"""Bytes of arrays for each byte in the file, up to which they may together be larger than `LIMIT`, and are then read
+one by one: results of 200 checkpoints on several image sets, which are NaN where a probe does not apply, take 15."""
+
+LARGEST = 2**29
+"""Most bytes of one array, and of one chunk of it. The largest of 200 checkpoints on several image sets has a tenth."""
+
+FREE = 64 * 2**20
+"""Bytes that arrays may have however few bytes they take in the file."""
+
+RATIO = 2000
+"""Most bytes of arrays for each byte in the file, beyond `FREE`: deflate reaches about 1,000."""
+
+ATTRIBUTES = 64 * 2**20
+"""Most bytes of attributes, and of texts, in a file."""
+
+TEXTS = 2**17
+"""Most texts in a file: they are looked at one by one."""
+
+LATER = 2**18
+"""Bytes from which on an array of numbers may stay in the file until it is asked for."""
+
+DEFLATE, LZF = 1, 32000
+FILTERS = {DEFLATE, 2, 3, 4, 5, 6, LZF}
+"""HDF5's numbers of deflate, shuffle, fletcher32, szip, nbit, scaleoffset and lzf."""
+
+EXPANDS = {DEFLATE: 1032, LZF: 264}
+"""Most bytes that a filter makes of one; the others unpack to what the array declares."""
+
+
+def check(stream: BinaryIO, path: str | os.PathLike[str]) -> bool:
+    """Refuse what reads other files, and what would take more memory than the file can fill.
+
+    Args:
+        stream: of the file.
+        path: for messages.
+
+    Returns:
+        Whether all arrays may be read at once; else the large ones (`may_wait`) are read one by one.
+
+    Raises:
+        ResultsError: naming the array, and what is wrong with it.
+    """
+    import h5py
+
+    total = at_once = characters = texts = 0
+    with h5py.File(stream, "r") as file:
+        attributes = _attributes(file)
+        own = {name: _own(path, name, file) for name in file}
+        items = {name: item for name, item in own.items() if isinstance(item, h5py.Dataset)}  # groups are not read
+        stored = sum(item.id.get_storage_size() for item in items.values())
+        for name, item in items.items():
+            size = _declared(path, name, item)
+            total += size
+            at_once += 0 if may_wait(item) else size
+            attributes += _attributes(item)
+            if size > LARGEST or at_once > LIMIT or total > min(max(LIMIT, DENSE * stored), FREE + RATIO * stored):
+                raise ResultsError(
+                    f"{path}: {name!r} has {size:,} bytes, and the arrays up to it {total:,}, of which the file holds "
+                    f"{stored:,}. It is damaged, or too large (an array has at most {LARGEST:,} bytes): open it with "
+                    "xarray and keep a part."
+                )
+            if attributes > ATTRIBUTES:
+                raise ResultsError(f"{path}: the attributes up to {name!r} have {attributes:,} bytes. It is damaged.")
+            _check_chunks(path, name, item)
+            if item.dtype.kind == "O":
+                texts += math.prod(item.shape or ())
+                if texts > TEXTS:
+                    raise ResultsError(f"{path}: there are {texts:,} texts up to {name!r}; at most {TEXTS:,} are read.")
+                characters += _texts(item, path, ATTRIBUTES - characters)
+    return total <= LIMIT
+
+
+def may_wait(item: Any) -> bool:
+    """Whether an array is large, and of numbers: one that may stay in the file until it is asked for."""
+    large = item.dtype.kind in "iuf" and math.prod(item.shape or ()) * item.dtype.itemsize > LATER
+    return large and item.attrs.get("dtype") not in ("bool", b"bool")
+
+
+def _own(path: str | os.PathLike[str], name: str, file: Any) -> Any:
+    """What a file has under a name, if the file has it itself."""
+    import h5py
+
+    link = file.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        target = getattr(link, "filename", "") or getattr(link, "path", "")
+        raise ResultsError(
+            f"{path}: {name!r} is a link to {target!r}. A results file holds its numbers itself; links are not "
+            "followed. Write the dataset again with xarray."
+        )
+    return file[name]
+
+
+def _declared(path: str | os.PathLike[str], name: str, item: Any) -> int:
+    """Bytes that an array takes in memory; refuses arrays whose data lie elsewhere, or that are no numbers or texts."""
+    import h5py
+
+    if item.is_virtual or item.external:
+        kind = "a virtual dataset" if item.is_virtual else "external storage"
+        raise ResultsError(
+            f"{path}: {name!r} is {kind}: its numbers lie in other files, which are not read. Write the dataset again "
+            "with xarray."
+        )
+    texts = h5py.check_string_dtype(item.dtype) is not None
+    if item.dtype.kind not in "iufbSU" and not texts and h5py.check_enum_dtype(item.dtype) is None:
+        raise ResultsError(f"{path}: {name!r} has the type {item.dtype}; expected numbers or texts.")
+    return math.prod(item.shape or ()) * (64 if item.dtype.kind == "O" else item.dtype.itemsize)
+
+
+def _attributes(item: Any) -> int:
+    """Bytes of the attributes of a dataset or file."""
+    from h5py import h5a
+
+    return sum(int(h5a.open(item.id, index=i).get_storage_size()) for i in range(h5a.get_num_attrs(item.id)))
+
+
+def _texts(item: Any, path: str | os.PathLike[str], budget: int) -> int:
+    """Bytes of the texts of an array, read one by one: many elements may point to one long text."""
+    import numpy as np
+
+    total = 0
+    for place in np.ndindex(item.shape or ()):
+        total += len(item[place])
+        if total > budget:
+            raise ResultsError(
+                f"{path}: the texts of {item.name!r} have more than {ATTRIBUTES:,} bytes. It is damaged."
+            )
+    return total
+
+
+# --- chunks -----------------------------------------------------------------------------------------------------------
+
+
+def _check_chunks(path: str | os.PathLike[str], name: str, item: Any) -> None:
+    """Refuse chunks that are large, packed in an unknown way, or unpack to more than they hold."""
+    if item.chunks is None:
+        return
+    properties = item.id.get_create_plist()
+    filters = [properties.get_filter(place)[0] for place in range(properties.get_nfilters())]
+    packed = [one for one in filters if one in EXPANDS]
+    size = math.prod(item.chunks) * item.dtype.itemsize
+    if size > LARGEST or len(packed) > 1 or not FILTERS.issuperset(filters):
+        raise ResultsError(
+            f"{path}: {name!r} is stored in chunks of {size:,} bytes, through HDF5's filters "
+            f"{', '.join(map(str, filters)) or 'none'}. Chunks of at most {LARGEST:,} bytes, packed once by deflate or "
+            "lzf, are read. Write the dataset again with xarray."
+        )
+    if not packed:
+        return
+
+    def bomb(chunk: Any) -> bool | None:
+        """True, which ends the search, for a chunk that does not unpack to its size; else None."""
+        grows = chunk.size > size + size // 100 + 1024
+        return grows or (chunk.size * EXPANDS[packed[0]] > LIMIT and _too_much(item, chunk, size)) or None
+
+    if item.id.chunk_iter(bomb):
+        raise ResultsError(f"{path}: a chunk of {name!r} does not unpack to {size:,} bytes. The file is damaged.")
+
+
+def _too_much(item: Any, chunk: Any, size: int) -> bool:
+    """Whether a chunk unpacks to more than `size` bytes, found without unpacking it all at once."""
+    content = item.id.read_direct_chunk(chunk.chunk_offset)[1]
+    unpacking, left = zlib.decompressobj(), size
+    while left >= 0:
+        try:
+            part = unpacking.decompress(content, 2**20)
+        except zlib.error:
+            return True
+        content = unpacking.unconsumed_tail
+        left -= len(part)
+        if unpacking.eof or not (content or part):
+            return left < 0
+    return True
