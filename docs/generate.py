@@ -224,7 +224,7 @@ def gallery_page() -> str:
         "# Gallery",
         "",
         "The functions of `probekit.plot`, drawn from measured results of this repository, and the line that draws it. "
-        "It takes a dataset or the path of a results file, and returns an Altair chart: `.save(\"a.svg\")` writes it.",
+        'It takes a dataset or the path of a results file, and returns an Altair chart: `.save("a.svg")` writes it.',
         "",
     ]
     for name in plot.CHARTS:

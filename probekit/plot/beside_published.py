@@ -7,9 +7,10 @@ import math
 from dataclasses import asdict
 
 from probekit.plot import published
-from probekit.plot.curves import NOUN, choice_axis, choice_panels
+from probekit.plot.curves import choice_axis, choice_panels
 from probekit.plot.figure import Figure, Panel, channel, columns, domain, layer, tooltip
 from probekit.plot.last_layer import split
+from probekit.plot.legends import NOUN
 from probekit.plot.rows import Results, Row
 
 QUANTITIES = ("linear_accuracy", "robust_accuracy", "shape_bias", *published.AVERAGE_PRECISIONS)

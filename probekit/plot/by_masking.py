@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from probekit.plot import recovery, theme
-from probekit.plot.curves import NOUN, along, choice_panels, dot_panel
+from probekit.plot.curves import choice_panels, dot_panel
 from probekit.plot.figure import TRAINED, Figure, Panel, channel, either, layer, tooltip
+from probekit.plot.grids import on_axis
 from probekit.plot.headline import Headline
 from probekit.plot.last_layer import choice_figure
+from probekit.plot.legends import NOUN
 
 ACCURACIES = ("attentive_accuracy", "linear_accuracy", "knn_accuracy")
 """What stands beside the ladder on ordinary images: the first that was measured."""
@@ -109,8 +111,8 @@ def meaning(headline: Headline) -> str:
 def curve(headline: Headline) -> Figure:
     """Along the ratio if it varies, else along the patch size: one line per value of the other."""
     results, name = headline.results, headline.name
-    panels = choice_panels(results, name, headline.rows, grid=headline.grid_rows, height=235)
-    noun = NOUN[along(headline.grid_rows) or "ratio"].removesuffix(" (px)").lower()
+    panels = choice_panels(results, name, headline.rows, height=235)
+    noun = NOUN[on_axis(headline.trained, len(theme.MARKS))[0] or "ratio"].removesuffix(" (px)").lower()
     against = f"against {noun}" if results.by is None else f"by {results.by.replace('_', ' ')}"
     seeds = any(setting.by_seed for setting in headline.settings)
     dots = "Dots: checkpoints" + (", one per seed," if seeds else "")

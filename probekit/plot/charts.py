@@ -1,7 +1,8 @@
 """Results in, Altair charts out: the functions that notebooks call. The report draws with the same figures.
 
 Every function takes a results dataset (from `evaluate`, `compare` or a file) and returns an Altair chart, which a
-notebook shows and `chart.save("figure.svg")` (or .png, .pdf, .html) writes. Common arguments:
+notebook shows (as SVG, without a network, see `showing`) and `chart.save("figure.svg")` (or .png, .pdf, .html) writes.
+Common arguments:
 
 - `data`: the image set; the first that has the quantity if None.
 - `by`: a coordinate along `checkpoint` that groups and colours, the user's own included; None for the masking.
@@ -26,6 +27,7 @@ from probekit.plot.mask_curves import response_figure
 from probekit.plot.pictures import Strip
 from probekit.plot.recovery import profile_figure
 from probekit.plot.rows import Results
+from probekit.plot.showing import OfflineChart, OfflineConcatChart
 from probekit.plot.similarities import similarity_figure
 from probekit.plot.stacks import share_figure
 
@@ -306,7 +308,7 @@ def chart(figure: Figure | None) -> Chart:
     spec: Json = {"$schema": SCHEMA_URL, "config": theme.config(), "title": head}
     spec |= {"concat": parts, "columns": figure.columns or math.ceil(math.sqrt(len(parts)))}
     spec["resolve"] = {"scale": {"color": "independent", "shape": "independent"}}  # panels differ in what colours mean
-    return alt.Chart.from_dict(theme.concrete(spec))
+    return OfflineConcatChart.from_dict(theme.concrete(spec))
 
 
 def _quantity(results: Results, name: str | None) -> str:
@@ -345,4 +347,4 @@ def _strips(strips: list[Strip], what: str, data: str | None) -> Chart:
     """A strip of pictures as a chart: a row per checkpoint, a column per kind."""
     found = {strip.key.removeprefix(f"{what}-"): strip for strip in strips}
     strip = found[_named(found, data, what)]
-    return alt.Chart.from_dict(theme.concrete(pictures.strip_spec(strip)))
+    return OfflineChart.from_dict(theme.concrete(pictures.strip_spec(strip)))

@@ -113,19 +113,20 @@ def forest(differences: Differences) -> Figure | None:
     tips = tooltip(*WHO, *number_fields("Difference"))
     x = {"title": "Difference", "axis": {"tickCount": 7}}
     bars = {"x": channel("lower:Q", **x), "x2": {"field": "upper"}, "y": y, "color": apart, "tooltip": tips}
-    dots = {"x": channel("value:Q", **x), "y": y, "color": apart, "tooltip": tips}
+    inside = either("datum.lower > 0 || datum.upper < 0", "var(--c1)", "var(--paper)")
+    dots = {"x": channel("value:Q", **x), "y": y, "color": apart, "fill": inside, "tooltip": tips}
     zero: Json = {
         "data": {"values": [{}]},
         **layer("rule", {"x": {"datum": 0}}, color="var(--soft)", strokeDash=[2, 2]),
     }
-    layers = [zero, layer("rule", bars, strokeWidth=2), layer("circle", dots, size=46, opacity=1)]
+    layers = [zero, layer("rule", bars, strokeWidth=2), layer("point", dots, size=46, opacity=1)]
     reference = differences.results.checkpoints[first.checkpoints[first.reference]].name
     words = f"Paired differences of {first.title} to {reference}, with intervals; {len(rows)} checkpoints."
     panel = Panel(layers, rows, words, "", 16 * min(names, len(rows)) + 30)
     caption = (
         "Each checkpoint minus the reference, over the images both were measured on; 95 % interval by Student's t of "
-        "the per-image differences. Blue: the interval excludes 0. It separates two checkpoints, not two settings: "
-        "that takes seeds."
+        "the per-image differences. Blue and filled: the interval excludes 0. It separates two checkpoints, not two "
+        "settings: that takes seeds."
     )
     return Figure("differences", "Paired differences", [panel], caption, columns=1)
 

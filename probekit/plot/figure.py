@@ -8,6 +8,7 @@ schema of Vega-Lite.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -51,6 +52,11 @@ def either(test: str, then: str, otherwise: str) -> Json:
     return {"condition": {"test": test, "value": then}, "value": otherwise}
 
 
+def in_lines(text: str, width: int = 30) -> str | list[str]:
+    """An axis title in lines of about `width` characters, where it is longer than one."""
+    return text if len(text) <= width else textwrap.wrap(text, width, break_long_words=False)
+
+
 def tooltip(*fields: tuple[str, str, str]) -> list[Json]:
     """(field, title, format) triples; an empty format for text."""
     return [channel(name, title=title, **({"format": form} if form else {})) for name, title, form in fields]
@@ -71,9 +77,32 @@ def domain(
 
 
 @dataclass(frozen=True)
+class Key:
+    """An entry of a legend: its text, and how its marks look; a bare patch of colour without shape and line."""
+
+    label: str
+    colour: str
+    shape: str = ""
+    dash: tuple[float, ...] | None = None
+    """Of a line; (1, 0) for a solid one, None where there is no line."""
+    group: str = ""
+    """What the entries of one kind have in common, where their texts do not say so."""
+
+    @property
+    def outline(self) -> str:
+        """SVG path of the shape around 0, 0; "" where there is none."""
+        return theme.OUTLINES.get(self.shape, "")
+
+    @property
+    def dashes(self) -> str:
+        """The dash as SVG writes it."""
+        return "" if self.dash in (None, (1, 0)) else " ".join(f"{step:g}" for step in self.dash or ())
+
+
+@dataclass(frozen=True)
 class Panel:
     """One chart: layers over `rows`, and words that stand for it. With `shared_legend` the page shows the figure's
-    legend once in place of each panel's."""
+    legend, which has the `keys` of all its panels, once in place of each panel's."""
 
     layers: list[Json]
     rows: list[Row]
@@ -81,6 +110,7 @@ class Panel:
     title: str = ""
     height: int = 220
     shared_legend: bool = False
+    keys: tuple[Key, ...] = ()
 
     def spec(self) -> Json:
         """The specification for the page: as wide as its container, without what is switched off."""
@@ -141,11 +171,19 @@ def columns(count: int) -> int:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels under one title. `key` names files and anchors; `legend` is (label, colour), shown once."""
+    """Panels under one title. `key` names files and anchors; `legend` is shown once, before the panels' own keys."""
 
     key: str
     title: str
     panels: list[Panel]
     caption: str = ""
-    legend: list[tuple[str, str]] = field(default_factory=list)
+    legend: list[Key] = field(default_factory=list)
     columns: int = 0
+
+    @property
+    def keys(self) -> dict[str, list[Key]]:
+        """The legend by group; an entry that several panels have stands once."""
+        found: dict[str, dict[str, Key]] = {}
+        for key in [*self.legend, *(key for panel in self.panels for key in panel.keys)]:
+            found.setdefault(key.group, {}).setdefault(key.label, key)
+        return {group: list(entries.values()) for group, entries in found.items()}

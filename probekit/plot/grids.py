@@ -22,6 +22,24 @@ def in_grid(rows: Sequence[Row]) -> list[Row]:
     return [row for row in known if len(places[row["ratio"], row["patch"]]) == 1]
 
 
+def on_axis(trained: Sequence[Row], most: int) -> tuple[str | None, list[Row]]:
+    """Along what rows stand ("ratio", "patch", or None), and those that have a place there: of every family that has a
+    line of settings, then of families with a single setting, up to `most` families that one chart can tell apart."""
+    families: dict[str, list[Row]] = defaultdict(list)
+    for row in trained:
+        families[row["family"]].append(row)
+    known = {name: in_grid(rows) for name, rows in families.items()}
+
+    def steps(key: str, name: str) -> int:
+        return len({row[key] for row in known[name] if row[key] is not None})
+
+    key = next((key for key in ("ratio", "patch") if any(steps(key, name) > 1 for name in known)), None)
+    if key is None:
+        return None, []
+    best = sorted((name for name in known if steps(key, name)), key=lambda name: -steps(key, name))[:most]
+    return key, [row for name in families if name in best for row in known[name] if row[key] is not None]
+
+
 def by_family(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     """Trained rows by family, with the family's words where there are several; families of which no two settings differ
     in masking alone come last, together."""

@@ -3,18 +3,20 @@ t-SNE."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
 
 from probekit.measures.inference import rank_correlation
 from probekit.plot import theme
-from probekit.plot.curves import WHO, choice_panels, colouring
+from probekit.plot.curves import WHO, choice_panels
 from probekit.plot.expectations import expected
 from probekit.plot.figure import (
     HAS_INTERVAL,
     Figure,
     Json,
+    Key,
     Panel,
     channel,
     columns,
@@ -24,8 +26,8 @@ from probekit.plot.figure import (
     number_fields,
     tooltip,
 )
-from probekit.plot.grids import by_family
 from probekit.plot.headline import Headline
+from probekit.plot.legends import SOFT, colouring
 from probekit.plot.rows import Results, Row, nanmean, number, plain, rounded
 
 APART = ("shift", "property", "map", "level", "baseline")
@@ -47,7 +49,7 @@ def choice_figure(results: Results, names: Iterable[str], data: str, key: str, t
         return None
     drawn = {one["mark"]["type"] for panel in panels for one in panel.layers}
     dashed = any("strokeDash" in one["mark"] for panel in panels for one in panel.layers)
-    lines = ("; lines: means over seeds" if "line" in drawn else "") + ("; level dashes: baselines" if dashed else "")
+    lines = ("; " + line_words(panels) if "line" in drawn else "") + ("; level dashes: baselines" if dashed else "")
     caption = f"Dots: checkpoints with the 95 % interval of each{lines}."
     caption += f" {'; '.join(sorted(words))}." if words else ""
     missing = sorted(
@@ -57,21 +59,22 @@ def choice_figure(results: Results, names: Iterable[str], data: str, key: str, t
     return Figure(key, title, panels, caption, columns=columns(len(panels)))
 
 
+def line_words(panels: Iterable[Panel]) -> str:
+    """What lines through settings join: means over seeds, where a setting has several runs."""
+    runs = [Counter(row["setting_index"] for row in panel.rows if not row["untrained"]) for panel in panels]
+    return "lines: means over seeds" if max(max(each.values(), default=0) for each in runs) > 1 else "one run a setting"
+
+
 def split(results: Results, name: str, data: str) -> list[tuple[str, list[Row]]]:
-    """Rows of a quantity for each family of checkpoints, and for each label of a dimension in `APART`, where it has
-    one."""
+    """Rows of a quantity for each label of a dimension in `APART`, where it has one."""
     dim = next((dim for dim in APART if dim in results.dims(name)), None)
     rows = results.rows(name, data, keep=(dim,) if dim else ())
-    labels = list(dict.fromkeys(row[dim] for row in rows)) if dim else [""]
+    if dim is None:
+        return [("", rows)]
     found = []
-    for label in labels:
-        here = [row for row in rows if dim is None or row[dim] == label]
-        baseline = [row for row in here if row["untrained"]]
+    for label in dict.fromkeys(row[dim] for row in rows):
         named = f"level {label}" if dim == "level" else plain(label).replace("_", " ")
-        trained = [row for row in here if not row["untrained"]]
-        families = [("", trained)] if results.by is not None else by_family(here) or [("", [])]
-        for family, mine in families:
-            found.append((", ".join(part for part in (named, family) if part), [*mine, *baseline]))
+        found.append((named, [row for row in rows if row[dim] == label]))
     return found
 
 
@@ -135,26 +138,19 @@ def binding(results: Results, headline: Headline | None) -> Figure | None:
         "Each mark is a checkpoint with its interval, coloured by ratio and shaped by patch size. "
         "Rank correlations are over checkpoints, which are a designed grid and no sample: they have no interval."
     )
-    legend = colouring(results, panels[0].rows, "ratio").legend()
+    legend = colouring(results, panels[0].rows, "ratio").keys()
     legend += [
-        (f"{sign} {patch:g} px", "transparent")
-        for patch, (_, sign) in zip(headline.patches, SHAPES, strict=False)  # as many as there are
+        Key(f"{patch:g} px", SOFT, shape)
+        for patch, shape in zip(headline.patches, theme.MARKS, strict=False)  # as many as there are
     ]
     return Figure("theory-binding", "Measured level against what the masks ask for", panels, text, legend, columns=2)
-
-
-SHAPES = (
-    ("circle", "●"), ("square", "■"), ("triangle-up", "▲"), ("diamond", "◆"), ("cross", "✚"), ("triangle-down", "▼"),
-)  # fmt: skip
-"""Marks of patch sizes, and the same as text."""
 
 
 def scatter(results: Results, headline: Headline, rows: list[Row], title: str) -> Panel:
     looks = {"title": results.axis_title(headline.name), "scale": {"domain": domain(rows), "zero": False}}
     x = channel("expected:Q", title=title, scale={"zero": False, "padding": 14}, axis={"tickCount": 6})
-    shapes = [shape for shape, _ in SHAPES]
     colour = colouring(results, rows, "ratio").encode()
-    shape = channel("patch:N", title="Patch size (px)", scale={"domain": headline.patches, "range": shapes})
+    shape = channel("patch:N", title="Patch size (px)", scale={"domain": headline.patches, "range": list(theme.MARKS)})
     tips = tooltip(*WHO, ("expected:Q", title, ".3f"), *number_fields(results.title(headline.name)))
     bars = {"x": x, "y": channel("lower:Q", **looks), "y2": {"field": "upper"}, "color": colour}
     marks = {"x": x, "y": channel("value:Q", **looks), "color": colour, "shape": shape, "tooltip": tips}

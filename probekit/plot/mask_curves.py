@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from probekit.plot.curves import WHO, colouring, extremes
-from probekit.plot.figure import HAS_INTERVAL, Figure, Panel, channel, columns, domain, layer, number_fields, tooltip
+from probekit.plot import theme
+from probekit.plot.curves import WHO, entries, extremes
+from probekit.plot.figure import (
+    HAS_INTERVAL,
+    Figure,
+    Panel,
+    channel,
+    columns,
+    domain,
+    in_lines,
+    layer,
+    number_fields,
+    tooltip,
+)
+from probekit.plot.legends import Colouring, colouring, kinds, with_kind
 from probekit.plot.rows import Results, Row
 
 NAMES = ("response_similarity", "response_cka", "response_level", "response_ssim", "response_mse")
@@ -14,7 +27,7 @@ def response_figure(results: Results, name: str, data: str) -> Figure | None:
     """Curves of one quantity on one image set, coloured by training ratio (or the reader's own grouping)."""
     if name not in results.names or data not in results.where(name):
         return None
-    rows = results.rows(name, data, keep=KEPT)
+    rows = with_kind(results, results.rows(name, data, keep=KEPT))
     key = "by" if results.by is not None else "ratio" if any(row["ratio"] is not None for row in rows) else "checkpoint"
     sizes = sorted({row["eval_patch_size"] for row in rows})
     bounds = domain(rows)
@@ -29,15 +42,22 @@ def response_figure(results: Results, name: str, data: str) -> Figure | None:
         )
         for size in sizes
     ]
-    found = colouring(results, rows, key)
-    legend = found.legend() if len(found.values) <= 8 else []
+    colours, signs = told(results, rows, key)
+    legend = entries(colours, signs, line=True) if len(colours.values) <= len(theme.CATEGORIES) else ()
     caption = "Each curve is a checkpoint."
     if any(map(trained_so, rows)):
         caption += " A ring marks the ratio that it was trained with, where that is on the curve."
     words = results.choose(name, keep=KEPT).words
     caption += f" Shown: {words}." if words else ""
     title = f"{results.title(name)} against the evaluation mask, {data}"
-    return Figure(f"{name}-{data}", title, panels, caption, legend, columns=columns(len(panels)))
+    return Figure(f"{name}-{data}", title, panels, caption, list(legend), columns=columns(len(panels)))
+
+
+def told(results: Results, rows: list[Row], key: str) -> tuple[Colouring, Colouring]:
+    """What colours the curves, and what tells them by shape and dash: families where there are several and ratios or
+    groups have the colours."""
+    colours, families = colouring(results, rows, key), kinds(results, rows)
+    return colours, families if families.several and key == "ratio" else colours
 
 
 def trained_so(row: Row) -> bool:
@@ -47,17 +67,20 @@ def trained_so(row: Row) -> bool:
 
 def panel(results: Results, name: str, rows: list[Row], key: str, bounds: list[float], title: str) -> Panel:
     """The curves of one unit."""
-    looks = {"title": results.axis_title(name), "scale": {"domain": bounds, "zero": False}}
+    looks = {"title": in_lines(results.axis_title(name)), "scale": {"domain": bounds, "zero": False}}
     ticks = sorted({row["eval_mask_ratio"] for row in rows})
     x = channel("eval_mask_ratio:Q", title="Evaluation mask ratio", axis={"values": ticks, "format": ".2~f"})
-    y, colour = channel("value:Q", **looks), colouring(results, rows, key).encode()
+    colours, signs = told(results, rows, key)
+    y, colour = channel("value:Q", **looks), colours.encode()
     detail = channel("checkpoint:N")
     tips = tooltip(*WHO, ("eval_mask_ratio:Q", "Evaluation ratio", ""), *number_fields(results.title(name)))
-    layers = [layer("line", {"x": x, "y": y, "color": colour, "detail": detail}, strokeWidth=1.5)]
+    lines = {"x": x, "y": y, "color": colour, "detail": detail, **signs.dash()}
+    layers = [layer("line", lines, strokeWidth=1.5)]
     if len({row["checkpoint"] for row in rows}) <= 6 and any(row["lower"] is not None for row in rows):
         band = {"x": x, "y": channel("lower:Q", **looks), "y2": {"field": "upper"}, "color": colour, "detail": detail}
         layers.insert(0, layer("area", band, HAS_INTERVAL, opacity=0.12))
-    layers.append(layer("circle", {"x": x, "y": y, "color": colour, "tooltip": tips}, size=18, opacity=1))
+    dots = {"x": x, "y": y, "color": colour, "tooltip": tips, **signs.shape()}
+    layers.append(layer("point", dots, filled=True, size=24, opacity=1))
     if any(map(trained_so, rows)):
         own = {"x": x, "y": y, "color": colour, "tooltip": tips}
         same = "datum.ratio === datum.eval_mask_ratio"

@@ -44,7 +44,7 @@ class Profile:
     """Gains of trained checkpoints on one image set, by level and setting, with what seeds tell of each level.
 
     Attributes:
-        settings: index -> words, in order of unit and ratio.
+        settings: index -> words, in order of family, unit and ratio.
         levels: from low to high.
         values: level -> setting index -> seed -> gain.
         found: one `Direction` for each level.
@@ -78,7 +78,8 @@ def profile(results: Results, data: str) -> Profile | None:
         here = values[row["level"]][row["setting_index"]]
         here[row["seed"] if row["seed"] is not None else -1.0 - len(here)] = row["value"]
         words[row["setting_index"]], families[row["setting_index"]] = row["setting"], row["family"]
-    masking = {row["setting_index"]: (row["patch"] or 0, row["ratio"] or 0) for row in rows}
+    names = list(dict.fromkeys(row["family"] for row in rows))
+    masking = {row["setting_index"]: (names.index(row["family"]), row["patch"] or 0, row["ratio"] or 0) for row in rows}
     order = sorted(words, key=lambda index: (masking[index], index))
     levels = sorted(values)
     members: dict[int, list[int]] = defaultdict(list)
@@ -90,13 +91,13 @@ def profile(results: Results, data: str) -> Profile | None:
 
 
 def distinct(settings: dict[int, tuple[str, str]]) -> dict[int, str]:
-    """Index -> words that no other setting has: with its family, or else its number, where words are alike."""
-    alike = Counter(words for words, _ in settings.values())
-    with_family = {i: f"{words}, {family}" if alike[words] > 1 and family else words
-                   for i, (words, family) in settings.items()}  # fmt: skip
-    alike = Counter(with_family.values())
+    """Index -> words that no other setting has: with its family, if there are several and words are alike anywhere, and
+    with its number, where words are alike still."""
+    several = max(Counter(words for words, _ in settings.values()).values(), default=1) > 1
+    named = {i: f"{words}, {family}" if several and family else words for i, (words, family) in settings.items()}
+    alike = Counter(named.values())
     return {i: f"{words} ({place})" if alike[words] > 1 else words
-            for place, (i, words) in enumerate(with_family.items(), 1)}  # fmt: skip
+            for place, (i, words) in enumerate(named.items(), 1)}  # fmt: skip
 
 
 def profile_figure(results: Results, data: str) -> Figure | None:

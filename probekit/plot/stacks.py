@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from probekit.plot import theme
-from probekit.plot.figure import Figure, Panel, channel, layer, tooltip
+from probekit.plot.figure import Figure, Json, Key, Panel, channel, either, layer, tooltip, value
+from probekit.plot.legends import SOFT, Colouring, colouring, kinds, with_kind
 from probekit.plot.rows import Results, Row
 
 TITLES = {"level": "Level", "rung": "Rung"}
+WRITTEN = 12
+"""Bars of up to so many checkpoints have their labels inside."""
+LETTER, PANEL = 7.0, 230.0
+"""Pixels of a letter, and of the narrowest panel that labels are meant for."""
 
 
 def share_figure(results: Results, name: str, dim: str, data: str) -> Figure | None:
@@ -28,32 +33,34 @@ def share_figure(results: Results, name: str, dim: str, data: str) -> Figure | N
     caption = f"Shown: {words}. Dark is low, bright is high. Intervals: in the table of all numbers."
     if len(panels) > 1:
         caption += " Each panel is one scaling of the features; what holds in one alone speaks of that scaling."
-    legend = list(
-        zip((str(label) for label in labels_of(results, name, dim)), colours(results, name, dim), strict=True)
-    )
+    labels = [str(label) for label in labels_of(results, dim)]
+    legend = [Key(*one, group=TITLES.get(dim, dim)) for one in zip(labels, theme.ramp(len(labels)), strict=True)]
     return Figure(f"{name}-{data}", f"{results.title(name)}, {data}", panels, caption, legend, columns=len(panels))
 
 
-def labels_of(results: Results, name: str, dim: str) -> list[str | int]:
+def labels_of(results: Results, dim: str) -> list[str | int]:
     """The labels of `dim`, low to high."""
     found = results.labels(dim)
     return [label.item() if hasattr(label, "item") else label for label in found]
 
 
-def colours(results: Results, name: str, dim: str) -> list[str]:
-    return theme.ramp(len(labels_of(results, name, dim)))
-
-
 def share_panel(results: Results, name: str, rows: list[Row], dim: str, title: str) -> Panel:
-    """Stacked bars of one scaling; checkpoints in order of grouping, then of the mean label."""
-    labels = labels_of(results, name, dim)
-    rows = [{**row, "place": labels.index(row[dim])} for row in rows]
+    """Stacked bars of one scaling; checkpoints in order of grouping, then of family, setting and name. Before each bar
+    stands the mark of its group or family, where there are several."""
+    labels = labels_of(results, dim)
+    rows = with_kind(results, [{**row, "place": labels.index(row[dim])} for row in rows])
+    signs = kinds(results, rows) if results.by is None else colouring(results, rows, "by")
     mean: dict[str, float] = {}
     for row in rows:
         mean[row["checkpoint"]] = mean.get(row["checkpoint"], 0.0) + row["place"] * row["value"]
-    settings = {row["checkpoint"]: (str(row["by"]), row["setting_index"]) for row in rows}
-    order = sorted(mean, key=lambda one: (settings[one], one))
-    y = channel("checkpoint:N", title=None, sort=order, axis={"labelLimit": 190})
+    few = len(mean) <= WRITTEN
+    rows = [{**row, "mark": str(row[dim]) if few and fits(row[dim], row["value"]) else ""} for row in rows]
+    by = [value for value in signs.values if signs.key == "kind"]
+    place = {
+        row["checkpoint"]: (by.index(row["kind"]) if by else 0, str(row["by"]), row["setting_index"]) for row in rows
+    }
+    order = sorted(mean, key=lambda one: (place[one], one))
+    y = channel("checkpoint:N", title=None, sort=order, axis={"labelLimit": 190, "labelPadding": 18})
     x = channel("value:Q", title=results.title(name), stack="zero", axis={"format": ".1f", "tickCount": 5})
     colour = channel(
         f"{dim}:O", title=TITLES.get(dim, dim), sort=labels, scale={"domain": labels, "range": theme.ramp(len(labels))}
@@ -61,9 +68,27 @@ def share_panel(results: Results, name: str, rows: list[Row], dim: str, title: s
     tips = tooltip(
         ("checkpoint:N", "Checkpoint", ""), (f"{dim}:O", TITLES.get(dim, dim), ""), ("value:Q", "Share", ".3f")
     )
-    bars = {"x": x, "y": y, "color": colour, "order": channel("place:Q"), "tooltip": tips}
+    stacked = {"x": x, "y": y, "order": channel("place:Q"), "tooltip": tips}
+    layers = [layer("bar", stacked | {"color": colour}, height={"band": 0.8}, stroke="var(--paper)", strokeWidth=0.75)]
+    if few:
+        ink = either(f"datum.place < {len(labels) / 2}", "var(--on)", "#14171b")
+        inside = stacked | {"x": {**x, "bandPosition": 0.5}, "text": channel("mark:N"), "color": ink}
+        layers.append(layer("text", inside, fontSize=10))
+    layers += [sign_layer(y, signs)] if signs.order else []
     best = max(mean, key=lambda one: mean[one])
     words = f"{results.title(name)} of {len(mean)} checkpoints{', ' + title.lower() if title else ''}; highest: {best}."
-    return Panel(
-        [layer("bar", bars, height={"band": 0.8})], rows, words, title, 18 * len(mean) + 30, shared_legend=True
-    )
+    keys = tuple(signs.keys(shape=True, colour=SOFT)) if signs.order else ()
+    return Panel(layers, rows, words, title, 18 * len(mean) + 30, shared_legend=True, keys=keys)
+
+
+def fits(label: str | int, share: float) -> bool:
+    """Whether a label has room in its part of a bar."""
+    return share * PANEL > LETTER * len(str(label)) + 4
+
+
+def sign_layer(y: Json, signs: Colouring) -> Json:
+    """The mark of each checkpoint's group or family, between its name and its bar."""
+    return layer(
+        "point", {"x": value(-9), "y": y, **signs.shape()}, "datum.place === 0", filled=True, size=46, opacity=1,
+        color=SOFT, clip=False,
+    )  # fmt: skip

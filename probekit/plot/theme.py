@@ -14,7 +14,7 @@ from typing import Any
 
 LIGHT = {
     "ink": "#1b1f24", "soft": "#59636e", "faint": "#d5dae0", "grid": "#e9ecef", "paper": "#ffffff", "panel": "#f6f7f9",
-    "accent": "#0b5cad",
+    "accent": "#0b5cad", "on": "#ffffff",
     "c1": "#0072b2", "c2": "#d55e00", "c3": "#009e73", "c4": "#cc79a7",
     "c5": "#b8860b", "c6": "#56b4e9", "c7": "#8c6d46", "c8": "#5e4fa2",
     "s0": "#2a1a5e", "s1": "#31408f", "s2": "#2b67a6", "s3": "#2288a5", "s4": "#2ea391",
@@ -22,7 +22,7 @@ LIGHT = {
 }  # fmt: skip
 DARK = {
     "ink": "#e8eaed", "soft": "#a3acb6", "faint": "#3c444d", "grid": "#2a3037", "paper": "#14171b", "panel": "#1c2026",
-    "accent": "#7db8f0",
+    "accent": "#7db8f0", "on": "#14171b",
     "c1": "#4fa8e0", "c2": "#f08a3c", "c3": "#2cc79b", "c4": "#e3a1c6",
     "c5": "#e6b93c", "c6": "#8fd0f7", "c7": "#c7a87f", "c8": "#a99be0",
     "s0": "#8d7bd6", "s1": "#7f93e6", "s2": "#62aee8", "s3": "#46c2d6", "s4": "#4ed2b4",
@@ -34,6 +34,15 @@ STEPS = [f"var(--s{i})" for i in range(8)]
 MARKS = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (12, 3), (4, 4))
 """Shapes of marks and dashes of lines that tell up to six values apart without colours."""
+OUTLINES = {
+    "circle": "M4,0A4,4,0,1,1,-4,0A4,4,0,1,1,4,0",
+    "square": "M-3.6,-3.6h7.2v7.2h-7.2Z",
+    "triangle-up": "M0,-4L-4.6,4L4.6,4Z",
+    "diamond": "M-4.4,0L0,-4.8L4.4,0L0,4.8Z",
+    "cross": "M-4.2,-1.4V1.4H-1.4V4.2H1.4V1.4H4.2V-1.4H1.4V-4.2H-1.4V-1.4Z",
+    "triangle-down": "M0,4L-4.6,-4L4.6,-4Z",
+}
+"""The same shapes as SVG paths around 0, 0, for legends outside charts."""
 HEAT = ["#3b2a78", "#34618d", "#22908b", "#58c765", "#f4e53b"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 

@@ -107,6 +107,12 @@ def claim(headline: Headline) -> str:
     return text + (f"; no dependence on {' or '.join(unsure)} beyond seed noise." if unsure else ".")
 
 
+def family(headline: Headline) -> str:
+    """The family of encoders that the sentences are about, where the charts show several; "" else."""
+    several = len({row["family"] for row in headline.trained}) > 1
+    return headline.family if several and headline.lines else ""
+
+
 def runs(headline: Headline) -> str:
     """How many seeds the settings of the lines have, e.g. "2 to 5 seeds per setting"."""
     counts = {len(setting.values) for line in headline.lines.values() for setting in line.settings}
@@ -163,10 +169,19 @@ def best_of_levels(headline: Headline) -> str | None:
         return None
     words = list(found.settings.values())
     best = [found.best(direction) for direction in found.found]
-    places = [f"level {level} at {words[place]}" for level, (place, _) in zip(found.levels, best, strict=True)]
+    places: dict[str, list[int]] = {}
+    for level, (place, _) in zip(found.levels, best, strict=True):
+        places.setdefault(words[place], []).append(level)
+    parts = [f"level{'s' if len(each) > 1 else ''} {listed(each)} at {word}" for word, each in places.items()]
     carried = sum(alone for _, alone in best)
     told = f"seeds tell {carried} of {len(best)} of these from every other setting"
-    return f"Gained most: {', '.join(places)}; {told if carried else 'seeds tell none of these from all others'}."
+    return f"Gained most: {'; '.join(parts)}; {told if carried else 'seeds tell none of these from all others'}."
+
+
+def listed(items: list[int]) -> str:
+    """E.g. "1, 2 and 4"."""
+    *most, last = map(str, items)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def caution(headline: Headline) -> str:
@@ -220,4 +235,8 @@ def answer(headline: Headline | None) -> Answer:
         )
     findings = [finding(headline, line) for line in headline.lines.values()]
     extra = [text for text in (best_of_levels(headline), baseline(headline)) if text]
-    return Answer(claim(headline), (*findings, *extra), caution(headline))
+    one = family(headline)
+    if not one:
+        return Answer(claim(headline), (*findings, *extra), caution(headline))
+    alone = f"Sentences on mask ratio and patch size are about one family of encoders, {one}; charts show them all."
+    return Answer(f"{one[0].upper()}{one[1:]}: {claim(headline)}", (*findings, *extra), f"{alone} {caution(headline)}")

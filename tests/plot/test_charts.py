@@ -58,6 +58,16 @@ def test_every_chart_is_valid_and_can_be_drawn(name: str, ds: xr.Dataset) -> Non
         assert target.read_text().count("<path") > 5 or "image" in target.read_text()
 
 
+def test_a_notebook_shows_charts_without_a_network(ds: xr.Dataset) -> None:
+    for chart in (plot.by_setting(ds, "linear_accuracy"), plot.reconstructions(ds)):
+        bundle = chart.properties(background="white")._repr_mimebundle_()
+        assert set(bundle) == {"image/svg+xml", "text/plain"}
+        assert bundle["image/svg+xml"].startswith("<svg")
+        assert "<script" not in bundle["image/svg+xml"]
+        with alt.renderers.enable("mimetype"):
+            assert "image/svg+xml" not in str(chart._repr_mimebundle_())
+
+
 def test_every_chart_is_tried_here() -> None:
     assert set(CALLS) | {"contrast"} == set(plot.CHARTS)
     assert dir(plot) == sorted(plot.CHARTS)

@@ -35,6 +35,18 @@ def two_families() -> xr.Dataset:
     return along(built(found, latents=False), width=widths, seed=[NAN] * len(found))
 
 
+def two_grids() -> xr.Dataset:
+    """Two widths, each with a grid of ratios and patch sizes in two seeds, and one checkpoint of a third width."""
+    ratios = {"small": (0.25, 0.5, 0.75, 0.9), "wide": (0.5, 0.75, 0.9)}
+    found = [
+        Model(f"{size}-r{ratio}-p{patch}-s{seed}", ("quadtree",), ratio, patch, seed)
+        for size, each in ratios.items() for ratio in each for patch in (4, 8) for seed in (0, 1)
+    ]  # fmt: skip
+    found.append(Model("giant-r0.75-p4-s0", ("quadtree",), 0.75, 4))
+    widths = {"small": 192.0, "wide": 384.0, "giant": 1024.0}
+    return along(built(found, pictures=False), width=[widths[model.name.split("-")[0]] for model in found])
+
+
 def many() -> xr.Dataset:
     """40 checkpoints of 24 layers."""
     return made.large()
@@ -82,6 +94,7 @@ def families() -> xr.Dataset:
 
 CASES = {
     "two families": (two_families, None),
+    "two grids": (two_grids, None),
     "many": (many, None),
     "one": (one, None),
     "nothing known": (nothing_known, None),

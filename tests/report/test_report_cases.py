@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from browser import Browser, Page
 from packed_page import content, with_data
-from report_cases import CASES, families
+from report_cases import CASES, families, two_grids
 
 from probekit import report
 
@@ -22,7 +22,8 @@ COLOURED = """[...document.querySelectorAll('[data-chart]')].map(place => {
   const styled = css => bare.includes(css.fill) ? css.stroke : css.fill;
   const colour = node => styled(getComputedStyle(node));
   const marks = {};
-  const inside = '.mark-symbol path, .mark-line path, .mark-rect path';
+  const bars = spec.layer.some(one => one.mark.type === 'bar'); // before bars stand marks of families, in one colour
+  const inside = bars ? '.mark-rect path' : '.mark-symbol path, .mark-line path, .mark-rect path';
   for (const node of place.querySelectorAll(inside)) {
     const item = node.__data__ && (node.__data__.datum ? node.__data__ : node.__data__.items && node.__data__.items[0]);
     if (node.closest('.role-legend') || !item || !item.datum || item.datum.untrained) continue;
@@ -32,8 +33,8 @@ COLOURED = """[...document.querySelectorAll('[data-chart]')].map(place => {
   const legend = {};
   for (const node of place.querySelectorAll('.role-legend-symbol path'))
     legend[text(node.__data__.datum.value)] = colour(node);
-  for (const entry of place.closest('figure').querySelectorAll('.legend li'))
-    legend[entry.textContent] = getComputedStyle(entry.querySelector('.swatch')).backgroundColor;
+  for (const entry of place.closest('figure').querySelectorAll('.legend li:not(.group)'))
+    legend[entry.textContent] = getComputedStyle(entry.querySelector('.swatch')).color;
   return [place.dataset.chart, Object.fromEntries(Object.entries(marks).map(([k, v]) => [k, [...v]])), legend];
 }).filter(one => one)"""
 """For each chart with named colours: its name, value -> colours of the marks, and entry -> colour of the legend."""
@@ -131,20 +132,40 @@ def test_the_check_of_colours_can_fail(browser: Browser, script: str, tmp_path: 
     page.close()
 
 
-SHAPED = """[...document.querySelectorAll('[data-chart^=headline] .mark-symbol path')].map(node => {
-  const datum = node.__data__.datum, drawn = node.getAttribute('d').replace(/[-.,0-9e]+/g, '');
-  const legend = node.closest('.role-legend') !== null;
-  return [legend, legend ? datum.value : datum.kind, drawn, getComputedStyle(node).fill];
+SHAPED = """[...document.querySelectorAll('figure')].map(figure => {
+  const commands = path => path.getAttribute('d').replace(/[^a-z]+/gi, '').toLowerCase();
+  const keys = [...figure.querySelectorAll('.legend li:not(.group)')].filter(key => key.querySelector('.shape'));
+  const legend = Object.fromEntries(keys.map(key => [key.textContent, commands(key.querySelector('.shape'))]));
+  const marks = [...figure.querySelectorAll('.chart .mark-symbol path')].map(node => [node.__data__, node]);
+  return [figure.id, legend, marks.filter(([item]) => item && item.datum).map(([item, node]) => [item.datum.kind,
+    commands(node), item.datum.checkpoint])];
 })"""
-"""Of each mark: whether it is in a legend, its family, the commands of its outline, and its colour."""
+"""Of each figure: its name; family -> outline in the legend; family, outline and checkpoint of each mark."""
+
+
+def outlines(page: Page) -> dict[str, tuple[dict[str, str], list[list[str]]]]:
+    return {name: (legend, marks) for name, legend, marks in page.run(SHAPED)}
 
 
 def test_families_on_one_axis_have_the_shapes_of_the_legend(browser: Browser, script: str, tmp_path: Path) -> None:
     page = browser.page(report.write(families(), tmp_path / "families.html", script=script))
-    found = page.run(SHAPED)
+    legend, marks = outlines(page)["figure-headline-comparison"]
     page.close()
-    legend = {family: drawn for in_legend, family, drawn, _ in found if in_legend}
     assert len(legend) == len(set(legend.values())) == 3
-    marks = [(family, drawn) for in_legend, family, drawn, _ in found if not in_legend]
     assert len(marks) == 4
-    assert all(legend[family] == drawn for family, drawn in marks)
+    assert all(legend[family] == drawn for family, drawn, _ in marks)
+
+
+def test_two_grids_stand_on_one_axis_told_apart_by_shape(browser: Browser, script: str, tmp_path: Path) -> None:
+    ds = two_grids()
+    page = browser.page(report.write(ds, tmp_path / "grids.html", script=script))
+    found = outlines(page)
+    charts = page.run("document.querySelectorAll('#figure-amount-quadtree .chart').length")
+    page.close()
+    assert charts == 2  # the amount and the height: a panel each for all families
+    for name, times in (("amount-quadtree", 2), ("level_share-quadtree", 2), ("ladder_share-quadtree", 2)):
+        legend, marks = found[f"figure-{name}"]
+        assert set(legend) == {"width 192", "width 384", "width 1024"}, name
+        assert len(set(legend.values())) == 3, name
+        assert all(legend[family] == drawn for family, drawn, _ in marks), name
+        assert sorted(checkpoint for *_, checkpoint in marks) == sorted([*ds.checkpoint.values] * times), name
