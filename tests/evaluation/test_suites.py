@@ -17,7 +17,7 @@ FROZEN = {
     "attention": 1,
     "latents": 2,
     "label_free": 1,
-    "paper": 2,
+    "paper": 3,
     "dense": 1,
     "transfer": 1,
     "all": 2,
@@ -43,7 +43,7 @@ def test_every_version_of_a_suite_stays_callable_and_is_recorded() -> None:
     assert suites.recorded({"suite": ["knn"]}) == ["knn"]
     assert "level_recovery" not in suites.published("paper@1").probes
     assert "level_recovery" in suites.published("paper").probes
-    with pytest.raises(ProbeError, match=r"no version '7'. Known: paper@1, paper@2"):
+    with pytest.raises(ProbeError, match=r"no version '7'. Known: paper@1, paper@2, paper@3"):
         suites.plans("paper@7")
 
 
