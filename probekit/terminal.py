@@ -13,12 +13,14 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO
 
-from probekit.errors import printable
+from probekit.errors import ProbekitError, printable
+from probekit.files import reason
 
 PATIENCE = 1.5
 """Seconds after Ctrl-C in which a command may tidy up."""
@@ -143,6 +145,32 @@ def stoppable(command: Callable[..., Any], kept: str) -> Callable[..., Any]:
             raise SystemExit(STOPPED) from None
 
     return run
+
+
+def run_command(command: Callable[[], object], *, answers: bool = False) -> None:
+    """Run a command as a process of its own: one line for each warning, and one for an error that was expected.
+
+    Args:
+        command: the command; `SystemExit` ends it as usual.
+        answers: whether its answer is standard output alone, so that losing that is a failure.
+
+    Raises:
+        SystemExit: with code 2 after a `ProbekitError`, 1 if an answer could not be written, else the command's own.
+    """
+    # The line of source that warns says nothing to the caller of a command.
+    warnings.formatwarning = lambda message, *_, **__: f"probekit: {printable(str(message))}\n"
+    with tolerant() as out:
+        try:
+            command()
+        except ProbekitError as error:
+            say(str(error))
+            sys.exit(2)
+        except SystemExit:
+            out.flush()
+            if answers and out.fault not in (None, errno.EPIPE):
+                say(f"standard output cannot be written: {reason(OSError(out.fault, ''))}")
+                sys.exit(1)
+            raise
 
 
 def end_with_parent() -> None:

@@ -5,7 +5,6 @@ Commands import what they need when they run, so that `probekit --help` is immed
 
 from __future__ import annotations
 
-import errno
 import sys
 from typing import Annotated
 
@@ -13,9 +12,7 @@ import typer
 
 from probekit.cli import detecting, looking, measuring, training
 from probekit.cli.grouping import Lists, grouped
-from probekit.errors import ProbekitError, printable
-from probekit.files import reason
-from probekit.terminal import say, stoppable, tolerant
+from probekit.terminal import run_command, stoppable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,20 +65,5 @@ ANSWERS = ("inspect", "probes", "checkpoints")
 
 
 def main() -> None:
-    """Run the command line; an expected error is one message on standard error and exit code 2, a warning a line."""
-    import warnings
-
-    # A line of source says nothing to who called a command.
-    warnings.formatwarning = lambda message, *_, **__: f"probekit: {printable(str(message))}\n"
-    with tolerant() as out:
-        try:
-            app(prog_name="probekit")
-        except ProbekitError as error:
-            say(str(error))
-            sys.exit(2)
-        except SystemExit:
-            out.flush()
-            if out.fault not in (None, errno.EPIPE) and sys.argv[1:2] and sys.argv[1] in ANSWERS:
-                say(f"standard output cannot be written: {reason(OSError(out.fault, ''))}")
-                sys.exit(1)
-            raise
+    """Run the command line; see `terminal.run_command` for errors and exit codes."""
+    run_command(lambda: app(prog_name="probekit"), answers=" ".join(sys.argv[1:2]) in ANSWERS)

@@ -8,6 +8,7 @@ schema of Vega-Lite.
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -143,24 +144,32 @@ class Panel:
         return spec | {"data": {"values": safe_rows(self.rows)}} | ({"title": self.title} if self.title else {})
 
 
-def safe(part: Any, *, title: bool = False) -> Any:
+def safe(part: Any) -> Any:
     """A part of a specification whose texts can do no harm: control characters are made visible, and backslashes in
     titles look like themselves but are others. Vega-Lite puts titles into expressions, where a backslash of a unit such
     as `$\\xi$` is a syntax error.
     """
+    text = json.dumps(part, ensure_ascii=False)  # has a backslash for each of them below a space, and for a quote
+    return _harmless(part) if "\\" in text or printable(text) != text else part
+
+
+def _harmless(part: Any, *, title: bool = False) -> Any:
     if isinstance(part, str):
         return printable(part, line=True).replace("\\", "\N{SET MINUS}") if title else _printable(part)
     if isinstance(part, dict):
-        return {key: safe(inner, title=key == "title") for key, inner in part.items()}
-    return [safe(inner, title=title) for inner in part] if isinstance(part, list) else part
+        return {key: _harmless(inner, title=key == "title") for key, inner in part.items()}
+    return [_harmless(inner, title=title) for inner in part] if isinstance(part, list) else part
 
 
 _printable = cache(printable)
 """The same names stand in thousands of rows."""
 
 
-def safe_rows(rows: Iterable[Row]) -> list[Row]:
+def safe_rows(rows: list[Row]) -> list[Row]:
     """`safe` of rows, whose values are numbers and texts."""
+    texts = {one for row in rows for one in row.values() if isinstance(one, str)}
+    if all(_printable(text) == text for text in texts):
+        return rows
     return [{key: _printable(one) if isinstance(one, str) else one for key, one in row.items()} for row in rows]
 
 

@@ -117,9 +117,14 @@ class Results:
         self.arrays: dict[str, np.ndarray] = {}
         self.stored: dict[str, np.ndarray] = {}
 
+    @cached_property
+    def _labels(self) -> dict[str, list[Any]]:
+        known = self.ds.variables
+        return {str(dim): list(known[dim].values if dim in known else range(n)) for dim, n in self.ds.sizes.items()}
+
     def labels(self, dim: str) -> list[Any]:
         """Labels along a dimension; positions where the file has none."""
-        return list(self.ds[dim].values) if dim in self.ds.coords else list(range(self.ds.sizes[dim]))
+        return list(self._labels[dim])
 
     @cached_property
     def checkpoints(self) -> list[Checkpoint]:
@@ -183,9 +188,6 @@ class Results:
     def units(self, name: str) -> str:
         units = str(self.ds.variables[name].attrs["units"])
         return "" if units == "1" else units
-
-    def better(self, name: str) -> str:
-        return str(self.ds.variables[name].attrs["better"])
 
     def axis_title(self, name: str) -> str:
         units = self.units(name)
@@ -310,16 +312,16 @@ class Results:
         place = {dim: self.labels(dim).index(label) for dim, label in choice.labels.items() if dim in array.dims}
         array = array.isel({"data": self.data.index(data), **place})
         dims = [str(dim) for dim in array.dims]
-        values = np.asarray(array.values, dtype=float)
-        for dim in choice.averaged:
-            if dim in dims:
-                values = nanmean(values, dims.index(dim))
-                dims.remove(dim)
-        if set(dims) - {"checkpoint", "image", "layer"}:
+        if set(dims) - {"checkpoint", "image", "layer", *choice.averaged}:
             return None
-        order = [dim for dim in ("checkpoint", "layer", "image") if dim in dims]
-        values = values.transpose([dims.index(dim) for dim in order])
-        return last_layer(values, None, 1)[0] if "layer" in dims else values
+        order = [dim for dim in ("checkpoint", "layer", *choice.averaged, "image") if dim in dims]
+        values = np.asarray(array.values).transpose([dims.index(dim) for dim in order])
+        if "layer" in order:
+            values = last_layer(values, None, 1)[0]
+        values = np.asarray(values, dtype=float)
+        while values.ndim > 2:
+            values = nanmean(values, 1)
+        return values
 
 
 def _grouping(ds: xr.Dataset, by: str) -> str:

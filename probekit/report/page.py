@@ -7,12 +7,13 @@ their element; the only text inserted as it is comes from this package and from 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from probekit.constants import CONFIDENCE
 from probekit.plot import by_masking, theme
@@ -150,6 +151,21 @@ def record_entry(position: int, record: Any) -> tuple[str, Any]:
     return " on ".join(names) or f"Record {position + 1}", rest
 
 
+def nested(value: Any) -> Markup:
+    """A record of any depth: a list of terms for a mapping, else its items with commas.
+
+    Example:
+        >>> nested({"seeds": [0, 1], "note": None})
+        Markup('<dl><div><dt>seeds</dt><dd>0, 1</dd></div><div><dt>note</dt><dd>none</dd></div></dl>')
+    """
+    if isinstance(value, Mapping):
+        terms = [f"<div><dt>{escape(key)}</dt><dd>{nested(item)}</dd></div>" for key, item in value.items()]
+        return Markup(f"<dl>{''.join(terms)}</dl>")
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return Markup(", ".join(map(nested, value)) or "none")
+    return escape("none" if value is None else value)
+
+
 def vega_bundle() -> str:
     """Vega, Vega-Lite and vega-embed as one script, from vl-convert."""
     import vl_convert
@@ -177,7 +193,7 @@ def render(report: Report, *, script: str | None = None) -> str:
         headline_figures=report.headline_figures,
         sections=report.sections,
         protocols=protocols(results),
-        records=records(results),
+        records=[(name, nested(record)) for name, record in records(results)],
         command=shlex.join(map(str, command)) if isinstance(command, list) else command,
         created=results.provenance.get("created", ""),
         toggles={"names": [c.name for c in results.checkpoints], "facets": report.facets},

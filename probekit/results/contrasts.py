@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +71,7 @@ def contrast(
     names = _checked(ds, baseline, correction, seed)
     chosen = _variables(ds, variables)
     others = [name for name in names if name != baseline]
-    found = {name: _compared(ds, name, baseline, others) for name in chosen}
+    found = _compared(ds, chosen, baseline, others)
     p = _corrected([each.p for each in found.values()], correction)
     comparisons = sum(int(np.isfinite(each.mean).sum()) for each in found.values())
     _check_pairs(ds, found, baseline, others)
@@ -189,24 +190,50 @@ def groups_of(ds: xr.Dataset, name: str, data: int) -> np.ndarray | None:
     return found if (found >= 0).any() else None
 
 
-def _compared(ds: xr.Dataset, name: str, baseline: str, others: Sequence[str]) -> Compared:
-    """Every other checkpoint minus the baseline, image set by image set, which may have groups of their own."""
-    stored = ds.variables[f"{name}_image"].transpose("checkpoint", "data", ..., "image")
-    names = ds["checkpoint"].values.tolist()
-    rows = [names.index(other) for other in others]
-    parts = [
-        _differences(stored.isel(data=position).values, rows, names.index(baseline), groups_of(ds, name, position))
-        for position in range(ds.sizes["data"])
-    ]
-    order = [stored.dims.index(dim) for dim in ds.variables[name].dims]
-    return Compared(*(np.stack(part, axis=1).transpose(order) for part in zip(*parts, strict=True)))
+def _compared(ds: xr.Dataset, names: Sequence[str], baseline: str, others: Sequence[str]) -> dict[str, Compared]:
+    """Every other checkpoint minus the baseline, of each variable, image set by image set, which may have groups of
+    their own. The next array is read while one is compared."""
+    known = ds["checkpoint"].values.tolist()
+    base, rows = known.index(baseline), [known.index(other) for other in others]
+    cells = [(name, position) for name in names for position in range(ds.sizes["data"])]
+    parts: dict[str, list[tuple[np.ndarray, ...]]] = {name: [] for name in names}
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(_per_image, ds, *cells[0], base)
+        for (name, position), then in zip(cells, [*cells[1:], None], strict=True):
+            values = coming.result()
+            if then is not None:
+                coming = pool.submit(_per_image, ds, *then, base)
+            parts[name].append(_differences(values, rows, base, groups_of(ds, name, position)))
+    found = {}
+    for name, each in parts.items():
+        stored = ("checkpoint", "data", *(dim for dim in _image_dims(ds, name) if dim in ds.variables[name].dims))
+        order = [stored.index(dim) for dim in ds.variables[name].dims]
+        found[name] = Compared(*(np.stack(part, axis=1).transpose(order) for part in zip(*each, strict=True)))
+    return found
+
+
+def _image_dims(ds: xr.Dataset, name: str) -> list[Hashable]:
+    """Dims of the per-image values besides checkpoint and data, `image` last."""
+    own = [dim for dim in ds.variables[f"{name}_image"].dims if dim not in ("checkpoint", "data", "image")]
+    return [*own, "image"]
+
+
+def _per_image(ds: xr.Dataset, name: str, position: int, baseline: int) -> np.ndarray:
+    """Per-image values (checkpoint, ..., image) on one image set. Where the baseline has none there is nothing to
+    compare, and those of the others are not read: they are NaN."""
+    stored = ds.variables[f"{name}_image"].transpose("checkpoint", "data", ..., "image").isel(data=position)
+    if not np.isfinite(ds.variables[name].isel(checkpoint=baseline, data=position).values).any():
+        own = stored.isel(checkpoint=baseline).values
+        if np.isnan(own).all():
+            return np.broadcast_to(np.array(np.nan, own.dtype), stored.shape)
+    return np.asarray(stored.values)
 
 
 def _differences(
     values: np.ndarray, rows: Sequence[int], baseline: int, groups: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`mean_error` of some rows of per-image values minus another, computed only where both have something."""
-    known = ~np.isnan(values).all(axis=-1)
+    known = ~np.isnan(values[..., :1] if values.strides[-1] == 0 else values).all(axis=-1)
     both = known[rows] & known[baseline]
     mean, error, freedom = np.full(both.shape, np.nan), np.full(both.shape, np.nan), np.zeros(both.shape)
     checkpoint, *place = np.nonzero(both)
