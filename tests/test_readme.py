@@ -9,25 +9,18 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from desk import DETECTED, FEW, SMALL, TUNED, laid, run
 
 import probekit
-from probekit import models
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-SMALL = " --preset tiny --image-size 64 --images 128 --set width=16 --set depth=1 --set num_heads=2"
-SMALL += " --set decoder_width=16 --set decoder_num_heads=2"
-FEW = """ --counts '{"train": 40, "val": 20, "test": 20, "images": 8, "pairs": 8, "shifted": 10, "objects": 6}'"""
-
 COMMANDS = {
     "probekit probes                                          # every probe in one line, every suite": {},
     "probekit inspect CKPT": {"CKPT": "A"},
@@ -44,12 +37,12 @@ COMMANDS = {
     "--memory 4 --dry-run": {},
     "probekit finetune CKPT --data imagefolder:/data/imagenet --last-blocks 2 -o tuned": {
         "CKPT": "A",
-        "--last-blocks 2": "--last-blocks 1 --preset tiny --epochs 1 --batch-size 8 --device cpu",
+        "--last-blocks 2": f"--last-blocks 1 {TUNED}",
     },
     "probekit detect CKPT --data coco:/data/coco --preset base -o detector": {
         "CKPT": "A",
         "coco:/data/coco": "shapes:scenes?size=32",
-        "--preset base": "--preset tiny --images 4 --batch-size 2 --test-images 2 --image-size 32 --device cpu",
+        "--preset base": DETECTED,
     },
     "probekit train --data imagefolder:/data/imagenet --preset base --mask-ratio 0.5 0.75 --patch-size 16 32 -o runs": {
         " --preset base": SMALL
@@ -75,25 +68,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory) -> Path:
-    """A folder with two checkpoints and an image folder, as a reader might have them."""
-    folder = tmp_path_factory.mktemp("desk")
-    for seed, name in enumerate("AB"):
-        net = models.MaskedAutoencoder.create(
-            image_size=(32, 32), vit_patch_size=8, width=24, depth=2, num_heads=2, decoder_width=16, decoder_depth=1,
-            decoder_num_heads=2, seed=seed,
-        )  # fmt: skip
-        checkpoint = models.load(net, name=name, device="cpu")
-        checkpoint.card.mask_ratio, checkpoint.card.patch_size, checkpoint.card.seed = 0.75, 8, seed
-        checkpoint.card.data, checkpoint.card.images_seen = "quadtree", 1000
-        checkpoint.save(folder / name)
-    random = np.random.default_rng(0)
-    for split, count in (("train", 24), ("val", 12)):
-        for label in ("cat", "dog", "emu"):
-            place = folder / "data" / split / label
-            place.mkdir(parents=True)
-            for number in range(count):
-                Image.fromarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(place / f"{number}.png")
-    return folder
+    return laid(tmp_path_factory.mktemp("desk"))
 
 
 def adapted(text: str, desk: Path) -> str:
@@ -109,28 +84,10 @@ def test_every_command_is_run_by_a_test() -> None:
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_command(line, desk, monkeypatch) -> None:
+def test_command(line, desk) -> None:
     if "results.nc  " in line or "--export" in line:
         needs_results(desk)
-    command = adapted(line, desk)
-    for old, new in COMMANDS[line].items():
-        assert old in command
-        command = command.replace(old, new)
-    words = shlex.split(command, comments=True)
-    programs = {
-        "probekit": ["-m", "probekit.cli"],
-        "python": [],
-        "accelerate": ["-m", "accelerate.commands.accelerate_cli"],
-    }
-    done = subprocess.run(
-        [sys.executable, *programs[words[0]], *words[1:]],
-        cwd=desk, env=environment(desk), capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
-def environment(desk: Path) -> dict[str, str]:
-    return os.environ | {"PROBEKIT_CACHE": str(desk / "cache"), "OMP_NUM_THREADS": "1"}
+    run(adapted(line, desk), desk, COMMANDS[line])
 
 
 def needs_results(desk: Path) -> None:

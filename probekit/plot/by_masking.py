@@ -112,7 +112,7 @@ def curve(headline: Headline) -> Figure:
     """Along the ratio if it varies, else along the patch size: one line per value of the other."""
     results, name = headline.results, headline.name
     panels = choice_panels(results, name, headline.rows, height=235)
-    noun = NOUN[on_axis(headline.trained, len(theme.MARKS))[0] or "ratio"].removesuffix(" (px)").lower()
+    noun = NOUN[on_axis(headline.trained, len(theme.DASHES))[0] or "ratio"].removesuffix(" (px)").lower()
     against = f"against {noun}" if results.by is None else f"by {results.by.replace('_', ' ')}"
     seeds = any(setting.by_seed for setting in headline.settings)
     dots = "Dots: checkpoints" + (", one per seed," if seeds else "")

@@ -12,7 +12,6 @@ Common arguments:
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import altair as alt
@@ -21,7 +20,7 @@ from probekit.errors import ResultsError, did_you_mean
 from probekit.plot import last_layer, pictures, theme
 from probekit.plot.curves import layer_figure
 from probekit.plot.differences import difference_figure
-from probekit.plot.figure import SCHEMA_URL, Figure, Json
+from probekit.plot.figure import Figure
 from probekit.plot.headline import find
 from probekit.plot.mask_curves import response_figure
 from probekit.plot.pictures import Strip
@@ -303,12 +302,7 @@ def chart(figure: Figure | None) -> Chart:
     """
     if figure is None:
         raise ResultsError("There is nothing to draw: no finite number was measured for this figure.")
-    parts = [panel.chart_spec() for panel in figure.panels]
-    head = {"text": figure.title, "subtitle": [figure.caption]}
-    spec: Json = {"$schema": SCHEMA_URL, "config": theme.config(), "title": head}
-    spec |= {"concat": parts, "columns": figure.columns or math.ceil(math.sqrt(len(parts)))}
-    spec["resolve"] = {"scale": {"color": "independent", "shape": "independent"}}  # panels differ in what colours mean
-    return OfflineConcatChart.from_dict(theme.concrete(spec))
+    return OfflineConcatChart.from_dict(theme.concrete(figure.chart_spec()))
 
 
 def _quantity(results: Results, name: str | None) -> str:

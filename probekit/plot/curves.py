@@ -70,7 +70,7 @@ def choice_panels(
     """A quantity against the training choice, families of encoders on one axis, told apart by shape; and a dot for
     every checkpoint that has no place there."""
     trained = [row for row in rows if not row["untrained"]]
-    key, placed = (None, []) if results.by is not None else on_axis(trained, len(theme.MARKS))
+    key, placed = (None, []) if results.by is not None else on_axis(trained, len(theme.DASHES))
     if key is None:
         return [dot_panel(results, name, rows, title=title)]
     baseline = [row for row in rows if row["untrained"]]
@@ -243,7 +243,7 @@ def layer_panel(results: Results, name: str, group: Group, x_key: str, bounds: l
         plain = {"x": x, "y": y, "detail": detail, "tooltip": tips[:2]}
         layers.append(layer("line", plain, UNTRAINED, strokeDash=[3, 3], color=SOFT, strokeWidth=1.5))
     words = f"{results.title(name)} over layers, {title or 'all checkpoints'}: {len(curves)} curves, {extremes(rows)}."
-    keys = signs.keys(shape=len(rows) <= FEW_DOTS, line=True) if len(signs.values) <= len(theme.CATEGORIES) else []
+    keys = signs.keys(shape=len(rows) <= FEW_DOTS, line=True) if signs.readable else []
     return Panel(layers, rows, words, title, 190, shared_legend=True, keys=tuple(keys))
 
 

@@ -9,6 +9,7 @@ schema of Vega-Lite.
 from __future__ import annotations
 
 import json
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ ROWS = "rows"
 """Name of a panel's data source, so that the page can exchange its rows."""
 HIDDEN = "hidden"
 """Name of the Vega signal that lists the checkpoints switched off in the page."""
+TOLD_BY = ("color", "shape", "strokeDash")
+"""Channels that have a legend."""
 KINDS = {"Q": "quantitative", "N": "nominal", "O": "ordinal"}
 TRAINED = "!datum.untrained"
 UNTRAINED = "datum.untrained"
@@ -178,6 +181,24 @@ def columns(count: int) -> int:
     return max(2, count) if count <= 4 else min((4, 3), key=lambda wide: -count % wide)
 
 
+def unexplained(one: Json) -> Json:
+    """A layer without its legends."""
+    told = {key: one["encoding"][key] for key in TOLD_BY if "field" in one["encoding"].get(key, {})}
+    return {**one, "encoding": one["encoding"] | {key: {**each, "legend": None} for key, each in told.items()}}
+
+
+def side_by_side(panels: Sequence[Panel]) -> list[Json]:
+    """Panels as parts of one chart; what a legend has said already is not said again."""
+    parts, said = [], set[Key]()
+    for panel in panels:
+        part = panel.chart_spec()
+        if panel.keys and said.issuperset(panel.keys):
+            part["layer"] = [unexplained(one) for one in part["layer"]]
+        said.update(panel.keys)
+        parts.append(part)
+    return parts
+
+
 @dataclass(frozen=True)
 class Figure:
     """Panels under one title. `key` names files and anchors; `legend` is shown once, before the panels' own keys."""
@@ -189,10 +210,22 @@ class Figure:
     legend: list[Key] = field(default_factory=list)
     columns: int = 0
 
+    def chart_spec(self) -> Json:
+        """The panels as one chart, for a notebook or a file."""
+        columns = self.columns or math.ceil(math.sqrt(len(self.panels)))
+        words = textwrap.wrap(self.caption, 62 * min(columns, len(self.panels)))
+        spec: Json = {"$schema": SCHEMA_URL, "config": theme.config(), "title": {"text": self.title, "subtitle": words}}
+        spec |= {"concat": side_by_side(self.panels), "columns": columns}
+        return spec | {
+            "resolve": {"scale": dict.fromkeys(TOLD_BY, "independent")}
+        }  # panels differ in what colours mean
+
     @property
     def keys(self) -> dict[str, list[Key]]:
-        """The legend by group; an entry that several panels have stands once."""
+        """The legend by group; an entry that several panels have stands once. One entry alone says nothing."""
         found: dict[str, dict[str, Key]] = {}
         for key in [*self.legend, *(key for panel in self.panels for key in panel.keys)]:
             found.setdefault(key.group, {}).setdefault(key.label, key)
+        if sum(map(len, found.values())) < 2:
+            return {}
         return {group: list(entries.values()) for group, entries in found.items()}

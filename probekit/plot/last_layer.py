@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from probekit.plot.figure import (
     tooltip,
 )
 from probekit.plot.headline import Headline
-from probekit.plot.legends import SOFT, colouring
+from probekit.plot.legends import MOST_KEYS, SOFT, colouring
 from probekit.plot.rows import Results, Row, nanmean, number, plain, rounded
 
 APART = ("shift", "property", "map", "level", "baseline")
@@ -47,6 +48,8 @@ def choice_figure(results: Results, names: Iterable[str], data: str, key: str, t
             words.add(f"{results.title(name)}: {results.choose(name, APART).words}")
     if not panels:
         return None
+    if len(panels) == 1:  # then the figure's title says it
+        panels = [replace(panels[0], title="")]
     drawn = {one["mark"]["type"] for panel in panels for one in panel.layers}
     dashed = any("strokeDash" in one["mark"] for panel in panels for one in panel.layers)
     lines = ("; " + line_words(panels) if "line" in drawn else "") + ("; level dashes: baselines" if dashed else "")
@@ -62,7 +65,11 @@ def choice_figure(results: Results, names: Iterable[str], data: str, key: str, t
 def line_words(panels: Iterable[Panel]) -> str:
     """What lines through settings join: means over seeds, where a setting has several runs."""
     runs = [Counter(row["setting_index"] for row in panel.rows if not row["untrained"]) for panel in panels]
-    return "lines: means over seeds" if max(max(each.values(), default=0) for each in runs) > 1 else "one run a setting"
+    return (
+        "lines: means over seeds"
+        if max(max(each.values(), default=0) for each in runs) > 1
+        else "lines: one run per setting"
+    )
 
 
 def split(results: Results, name: str, data: str) -> list[tuple[str, list[Row]]]:
@@ -223,7 +230,7 @@ def embeddings(results: Results, *, points: int = 300, dots: int = 2400) -> list
         each = max(60, min(points, dots // max(len(alive), 1)))
         panels = [scatter_xy(xy[c.index], labels, c.name, each) for c in alive]
         if panels:
-            caption = f"One dot per test image (the first {each}), coloured by class."
+            caption = f"One mark per test image (the first {each}), by class."
             caption += " t-SNE keeps neighbourhoods, not distances."
             found.append(Figure(f"embedding-{data}", f"t-SNE of features, {data}", panels, caption, columns=4))
     return found
@@ -237,13 +244,26 @@ def scatter_xy(xy: np.ndarray, labels: np.ndarray, name: str, points: int) -> Pa
     ]
     bare = {"axis": None, "scale": {"zero": False, "padding": 6}}
     classes = sorted({row["class"] for row in rows}, key=lambda label: (len(label), label))
-    colours = [theme.CATEGORIES[i % len(theme.CATEGORIES)] for i in range(len(classes))]
-    colour = channel("class:N", scale={"domain": classes, "range": colours}, legend=None)
+    keys = class_keys(classes)
+    looks = {"color": [key.colour for key in keys], "shape": [key.shape for key in keys]}
+    told = {
+        name: channel("class:N", title="Class", scale={"domain": classes, "range": each})
+        for name, each in looks.items()
+    }
     encoding = {
         "x": channel("x:Q", **bare),
         "y": channel("y:Q", **bare),
-        "color": colour,
         "tooltip": tooltip(("class:N", "Class", "")),
+        **told,
     }
-    marks = [layer("circle", encoding, size=18, opacity=0.8)]
-    return Panel(marks, rows, f"t-SNE of {len(rows)} images by {name}, coloured by {len(classes)} classes.", name, 200)
+    marks = [layer("point", encoding, filled=True, size=24, opacity=0.8)]
+    words = f"t-SNE of {len(rows)} images by {name}, coloured by {len(classes)} classes."
+    shown = tuple(keys) if len(keys) <= MOST_KEYS else ()
+    return Panel(marks, rows, words, name, 200, shared_legend=True, keys=shown)
+
+
+def class_keys(classes: list[str]) -> list[Key]:
+    """A colour and a shape for each class; of more classes than colours, no two have both alike (up to 56)."""
+    colours, shapes = theme.categories(len(classes)), theme.MARKS
+    step = len(shapes) if len(classes) <= len(shapes) else len(shapes) - 1
+    return [Key(label, colours[i], shapes[i % step], group="Class") for i, label in enumerate(classes)]

@@ -16,6 +16,9 @@ from probekit.plot.rows import Results, Row
 
 NOUN = {"ratio": "Mask ratio", "patch": "Patch size (px)", "checkpoint": "Checkpoint"}
 SOFT = "var(--soft)"
+SOLID: tuple[float, ...] = (1, 0)
+MOST_KEYS = 16
+"""A legend has no more entries than these."""
 BASELINE, TRAINED, UNKNOWN = "baseline", "trained", "training unknown"
 """What stands for the family of an untrained encoder, of checkpoints that are all of one family, and of those of which
 nothing is known that tells them from other families."""
@@ -40,8 +43,13 @@ class Colouring:
         return len(self.values) > 1
 
     @property
+    def readable(self) -> bool:
+        """Whether colours tell the values apart, so that a legend says something."""
+        return len(self.values) <= MOST_KEYS and len(set(self.colours)) == len(self.values)
+
+    @property
     def order(self) -> list[int]:
-        """Position of each value's shape and dash; empty for a single value or too many."""
+        """Position of each value's shape; empty for a single value or too many."""
         if not 1 < len(self.values) <= len(theme.MARKS):
             return []
         known = len(self.places) == len(self.values) and max(self.places) < len(theme.MARKS)
@@ -58,22 +66,25 @@ class Colouring:
 
     def dash(self) -> Json:
         """The channel that tells the values by the dashes of lines; as `shape`."""
-        scale = {"domain": self.values, "range": [list(theme.DASHES[place]) for place in self.order]}
-        return {"strokeDash": channel(f"{self.key}:N", title=self.title, scale=scale)} if self.order else {}
+        scale = {"domain": self.values, "range": [list(dash) for dash in self.dashes]}
+        return {"strokeDash": channel(f"{self.key}:N", title=self.title, scale=scale)} if self.dashes else {}
+
+    @property
+    def dashes(self) -> list[tuple[float, ...]]:
+        """The dash of each value; empty for a single value or too many."""
+        order = self.order
+        return [theme.DASHES[place] for place in order] if order and max(order) < len(theme.DASHES) else []
 
     def keys(self, *, shape: bool = False, line: bool = False, colour: str = "") -> list[Key]:
         """Entries of a legend for marks with this `shape` and `line`, in one `colour` if it is given."""
         unit = {"ratio": "ratio {:g}", "patch": "{:g} px"}.get(self.key)
-        order: Sequence[int | None] = self.order or [None] * len(self.values)
+        shapes = [theme.MARKS[place] if shape else "" for place in self.order] or [""] * len(self.values)
+        dashes = self.dashes or [SOLID] * len(self.values)
+        group = "" if unit else self.title
         return [
-            Key(
-                unit.format(one) if unit else str(one), colour or own,
-                theme.MARKS[place] if shape and place is not None else "",
-                (theme.DASHES[place] if place is not None else (1, 0)) if line else None,
-                "" if unit else self.title,
-            )
-            for one, own, place in zip(self.values, self.colours, order, strict=True)
-        ]  # fmt: skip
+            Key(unit.format(one) if unit else str(one), colour or own, outline, dash if line else None, group)
+            for one, own, outline, dash in zip(self.values, self.colours, shapes, dashes, strict=True)
+        ]
 
 
 def colouring(results: Results, rows: Sequence[Row], key: str) -> Colouring:

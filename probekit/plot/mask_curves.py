@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from probekit.plot import theme
 from probekit.plot.curves import WHO, entries, extremes
 from probekit.plot.figure import (
     HAS_INTERVAL,
+    TRAINED,
+    UNTRAINED,
     Figure,
+    Key,
     Panel,
     channel,
     columns,
@@ -16,7 +18,7 @@ from probekit.plot.figure import (
     number_fields,
     tooltip,
 )
-from probekit.plot.legends import Colouring, colouring, kinds, with_kind
+from probekit.plot.legends import SOFT, Colouring, colouring, kinds, with_kind
 from probekit.plot.rows import Results, Row
 
 NAMES = ("response_similarity", "response_cka", "response_level", "response_ssim", "response_mse")
@@ -43,20 +45,22 @@ def response_figure(results: Results, name: str, data: str) -> Figure | None:
         for size in sizes
     ]
     colours, signs = told(results, rows, key)
-    legend = entries(colours, signs, line=True) if len(colours.values) <= len(theme.CATEGORIES) else ()
+    legend = list(entries(colours, signs, line=True)) if colours.readable else []
+    legend += [Key("baseline, untrained", SOFT, dash=(3, 3))] if any(row["untrained"] for row in rows) else []
     caption = "Each curve is a checkpoint."
     if any(map(trained_so, rows)):
         caption += " A ring marks the ratio that it was trained with, where that is on the curve."
     words = results.choose(name, keep=KEPT).words
     caption += f" Shown: {words}." if words else ""
     title = f"{results.title(name)} against the evaluation mask, {data}"
-    return Figure(f"{name}-{data}", title, panels, caption, list(legend), columns=columns(len(panels)))
+    return Figure(f"{name}-{data}", title, panels, caption, legend, columns=columns(len(panels)))
 
 
 def told(results: Results, rows: list[Row], key: str) -> tuple[Colouring, Colouring]:
     """What colours the curves, and what tells them by shape and dash: families where there are several and ratios or
     groups have the colours."""
-    colours, families = colouring(results, rows, key), kinds(results, rows)
+    trained = [row for row in rows if not row["untrained"]]
+    colours, families = colouring(results, rows, key), kinds(results, trained)
     return colours, families if families.several and key == "ratio" else colours
 
 
@@ -75,12 +79,15 @@ def panel(results: Results, name: str, rows: list[Row], key: str, bounds: list[f
     detail = channel("checkpoint:N")
     tips = tooltip(*WHO, ("eval_mask_ratio:Q", "Evaluation ratio", ""), *number_fields(results.title(name)))
     lines = {"x": x, "y": y, "color": colour, "detail": detail, **signs.dash()}
-    layers = [layer("line", lines, strokeWidth=1.5)]
+    layers = [layer("line", lines, TRAINED, strokeWidth=1.5)]
     if len({row["checkpoint"] for row in rows}) <= 6 and any(row["lower"] is not None for row in rows):
         band = {"x": x, "y": channel("lower:Q", **looks), "y2": {"field": "upper"}, "color": colour, "detail": detail}
-        layers.insert(0, layer("area", band, HAS_INTERVAL, opacity=0.12))
+        layers.insert(0, layer("area", band, TRAINED, HAS_INTERVAL, opacity=0.12))
     dots = {"x": x, "y": y, "color": colour, "tooltip": tips, **signs.shape()}
-    layers.append(layer("point", dots, filled=True, size=24, opacity=1))
+    layers.append(layer("point", dots, TRAINED, filled=True, size=24, opacity=1))
+    if any(row["untrained"] for row in rows):
+        plain = {"x": x, "y": y, "detail": detail, "tooltip": tips}
+        layers.append(layer("line", plain, UNTRAINED, strokeDash=[3, 3], color=SOFT, strokeWidth=1.5))
     if any(map(trained_so, rows)):
         own = {"x": x, "y": y, "color": colour, "tooltip": tips}
         same = "datum.ratio === datum.eval_mask_ratio"

@@ -201,7 +201,8 @@ def heat(
     there = {cell["level"] for cell in cells}
     levels = [level for level in (BINDING, *map(str, reversed(found.levels))) if level in there]
     quiet: Json = {"domain": False, "ticks": False}
-    names = {"labelAngle": -40, "labelLimit": 170, "labels": labels, **quiet}
+    angle = -40 if len(found.settings) <= 10 else -60
+    names = {"labelAngle": angle, "labelLimit": 170, "labels": labels, **quiet}
     place: Json = {
         "x": channel("setting:N", title=None, sort=list(found.settings.values()), axis=names),
         "y": channel("level:N", title="Level", sort=levels, axis={**quiet, "minExtent": 52, "maxExtent": 52}),
@@ -214,7 +215,7 @@ def heat(
     dark = either(f"datum.value > {low + 0.55 * (high - low)}", "#14171b", "#ffffff")
     layers = [layer("rect", place | {"color": colour}, "isValid(datum.value)", stroke="var(--paper)", strokeWidth=2)]
     if len(found.settings) <= WRITTEN:
-        mark, size = channel("mark:N"), 11 if len(found.settings) <= 10 else 10
+        mark, size = channel("mark:N"), {"expr": f"min(11, 0.48 * width / {len(found.settings)})"}
         layers += [
             layer("text", place | {"text": mark, "color": dark}, "isValid(datum.value)", fontSize=size),
             layer("text", place | {"text": mark}, "!isValid(datum.value)", fontSize=size),

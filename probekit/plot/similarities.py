@@ -11,7 +11,7 @@ NAME = "similarity"
 
 def similarity_figure(results: Results, data: str) -> Figure | None:
     """One heat map of checkpoint by checkpoint for each metric, at the last layer."""
-    if NAME not in results.names or data not in results.where(NAME):
+    if NAME not in results.names or data not in results.where(NAME) or len(results.checkpoints) < 2:
         return None
     rows = results.rows(NAME, data, keep=("other", "metric"))
     panels = []

@@ -9,7 +9,7 @@ from probekit.plot.rows import Results, Row
 
 TITLES = {"level": "Level", "rung": "Rung"}
 WRITTEN = 12
-"""Bars of up to so many checkpoints have their labels inside."""
+"""Bars of up to so many checkpoints have their labels inside; of more, the first has."""
 LETTER, PANEL = 7.0, 230.0
 """Pixels of a letter, and of the narrowest panel that labels are meant for."""
 
@@ -50,17 +50,21 @@ def share_panel(results: Results, name: str, rows: list[Row], dim: str, title: s
     labels = labels_of(results, dim)
     rows = with_kind(results, [{**row, "place": labels.index(row[dim])} for row in rows])
     signs = kinds(results, rows) if results.by is None else colouring(results, rows, "by")
+    told = results.by is not None or len({row["family"] for row in rows if not row["untrained"]}) > 1
     mean: dict[str, float] = {}
     for row in rows:
         mean[row["checkpoint"]] = mean.get(row["checkpoint"], 0.0) + row["place"] * row["value"]
-    few = len(mean) <= WRITTEN
-    rows = [{**row, "mark": str(row[dim]) if few and fits(row[dim], row["value"]) else ""} for row in rows]
     by = [value for value in signs.values if signs.key == "kind"]
     place = {
         row["checkpoint"]: (by.index(row["kind"]) if by else 0, str(row["by"]), row["setting_index"]) for row in rows
     }
     order = sorted(mean, key=lambda one: (place[one], one))
-    y = channel("checkpoint:N", title=None, sort=order, axis={"labelLimit": 190, "labelPadding": 18})
+    written = order if len(order) <= WRITTEN else order[:1]
+    rows = [
+        {**row, "mark": str(row[dim]) if row["checkpoint"] in written and fits(row[dim], row["value"]) else ""}
+        for row in rows
+    ]
+    y = channel("checkpoint:N", title=None, sort=order, axis={"labelLimit": 190, "labelPadding": 18 if told else 4})
     x = channel("value:Q", title=results.title(name), stack="zero", axis={"format": ".1f", "tickCount": 5})
     colour = channel(
         f"{dim}:O", title=TITLES.get(dim, dim), sort=labels, scale={"domain": labels, "range": theme.ramp(len(labels))}
@@ -70,14 +74,13 @@ def share_panel(results: Results, name: str, rows: list[Row], dim: str, title: s
     )
     stacked = {"x": x, "y": y, "order": channel("place:Q"), "tooltip": tips}
     layers = [layer("bar", stacked | {"color": colour}, height={"band": 0.8}, stroke="var(--paper)", strokeWidth=0.75)]
-    if few:
-        ink = either(f"datum.place < {len(labels) / 2}", "var(--on)", "#14171b")
-        inside = stacked | {"x": {**x, "bandPosition": 0.5}, "text": channel("mark:N"), "color": ink}
-        layers.append(layer("text", inside, fontSize=10))
-    layers += [sign_layer(y, signs)] if signs.order else []
+    ink = either(f"datum.place < {len(labels) / 2}", "var(--on)", "#14171b")
+    inside = stacked | {"x": {**x, "bandPosition": 0.5}, "text": channel("mark:N"), "color": ink}
+    layers.append(layer("text", inside, fontSize=10))
+    layers += [sign_layer(y, signs)] if told and signs.order else []
     best = max(mean, key=lambda one: mean[one])
     words = f"{results.title(name)} of {len(mean)} checkpoints{', ' + title.lower() if title else ''}; highest: {best}."
-    keys = tuple(signs.keys(shape=True, colour=SOFT)) if signs.order else ()
+    keys = tuple(signs.keys(shape=True, colour=SOFT)) if told and signs.order else ()
     return Panel(layers, rows, words, title, 18 * len(mean) + 30, shared_legend=True, keys=keys)
 
 

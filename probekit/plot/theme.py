@@ -31,9 +31,11 @@ DARK = {
 
 CATEGORIES = [f"var(--c{i})" for i in range(1, 9)]
 STEPS = [f"var(--s{i})" for i in range(8)]
-MARKS = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+MARKS = (
+    "circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "triangle-right",
+)  # fmt: skip
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (12, 3), (4, 4))
-"""Shapes of marks and dashes of lines that tell up to six values apart without colours."""
+"""Shapes of marks and dashes of lines, which tell up to eight and up to six values apart without colours."""
 OUTLINES = {
     "circle": "M4,0A4,4,0,1,1,-4,0A4,4,0,1,1,4,0",
     "square": "M-3.6,-3.6h7.2v7.2h-7.2Z",
@@ -41,16 +43,40 @@ OUTLINES = {
     "diamond": "M-4.4,0L0,-4.8L4.4,0L0,4.8Z",
     "cross": "M-4.2,-1.4V1.4H-1.4V4.2H1.4V1.4H4.2V-1.4H1.4V-4.2H-1.4V-1.4Z",
     "triangle-down": "M0,4L-4.6,-4L4.6,-4Z",
+    "triangle-left": "M-4,0L4,-4.6L4,4.6Z",
+    "triangle-right": "M4,0L-4,-4.6L-4,4.6Z",
 }
 """The same shapes as SVG paths around 0, 0, for legends outside charts."""
 HEAT = ["#3b2a78", "#34618d", "#22908b", "#58c765", "#f4e53b"]
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
+FINE = 24
+"""Steps of the ramp for many ordered values."""
+
+
+def finer(colours: dict[str, str]) -> dict[str, str]:
+    """A theme's ramp in `FINE` steps, between its eight."""
+    ends = [[int(colours[f"s{i}"][k : k + 2], 16) for k in (1, 3, 5)] for i in range(len(STEPS))]
+
+    def at(place: float) -> str:
+        left = min(int(place), len(ends) - 2)
+        mixed = [a + (b - a) * (place - left) for a, b in zip(ends[left], ends[left + 1], strict=True)]
+        return "#" + "".join(f"{round(one):02x}" for one in mixed)
+
+    return {f"f{i}": at(i * (len(ends) - 1) / (FINE - 1)) for i in range(FINE)}
+
+
+LIGHT |= finer(LIGHT)
+DARK |= finer(DARK)
+
+
 def ramp(count: int) -> list[str]:
     """`count` colours for ordered values, dark to light."""
     if count <= 1:
         return [STEPS[2]]
+    if count > len(STEPS):
+        return [f"var(--f{round(i * (FINE - 1) / (count - 1))})" for i in range(count)]
     return [STEPS[round(i * (len(STEPS) - 1) / (count - 1))] for i in range(count)]
 
 
@@ -83,6 +109,7 @@ def config() -> dict[str, Any]:
             **text,
             "titleFontWeight": "normal",
             "symbolSize": 70,
+            "symbolStrokeWidth": 1,
             "symbolOpacity": 1,
             "orient": "top",
             "titleOrient": "left",

@@ -200,6 +200,8 @@ def caution(headline: Headline) -> str:
         return f"{interval} The checkpoints differ in more than their masking, so nothing here is put down to it."
     if not headline.settings:
         return f"{interval} How the checkpoints were masked is unknown, so nothing here is put down to masking."
+    if len(headline.rows) == 1:
+        return f"{interval} One checkpoint alone says nothing of what its training settings do."
     if not headline.tested:
         return (
             f"{interval} No two settings have two runs each that are known to differ by their seed alone, so nothing "

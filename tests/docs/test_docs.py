@@ -16,7 +16,7 @@ from probekit import plot, probes
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "pages"
-WRITTEN = ("index", "level", "encoder", "images", "probe", "train", "finetune", "detect", "scale")
+WRITTEN = ("index", "level", "encoder", "images", "suites", "probe", "train", "finetune", "detect", "scale")
 """Pages that are written by hand; the others are generated."""
 
 

@@ -48,11 +48,11 @@ def test_every_version_of_a_suite_stays_callable_and_is_recorded() -> None:
 
 
 SHOWN = ("quadtree", "shapes", "photos")
-"""Image sets that have a column in the README; what runs on others stands in the last one."""
+"""Image sets that have a column in the table; what runs on others stands in the last one."""
 
 
 def written(suite: suites.Suite) -> list[str]:
-    """The cells of a suite's row in the README: probes on each set that ships, counts where they differ."""
+    """The cells of a suite's row in the table: probes on each set that ships, counts where they differ."""
     on = {plan.data: plan for plan in suite.plans}
     cells = [", ".join(on[data].probes) if data in on else "" for data in SHOWN]
     cells = [cell.replace(", ".join(suites.ATTENTION), "attention_*") for cell in cells]
@@ -67,8 +67,8 @@ def written(suite: suites.Suite) -> list[str]:
     ]
 
 
-def test_the_table_of_suites_in_the_readme_is_the_code() -> None:
-    lines = (Path(__file__).parents[2] / "README.md").read_text().splitlines()
+def test_the_table_of_suites_in_the_documentation_is_the_code() -> None:
+    lines = (Path(__file__).parents[2] / "docs/pages/suites.md").read_text().splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("| suite (version)"))
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start + 2 : start + 2 + len(SUITES)]]
     assert rows == [[f"`{name}` ({suite.version})", *written(suite)] for name, suite in SUITES.items()]

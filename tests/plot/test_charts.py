@@ -100,7 +100,7 @@ def test_labels_are_fixed_and_unknown_ones_are_named(ds: xr.Dataset) -> None:
     cls, mean = (plot.by_setting(ds, "linear_accuracy", pooling=pooling) for pooling in ("cls", "mean"))
     values = [[row["value"] for row in rows_of(chart)] for chart in (cls, mean)]
     assert not np.allclose(*values)
-    assert "pooling cls" in cls.to_dict()["title"]["subtitle"][0]
+    assert "pooling cls" in " ".join(cls.to_dict()["title"]["subtitle"])
     with pytest.raises(ResultsError, match="Known: cls, mean"):
         plot.by_setting(ds, "linear_accuracy", pooling="max")
     with pytest.raises(ResultsError, match="Did you mean"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,37 @@ def test_toggles_work_from_the_keyboard(page: Page) -> None:
     page.press("Escape", 27)
     page.wait("!document.getElementById('choose').open")
     page.run("document.getElementById('show-all').click()")
+
+
+SPOKEN = {"button", "checkbox", "combobox", "DisclosureTriangle", "image", "link", "region", "searchbox"}
+"""Roles that a screen reader announces by their name."""
+
+
+def test_screen_readers_have_a_name_for_every_control_chart_and_picture(page: Page) -> None:
+    nodes = page.send("Accessibility.getFullAXTree")["nodes"]
+    shown = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+    spoken = [(role, name.strip()) for role, name in shown if role in SPOKEN]
+    assert [role for role, name in spoken if not name] == []
+    counted = {role: sum(role == one for one, _ in spoken) for role in SPOKEN}
+    assert counted["combobox"] == 5
+    assert counted["image"] >= page.run("document.querySelectorAll('[data-chart]').length")
+    assert min(counted[role] for role in ("button", "checkbox", "link", "region", "searchbox")) >= 1
+
+
+def test_tab_reaches_every_control_in_order(page: Page) -> None:
+    page.run("document.activeElement.blur(); scrollTo(0, 0); getSelection().removeAllRanges()")
+    controls = "a[href], button, input, select, summary, [tabindex='0']"
+    page.run(
+        f"window.places = [...document.querySelectorAll(`{controls}`)].filter(c => c.checkVisibility() && !c.disabled)"
+    )
+    wanted = page.run("places.length")
+    found = []
+    for _ in range(wanted + 1):
+        page.press("Tab", 9)
+        found.append(page.run("places.indexOf(document.activeElement)"))
+    reached = [place for place in found if place >= 0]
+    assert sorted(set(reached)) == list(range(wanted))
+    assert all(after == (before + 1) % wanted for before, after in pairwise(reached))
 
 
 def test_differences_follow_quantity_and_reference(page: Page) -> None:
