@@ -56,9 +56,14 @@ def either(test: str, then: str, otherwise: str) -> Json:
     return {"condition": {"test": test, "value": then}, "value": otherwise}
 
 
+def lines(text: str, width: int) -> list[str]:
+    """A text in lines of at most `width` characters, but for longer words."""
+    return textwrap.wrap(text, width, break_long_words=False)
+
+
 def in_lines(text: str, width: int = 30) -> str | list[str]:
     """An axis title in lines of about `width` characters, where it is longer than one."""
-    return text if len(text) <= width else textwrap.wrap(text, width, break_long_words=False)
+    return text if len(text) <= width else lines(text, width)
 
 
 def tooltip(*fields: tuple[str, str, str]) -> list[Json]:
@@ -213,7 +218,7 @@ class Figure:
     def chart_spec(self) -> Json:
         """The panels as one chart, for a notebook or a file."""
         columns = self.columns or math.ceil(math.sqrt(len(self.panels)))
-        words = textwrap.wrap(self.caption, 62 * min(columns, len(self.panels)))
+        words = lines(self.caption, 62 * min(columns, len(self.panels)))
         spec: Json = {"$schema": SCHEMA_URL, "config": theme.config(), "title": {"text": self.title, "subtitle": words}}
         spec |= {"concat": side_by_side(self.panels), "columns": columns}
         return spec | {

@@ -15,7 +15,7 @@ from PIL import Image
 
 from probekit.measures.colours import painted
 from probekit.plot import theme
-from probekit.plot.figure import SCHEMA_URL, Json
+from probekit.plot.figure import SCHEMA_URL, Json, lines
 from probekit.plot.rows import Checkpoint, Results
 
 SIDE = 112
@@ -24,6 +24,8 @@ SMALL = 64
 """Up to this side, pictures are stored without loss and shown enlarged, pixel by pixel."""
 MANY = 64
 """Of more checkpoints than these, reconstructions are stored with loss."""
+LETTER = 5.8
+"""Width of a letter of the subtitle in pixels, on average."""
 EXAMPLES = 6
 HIDDEN_GREY = 128
 
@@ -259,10 +261,17 @@ def strip_picture(images: np.ndarray, words: str, *, lossy: bool = False) -> Pic
     return Picture(source, words, sheet.shape[1], sheet.shape[0])
 
 
+def as_png(source: str) -> str:
+    """A picture's data URL as PNG: vl-convert puts no WebP into a PDF."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
 def strip_spec(strip: Strip) -> Json:
     """A strip as a Vega-Lite specification: a row per checkpoint, a column per kind of picture."""
     rows = [
-        {"checkpoint": row.label, "kind": kind, "picture": picture.source, "words": picture.alt}
+        {"checkpoint": row.label, "kind": kind, "picture": as_png(picture.source), "words": picture.alt}
         for row in strip.rows
         for kind, picture in zip(strip.columns, row.pictures, strict=True)
         if picture is not None
@@ -270,6 +279,7 @@ def strip_spec(strip: Strip) -> Json:
     shapes = [picture for row in strip.rows for picture in row.pictures if picture is not None]
     width, height = max(one.width for one in shapes), max(one.height for one in shapes)
     factor = max(1.0, 40 / height)
+    letters = max(60, int((width * factor + 12) * len(strip.columns) / LETTER))
     x = {
         "field": "kind",
         "type": "nominal",
@@ -284,7 +294,7 @@ def strip_spec(strip: Strip) -> Json:
     spec: Json = {
         "$schema": SCHEMA_URL,
         "config": theme.config(),
-        "title": {"text": strip.title, "subtitle": [strip.note]},
+        "title": {"text": strip.title, "subtitle": lines(strip.note, letters)},
     }
     spec |= {"data": {"values": rows}, "mark": mark, "encoding": encoding}
     spec |= {"width": {"step": width * factor + 12}, "height": {"step": height * factor + 6}}

@@ -58,6 +58,14 @@ def test_every_chart_is_valid_and_can_be_drawn(name: str, ds: xr.Dataset) -> Non
         assert target.read_text().count("<path") > 5 or "image" in target.read_text()
 
 
+@pytest.mark.parametrize("name", ["attention", "by_setting", "reconstructions"])
+@pytest.mark.parametrize("suffix", ["pdf", "png"])
+def test_charts_with_and_without_pictures_are_written(name: str, suffix: str, ds: xr.Dataset, tmp_path: Path) -> None:
+    getattr(plot, name)(ds, **CALLS[name]).save(tmp_path / f"chart.{suffix}")
+    head = {"pdf": b"%PDF", "png": b"\x89PNG"}[suffix]
+    assert (tmp_path / f"chart.{suffix}").read_bytes().startswith(head)
+
+
 def test_a_notebook_shows_charts_without_a_network(ds: xr.Dataset) -> None:
     for chart in (plot.by_setting(ds, "linear_accuracy"), plot.reconstructions(ds)):
         bundle = chart.properties(background="white")._repr_mimebundle_()
