@@ -6,7 +6,9 @@ views, one over each shifted set. A probe then reads arrays; only integrated gra
 
 from __future__ import annotations
 
-import zipfile
+import io
+import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -30,10 +32,11 @@ from probekit.collect.schedule import Recording
 from probekit.collect.store import LAYOUT, Store
 from probekit.collect.untrained import untrained
 from probekit.data import SPLITS
-from probekit.errors import ProbeError, StorageError, did_you_mean
-from probekit.files import written_whole
+from probekit.errors import ProbeError, ProbekitError, StorageError, did_you_mean
+from probekit.files import read_bytes, write_bytes
 from probekit.measures.linear import Rows
 from probekit.measures.whitening import fit_whitening, whitening_matrix
+from probekit.seals import sealed, unsealed
 
 
 def _whitening_of(features: Rows) -> np.ndarray:
@@ -231,17 +234,21 @@ class Measurements(Readings):
         """
         images = {split: (self.sets[split].fingerprint, self.size(split)) for split in SPLITS if self.sets.has(split)}
         name = cache.key(
-            **facts, images=images, frame=self.prepared.facts, layers=self.layers, seed=self.seed, layout=LAYOUT
+            **facts, images=images, frame=self.prepared.facts, layers=self.layers, seed=self.seed, layout=LAYOUT, kept=2
         )
         file = self.root / f"{name}.npz"
-        try:
-            with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
+        content = None
+        with suppress(ProbekitError):  # not there
+            content = unsealed(read_bytes(file))
+        if content is not None:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 return dict(stored)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-            pass
-        found = dict(compute())
-        with suppress(StorageError), written_whole(file, kept="") as part, open(part, "wb") as target:
-            np.savez(target, allow_pickle=False, **found)
+        if os.path.lexists(file):
+            warnings.warn(f"A stored result is damaged: {file} is computed again.", RuntimeWarning, stacklevel=2)
+        found, packed = dict(compute()), io.BytesIO()
+        np.savez(packed, allow_pickle=False, **found)
+        with suppress(StorageError):
+            write_bytes(file, sealed(packed.getbuffer()), sync=False)
         return found
 
     @torch.inference_mode()

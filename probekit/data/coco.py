@@ -20,7 +20,8 @@ import numpy as np
 
 from probekit import cache
 from probekit.data.base import ImageSet
-from probekit.data.decode import open_rgb
+from probekit.data.coco_masks import mask_of
+from probekit.data.decode import MAX_PIXELS, open_rgb
 from probekit.data.files import FileSet, digests
 from probekit.data.folder import existing_folder
 from probekit.data.instances import Instances, Objects
@@ -32,6 +33,9 @@ from probekit.files import read_json
 
 LARGEST = 4 * 2**30
 """Bytes of a file of annotations; COCO's own train file has 0.45 GB."""
+
+MASKS = 2**30
+"""Most bytes of the masks of one image."""
 
 NEEDED = {
     "images": ("id", "file_name", "height", "width"),
@@ -146,16 +150,31 @@ def _read(root: Path, file: Path, spec: str) -> tuple[Annotated, list[dict[str, 
             if lacking:
                 raise DataError(f"{spec}: {file}: an entry of {key!r} has no {', '.join(lacking)}.")
     images = content["images"]
+    _check_images(images, f"{spec}: {file}")
     rows = {image["id"]: row for row, image in enumerate(images)}
     objects: list[list[dict[str, Any]]] = [[] for _ in images]
     for one in content["annotations"]:
-        if one["image_id"] not in rows:
-            raise DataError(f"{spec}: {file}: an object is in image {one['image_id']}, which is not listed.")
+        if not isinstance(one["image_id"], int | str) or one["image_id"] not in rows:
+            raise DataError(f"{spec}: {file}: an object is in image {one['image_id']!r:.80}, which is not listed.")
         objects[rows[one["image_id"]]].append(one)
     folder = _folder(root, file.stem.removeprefix("instances_"), images[0]["file_name"], spec)
     paths = [(folder / str(image["file_name"])).as_posix() for image in images]
-    sizes = [(int(image["height"]), int(image["width"])) for image in images]
+    sizes = [(image["height"], image["width"]) for image in images]
     return Annotated(file.relative_to(root).as_posix(), paths, sizes, objects), content["categories"]
+
+
+def _check_images(images: list[dict[str, Any]], where: str) -> None:
+    """Numbers that differ, names of files below the folder, and sizes that can be decoded."""
+    known = set()
+    for image in images:
+        number, name, size = image["id"], image["file_name"], (image["height"], image["width"])
+        if not isinstance(number, int | str) or number in known:
+            raise DataError(f"{where}: the image number {number!r:.80} is there twice, or is no number.")
+        known.add(number)
+        if not isinstance(name, str) or not name or PurePosixPath(name).is_absolute() or ".." in Path(name).parts:
+            raise DataError(f"{where}: file_name={name!r:.80}: expected the name of an image below the folder.")
+        if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > MAX_PIXELS:
+            raise DataError(f"{where}: {name} has {size!r:.80} pixels; expected a height and width, above 0.")
 
 
 def _folder(root: Path, name: str, first: str, spec: str) -> PurePosixPath:
@@ -169,10 +188,13 @@ def _folder(root: Path, name: str, first: str, spec: str) -> PurePosixPath:
 
 def _classes(categories: dict[str, list[dict[str, Any]]], spec: str) -> tuple[tuple[str, ...], list[int]]:
     """Names and numbers of the classes, which all splits share."""
-    listed = {
-        split: sorted((int(entry["id"]), str(entry["name"])) for entry in entries)
-        for split, entries in categories.items()
-    }
+    for split, entries in categories.items():
+        wrong = [one for one in entries if type(one["id"]) is not int or not isinstance(one["name"], str)]
+        numbers = [one["id"] for one in entries if not wrong]
+        if wrong or len(set(numbers)) < len(numbers):
+            odd = wrong[0] if wrong else next(one for one in entries if numbers.count(one["id"]) > 1)
+            raise DataError(f"{spec}: {split}: the category {odd!r:.80} is there twice, or has no number and name.")
+    listed = {split: sorted((one["id"], one["name"]) for one in entries) for split, entries in categories.items()}
     (first, expected), *others = listed.items()
     for split, found in others:
         if found != expected:
@@ -198,52 +220,21 @@ class _Reader:
         try:
             labels = np.array([self.places[int(one["category_id"])] for one in listed], dtype=np.int64)
             corners = np.array([one["bbox"] for one in listed], dtype=np.float64).reshape(len(listed), 4)
-        except (KeyError, ValueError, TypeError) as error:
+            areas = np.array([one.get("area", np.nan) for one in listed], dtype=np.float64)
+            if not np.isfinite(corners).all() or (areas < 0).any() or np.isinf(areas).any():
+                raise ValueError("numbers that are not finite")
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise DataError(
-                f"{self.part.file}: an object of {path} has no class of the list, or no box (left, top, width, height)."
+                f"{self.part.file}: an object of {path} has no class of the list, no box (left, top, width, height), "
+                f"or no area ({error!r:.100})."
             ) from error
+        if len(listed) * size[0] * size[1] > MASKS:
+            raise DataError(
+                f"{self.part.file}: {path} has {len(listed):,} objects of {size[0]} x {size[1]} pixels each."
+            )
         masks = [mask_of(one["segmentation"], size, f"{self.part.file}: an object of {path}") for one in listed]
         stacked = np.stack(masks) if masks else np.zeros((0, *size), dtype=bool)
-        areas = [float(one.get("area", mask.sum())) for one, mask in zip(listed, masks, strict=True)]
         crowd = np.array([bool(one.get("iscrowd")) for one in listed], dtype=bool)
         corners[:, 2:] += corners[:, :2]
-        return Objects(corners, labels, crowd, np.array(areas, dtype=np.float64), stacked)
-
-
-def mask_of(segmentation: Any, size: tuple[int, int], name: str) -> np.ndarray:
-    """The pixels of COCO's polygons or run-length code: bool (height, width).
-
-    Args:
-        segmentation: a list of polygons (x, y, x, y, ...), or an object with `counts` and `size`.
-        size: (height, width) of the image.
-        name: for messages.
-
-    Raises:
-        DataError: it is neither, or of another size; or pycocotools is not installed.
-    """
-    coder = mask_coder()
-    try:
-        coded = segmentation
-        if isinstance(segmentation, list):
-            if not segmentation:
-                return np.zeros(size, dtype=bool)
-            coded = coder.merge(coder.frPyObjects(segmentation, *size))
-        elif isinstance(segmentation["counts"], list):
-            coded = coder.frPyObjects(segmentation, *size)
-        mask = np.asarray(coder.decode(coded)).astype(bool)
-    except Exception as error:  # pycocotools raises bare exceptions
-        raise DataError(f"{name} has a mask that is neither polygons nor a run-length code ({error}).") from error
-    if mask.shape != size:
-        raise DataError(f"{name} has a mask of {mask.shape} pixels; the image has {size}.")
-    return mask
-
-
-def mask_coder() -> Any:
-    """`pycocotools.mask`, or a DataError that says how to install it."""
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise DataError(
-            "Masks in COCO's format and its scores need pycocotools. Run: pip install 'mae-probekit[detection]'"
-        ) from error
-    return mask
+        areas = np.where(np.isnan(areas), stacked.sum(axis=(1, 2)), areas)
+        return Objects(corners, labels, crowd, areas, stacked)

@@ -43,6 +43,9 @@ VOC = (
 CAMVID = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
+MOST_CLASSES = 4096
+"""Class numbers from this on are taken for a mistake."""
+
 IGNORE = 255
 """Class number of pixels that count for nothing, where the layout has no other."""
 
@@ -123,8 +126,8 @@ def _layout(root: Path, kind: str, spec: str) -> tuple[str, dict[str, Pairs]]:
     """Name of the layout, and the pairs by split."""
     voc = root / "ImageSets" / "Segmentation"
     if kind == "masks" and voc.is_dir():
-        lists = {path.stem: files.read_bytes(path, what="a list", limit=2**24, error=DataError).decode().split()
-                 for path in sorted(voc.glob("*.txt")) if path.stem in ("train", "val", "test")}  # fmt: skip
+        texts = [path for path in sorted(voc.glob("*.txt")) if path.stem in ("train", "val", "test")]
+        lists = {path.stem: " ".join(_lines(path)).split() for path in texts}
         return "voc", {
             key: Pairs(
                 [f"JPEGImages/{stem}.jpg" for stem in stems], [f"SegmentationClass/{stem}.png" for stem in stems]
@@ -194,12 +197,12 @@ def _maps(
     def sized(read: Callable[[Path], np.ndarray]) -> Callable[[int], np.ndarray]:
         def checked(index: int) -> np.ndarray:
             found = read(root / mine.maps[index])
-            with Image.open(root / mine.images[index]) as image:
-                if found.shape not in ((image.height, image.width), (image.width, image.height)):
-                    raise DataError(
-                        f"{root / mine.maps[index]} is {found.shape[0]} x {found.shape[1]} pixels, its image "
-                        f"{image.height} x {image.width}; the same size is expected."
-                    )
+            width, height = opened(root / mine.images[index], whole=False).size
+            if found.shape not in ((height, width), (width, height)):
+                raise DataError(
+                    f"{root / mine.maps[index]} is {found.shape[0]} x {found.shape[1]} pixels, its image "
+                    f"{height} x {width}; the same size is expected."
+                )
             return found
 
         return checked
@@ -213,6 +216,8 @@ def _maps(
     if not classes:
         largest = _largest(root, [path for pairs in parts.values() for path in pairs.maps], ignore, spec)
         classes = tuple(str(number) for number in range(largest + 1))
+    if len(classes) > MOST_CLASSES:
+        raise DataError(f"{root / 'classes.txt'} names {len(classes):,} classes; at most {MOST_CLASSES:,} are read.")
 
     def numbers(path: Path) -> np.ndarray:
         found = class_numbers(path)
@@ -226,12 +231,21 @@ def _class_names(root: Path, layout: str) -> tuple[str, ...]:
     """From `classes.txt`, or ADE20K's `objectInfo150.txt`; empty if neither is there."""
     named = root / "classes.txt"
     if named.is_file():
-        return tuple(named.read_text().splitlines())
+        return tuple(_lines(named))
     if layout != "ade20k":
         return ()
     info = root / "objectInfo150.txt"
-    rows = [line.split("\t") for line in info.read_text().splitlines()[1:]] if info.is_file() else []
+    rows = [line.split("\t") for line in _lines(info)[1:]] if info.is_file() else []
     return tuple(row[-1].split(",")[0].strip() for row in rows) or tuple(str(number) for number in range(150))
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text."""
+    content = files.read_bytes(path, what="a list", limit=2**24, error=DataError)
+    try:
+        return content.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8 ({error}). Expected a name a line.") from error
 
 
 def _largest(root: Path, paths: list[str], ignore: int, spec: str) -> int:
@@ -240,13 +254,18 @@ def _largest(root: Path, paths: list[str], ignore: int, spec: str) -> int:
         for path in paths:
             found = class_numbers(root / path)
             largest = max(largest, int(found[found != ignore].max(initial=0)))
+            if largest >= MOST_CLASSES:
+                raise DataError(
+                    f"{root / path} holds the class {largest}; at most {MOST_CLASSES:,} classes are read. If it is no "
+                    "class, state it with ?ignore=."
+                )
             advance()
     return largest
 
 
 def class_numbers(path: Path) -> np.ndarray:
     """The class numbers in a mask: int64 (height, width), from a palette, grey or 16-bit PNG."""
-    image = _opened(path)
+    image = opened(path)
     if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):
         raise DataError(f"{path} holds colours ({image.mode}); a mask holds class numbers, as a palette or grey image.")
     return np.asarray(image).astype(np.int64)
@@ -257,19 +276,21 @@ def _depths(path: Path, scale: float) -> np.ndarray:
     if path.suffix.lower() == ".npy":
         found = open_bands(path)[..., 0].astype(np.float32)
     else:
-        image = _opened(path)
+        image = opened(path)
         if image.mode not in ("I", "I;16", "I;16B", "L", "F"):
             raise DataError(f"{path} holds colours ({image.mode}); a depth image is grey, of 16 bits.")
         found = np.asarray(image).astype(np.float32) * np.float32(scale)
     return np.where(np.isfinite(found) & (found > 0), found, np.float32(np.nan))
 
 
-def _opened(path: Path) -> Image.Image:
+def opened(path: Path, *, whole: bool = True) -> Image.Image:
+    """A picture as its file has it; its size alone where it is not wanted `whole`."""
     check_regular(path, str(path))
     try:
         with Image.open(path) as image:
             check_size(image, str(path))
-            image.load()
+            if whole:
+                image.load()
             return image
     except DataError:
         raise

@@ -18,7 +18,7 @@ from probekit import data as image_sets
 from probekit import progress, schema
 from probekit.checks import whole
 from probekit.data import ImageSet
-from probekit.data.coco import mask_coder
+from probekit.data.coco_masks import mask_coder
 from probekit.data.duplicates import without_copies
 from probekit.detection import pictures, results, scoring
 from probekit.detection.detector import Detector, build

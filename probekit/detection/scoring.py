@@ -17,7 +17,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from probekit import progress
 from probekit.data import ImageSet
-from probekit.data.coco import mask_coder
+from probekit.data.coco_masks import mask_coder
 from probekit.data.instances import Objects
 from probekit.detection.detector import Detector
 from probekit.detection.examples import Convert, fitted, instances_of, read

@@ -80,6 +80,7 @@ def carried_out(
         notes = open_run(directory, settings, accelerator)
         total = settings.steps * settings.batch_size
         if directory.finished is not None:
+            directory.check_finished()
             conduct.advance(total)
         else:
             run = make()

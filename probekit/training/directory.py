@@ -5,7 +5,7 @@
     log.jsonl                             one line per `log_every` steps: step, loss, lr, images_per_second, images_seen
     state/step-N.pt                       model, optimizer and loss sums after N steps; the newest two
     snapshots/0.125/ ...                  checkpoints at shares of training
-    finished.json                         written last: final loss, seconds of training
+    finished.json                         written last: final loss, seconds of training, digests of the weights
 
 Every file is there whole or not at all (`probekit.files`). A state is written after the log lines of its steps; going
 on cuts the log back to the state's step, so no step is in it twice.
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xxhash
 
 from probekit.errors import ProbekitError, StorageError, TrainingError
 from probekit.files import opened, read_bytes, read_json, unwritable, write_text, written_whole
@@ -126,8 +127,28 @@ class RunDirectory:
 
     def finish(self, facts: dict[str, Any]) -> None:
         """Mark the run as finished; its states are no longer needed."""
-        write_text(self.path / "finished.json", json.dumps(facts, indent=1), kept=KEPT)
+        record = facts | {"files": self.digests()}
+        write_text(self.path / "finished.json", json.dumps(record, indent=1), kept=KEPT)
         shutil.rmtree(self.states, ignore_errors=True)
+
+    def digests(self) -> dict[str, str]:
+        """Digests of the weights and their configuration, by name."""
+        files = [*self.path.glob("*.safetensors"), *self.path.glob("*config.json")]
+        return {file.name: digest_of(file) for file in sorted(files)}
+
+    def check_finished(self) -> None:
+        """Raise where a file of the finished run is not as it was written.
+
+        Raises:
+            TrainingError: naming the files.
+        """
+        written, found = (self.finished or {}).get("files", {}), self.digests()
+        changed = [name for name in written if found.get(name) != written[name]] if isinstance(written, dict) else []
+        if changed:
+            raise TrainingError(
+                f"{self.path}: {', '.join(changed)} changed since the run finished, or its record finished.json did. "
+                "Restore them from a copy, or name a new directory to train again."
+            )
 
     def save_state(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after `step` steps, then forget all but the newest few."""
@@ -211,6 +232,18 @@ class RunDirectory:
     def read_log(self) -> list[dict[str, Any]]:
         """All lines of the log."""
         return [json.loads(line) for line in self._log_lines(sys.maxsize)] if self.log_path.is_file() else []
+
+
+def digest_of(file: Path) -> str:
+    """Of a file's content, read a part at a time; empty for what is no readable file."""
+    digest = xxhash.xxh3_128()
+    try:
+        with opened(file) as stream:
+            while part := stream.read(1 << 20):
+                digest.update(part)
+    except (ProbekitError, OSError):
+        return ""
+    return digest.hexdigest()
 
 
 class BusyError(TrainingError):

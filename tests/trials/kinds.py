@@ -449,8 +449,8 @@ def runs(folder: Path, count: int) -> Iterator[Trial]:
         yield Trial("runs", f"{file.relative_to(place)}: {way}", lambda place=place: train(place), expected, 60)
 
 
-def interrupted(place: Path) -> None:
-    """A run that ends after its fourth state."""
+def interrupted(place: Path, run: Callable[[Path], Any] = train, states: int = 4) -> None:
+    """A run that ends after its fourth state, or another one."""
     from probekit.training.directory import RunDirectory
 
     save, saved = RunDirectory.save_state, []
@@ -458,11 +458,11 @@ def interrupted(place: Path) -> None:
     def counted(self: RunDirectory, step: int, state: dict[str, Any]) -> None:
         save(self, step, state)
         saved.append(step)
-        if len(saved) == 4:
+        if len(saved) == states:
             raise KeyboardInterrupt
 
     RunDirectory.save_state = counted  # type: ignore[method-assign]
-    train(place)
+    run(place)
 
 
 # --- writers, killed --------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -23,18 +23,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PROBEKIT_PROGRESS"] = "0"
 
 import kinds
+import run_kinds
+import set_kinds
 import torch
 import xarray as xr
 from trial import BAD, GOOD, Trial, Verdict, judged, killed
 
 SHARE = {
-    "checkpoints": 0.22,
-    "cards": 0.18,
-    "images": 0.12,
-    "archives": 0.12,
-    "results": 0.2,
-    "cache": 0.1,
-    "runs": 0.06,
+    "checkpoints": 0.16,
+    "cards": 0.14,
+    "images": 0.08,
+    "archives": 0.08,
+    "results": 0.15,
+    "cache": 0.08,
+    "runs": 0.05,
+    "tunings": 0.05,
+    "detections": 0.03,
+    "coco": 0.06,
+    "masks": 0.04,
+    "features": 0.02,
+    "options": 0.06,
 }
 """Share of each kind in the inputs."""
 
@@ -54,7 +62,17 @@ def inputs(folder: Path, count: int, ds: xr.Dataset, only: str = "") -> Iterator
         elif kind == "cache":
             yield from kinds.caches(folder / kind, some, use_cache)
         else:
-            yield from getattr(kinds, kind)(folder / kind, some)
+            yield from makers()[kind](folder / kind, some)
+
+
+def makers() -> dict[str, Callable[[Path, int], Iterator[Trial]]]:
+    """Kind -> what makes its trials, of those that need nothing else."""
+    others = ("results", "cache")
+    return {
+        kind: next(getattr(module, kind) for module in (kinds, run_kinds, set_kinds) if hasattr(module, kind))
+        for kind in SHARE
+        if kind not in others
+    }
 
 
 def kills(folder: Path, count: int, ds: xr.Dataset) -> Iterator[tuple[str, Verdict]]:
