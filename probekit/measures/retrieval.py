@@ -50,6 +50,26 @@ def average_precision(features: ArrayLike, labels: ArrayLike) -> Floats:
     return out
 
 
+def random_precision(labels: ArrayLike) -> float:
+    """Mean over queries of what `average_precision` is in expectation if the others come in a random order.
+
+    Of a query with r relevant among n others it is (r - 1) / (n - 1) + (n - r) H(n) / (n (n - 1)), where H(n) is the
+    sum of 1 / k up to n. NaN where no image has another one of its class.
+
+    Example:
+        >>> random_precision([0, 0, 1, 1])  # one of three: (1 + 1 / 2 + 1 / 3) / 3
+        0.6111111111111112
+    """
+    known = np.asarray(labels)
+    n, (_, place, counts) = len(known) - 1, np.unique(known, return_inverse=True, return_counts=True)
+    relevant = (counts[place] - 1).astype(np.float64)
+    relevant = relevant[relevant > 0]
+    if n < 2 or not len(relevant):
+        return 1.0 if len(relevant) else float("nan")
+    harmonic = float((1 / np.arange(1, n + 1)).sum())
+    return float(((relevant - 1) / (n - 1) + (n - relevant) * harmonic / (n * (n - 1))).mean())
+
+
 def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS) -> float:
     """Expected calibration error: |accuracy - confidence| of bins of equal width, weighted by their images.
 

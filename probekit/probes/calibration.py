@@ -8,6 +8,7 @@ import xarray as xr
 from probekit.collect import Measurements
 from probekit.measures import classify, resample
 from probekit.measures.retrieval import BINS, calibration_error
+from probekit.probes.intervals import mean_with_interval, say_odd_features, say_what_weakens
 from probekit.probes.linear_head import HEAD, head
 from probekit.schema import Variable
 
@@ -29,12 +30,16 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
     rows = len(labels)
     values, ends = np.full(len(measurements.poolings), np.nan), np.full((len(measurements.poolings), 2), np.nan)
     groups, order = measurements.groups(rows), measurements.order(rows)
+    hits = np.zeros((len(measurements.poolings), rows), dtype=np.float32)
     blocks = resample.blocks(rows, groups=groups, order=order, seed=measurements.seed)
     for j, pooling in enumerate(measurements.poolings):
         probabilities = classify.softmax(head(measurements, pooling).logits)
         sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+        hits[j] = right
         kept = [blocks.of_image != number for number in range(blocks.count)]
         left = np.array([calibration_error(sure[part], right[part]) for part in kept])
         values[j] = calibration_error(sure, right)
         ends[j] = np.clip(resample.jackknife_ends(values[j], left), 0, 1)
+    say_what_weakens(measurements, *mean_with_interval(measurements, hits), "calibrated head")
+    say_odd_features(measurements)
     return VARIABLES[0].arrays(values, ends, coords={"pooling": list(measurements.poolings)})

@@ -9,6 +9,7 @@ import numpy as np
 
 from probekit.collect import Measurements
 from probekit.measures import resample
+from probekit.measures.weakness import odd_features, tiny_classes, what_weakens
 
 OVER_TEST = "bootstrap over test images (their groups where the image set has groups)"
 
@@ -77,13 +78,6 @@ def explained(
     return 1 - resample.ratio(residual, total), 1 - unexplained[..., ::-1], per_image.astype(np.float32)
 
 
-TINY = 5
-"""A class with fewer test images than this is said to be tiny."""
-
-HUGE = 1e6
-"""Features whose largest absolute value is above this are said to be huge: a final norm gives about 1 to 100."""
-
-
 def most_frequent(measurements: Measurements) -> np.ndarray:
     """Whether each test image is of the class that is the most frequent one among the train images: bool (images,)."""
     train = np.bincount(measurements.labels("train"), minlength=len(measurements.images("train").classes))
@@ -99,33 +93,12 @@ def say_what_weakens(measurements: Measurements, values: np.ndarray, interval: n
         interval: their intervals, (*values.shape, bound).
         of: which accuracy it is said of, e.g. "k-NN"; empty for the linear probe's.
     """
-    said, usual = measurements.lacking, float(most_frequent(measurements).mean())
-    if np.isfinite(values).any() and not (interval[..., 0] > usual).any():
-        best = float(np.nanmax(values))
-        said[f"{of}, margin over the most frequent class" if of else "margin over the most frequent class"] = (
-            f"the best accuracy is {best:.3f}, and no interval lies above the {usual:.3f} of always saying the most "
-            "frequent class"
-        )
-    labels, names = measurements.labels("test"), list(measurements.images("train").classes)
-    counts = np.bincount(labels, minlength=len(names))
-    tiny = [name for name, count in zip(names, counts, strict=True) if 0 < count < TINY]
-    if tiny:
-        shown = ", ".join(tiny[:5]) + (", ..." if len(tiny) > 5 else "")
-        said["tiny classes"] = (
-            f"{len(tiny)} of {len(names)} classes have fewer than {TINY} test images ({shown}): their recall, and the "
-            "balanced accuracy, rest on those"
-        )
+    usual = float(most_frequent(measurements).mean())
+    measurements.lacking |= what_weakens(values, interval, usual, of=of)
+    measurements.lacking |= tiny_classes(measurements.labels("test"), list(measurements.images("train").classes))
 
 
 def say_odd_features(measurements: Measurements) -> None:
     """Says where the pooled features of the last layer never vary, or are larger than any norm gives."""
-    said = measurements.lacking
     for name in measurements.poolings:
-        features = measurements.pooled("test", measurements.layers[-1], name)
-        if len(features) > 1 and not np.ptp(features, axis=0).any():
-            said[f"constant features, {name}"] = "the last layer gives every image the same features"
-        if (largest := float(np.abs(features).max())) > HUGE:
-            said[f"huge features, {name}"] = (
-                f"features of the last layer reach {largest:.1e}, where a final norm gives about 1 to 100: its weights "
-                "may be damaged"
-            )
+        measurements.lacking |= odd_features(measurements.pooled("test", measurements.layers[-1], name), name)

@@ -6,8 +6,9 @@ import numpy as np
 import xarray as xr
 
 from probekit.collect import Measurements
-from probekit.measures.retrieval import average_precision
-from probekit.probes.intervals import cells, layer_pooling, mean_with_interval
+from probekit.measures.retrieval import average_precision, random_precision
+from probekit.measures.weakness import tiny_classes, what_weakens
+from probekit.probes.intervals import cells, layer_pooling, mean_with_interval, say_odd_features
 from probekit.schema import Variable
 
 VARIABLES = (
@@ -32,4 +33,10 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
         if np.ptp(features, axis=0).any():  # [CLS] at the embedding is the same for every image: no ranking
             found[i, j] = average_precision(features, labels)
     values, interval = mean_with_interval(measurements, found)
+    measurements.lacking |= what_weakens(
+        values, interval, random_precision(labels), of="retrieval", score="mean average precision", over="chance",
+        without="a random order",
+    )  # fmt: skip
+    measurements.lacking |= tiny_classes(labels, list(measurements.images("test").classes))
+    say_odd_features(measurements)
     return VARIABLES[0].arrays(values, interval, coords=layer_pooling(measurements), per_image=found)

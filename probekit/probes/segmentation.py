@@ -14,6 +14,7 @@ from probekit.collect import Measurements
 from probekit.errors import ProbeError
 from probekit.measures import dense, dense_heads
 from probekit.measures.selection import described
+from probekit.measures.weakness import odd_features, what_weakens
 from probekit.probes import dense_pixels
 from probekit.probes.intervals import OVER_IMAGES, resampled
 from probekit.probes.patch_tokens import Reader
@@ -49,6 +50,7 @@ def run(measurements: Measurements, *, readouts: list[str], steps: int) -> dict[
     layers = list(measurements.token_layers)
     counts = np.zeros((2, len(layers), len(readouts), classes, measurements.size("test")))
     shown: list[np.ndarray] = []
+    truth = np.zeros(classes, dtype=np.int64)
     rates, share = [], 1.0
     for i, layer in enumerate(layers):
         read = {split: Reader(measurements, split, layer, 1.0) for split in maps}
@@ -59,12 +61,14 @@ def run(measurements: Measurements, *, readouts: list[str], steps: int) -> dict[
                 rates.append(head.rate)
             else:
                 score = neighbours(read["train"], maps["train"], classes)
-            counts[:, i, j], shown, share = scored(read["test"], maps["test"], score, classes)
+            counts[:, i, j], shown, share, truth = scored(read["test"], maps["test"], score, classes)
     right, union = counts
-    values = dense.mean_iou(right.sum(axis=-1), union.sum(axis=-1))
-    out = VARIABLES[0].arrays(
-        values, interval(measurements, right, union), coords={"layer": layers, "readout": list(readouts)}
+    values, ends = dense.mean_iou(right.sum(axis=-1), union.sum(axis=-1)), interval(measurements, right, union)
+    say_what_weakens(measurements, values, ends, samples["train"], truth)
+    measurements.lacking |= odd_features(
+        read["test"].tokens(np.arange(min(4, read["test"].rows))).flatten(0, 1).cpu().numpy(), "tokens"
     )
+    out = VARIABLES[0].arrays(values, ends, coords={"layer": layers, "readout": list(readouts)})
     out["segmentation_miou"].attrs |= {
         "classes": list(maps["test"].classes), "pixels_seen": share, **described(rates, dense_heads.RATES),
     }  # fmt: skip
@@ -78,18 +82,37 @@ def _classes(values: np.ndarray) -> np.ndarray:
 
 def scored(
     test: Reader, maps: Any, score: Callable[[Tensor], Tensor], classes: int
-) -> tuple[np.ndarray, list[np.ndarray], float]:
-    """Counts of each test image (2, classes, images), the first predictions as pictures, and the share of pixels."""
-    counts, shares = [], []
+) -> tuple[np.ndarray, list[np.ndarray], float, np.ndarray]:
+    """Counts of each test image (2, classes, images), the first predictions as pictures, the share of pixels that are
+    seen, and how many pixels each class has (classes,)."""
+    counts, shares, truth = [], [], np.zeros(classes, dtype=np.int64)
     shown: list[np.ndarray] = []
     most = examples(test.measurements)
     for guess, true, share in dense_pixels.predicted(test, maps, score, lambda found: found.argmax(dim=1)):
         known = np.isfinite(true)
-        counts.append(dense.class_counts(guess[known], true[known].astype(np.int64), classes))
+        right = true[known].astype(np.int64)
+        counts.append(dense.class_counts(guess[known], right, classes))
+        truth += np.bincount(right, minlength=classes)
         shares.append(share)
         if len(shown) < most:
             shown.append(dense_pixels.pictures(guess, true, test.measurements))
-    return np.stack(counts, axis=-1), shown, float(np.mean(shares))
+    return np.stack(counts, axis=-1), shown, float(np.mean(shares)), truth
+
+
+def say_what_weakens(
+    measurements: Measurements, values: np.ndarray, ends: np.ndarray, train: dense_pixels.Sample, truth: np.ndarray
+) -> None:
+    """Says where no mean IoU is above that of giving every pixel the class that most of train's have."""
+    known = train.values[np.isfinite(train.values)].astype(np.int64)
+    if not len(known) or not truth.sum():
+        return
+    most = np.bincount(known).argmax()
+    right, union = np.zeros_like(truth), truth.copy()
+    right[most], union[most] = truth[most], truth.sum()
+    measurements.lacking |= what_weakens(
+        values, ends, float(dense.mean_iou(right, union)), of="segmentation", score="mean IoU",
+        without="giving every pixel the most frequent class",
+    )  # fmt: skip
 
 
 def neighbours(train: Reader, maps: Any, classes: int) -> Callable[[Tensor], Tensor]:

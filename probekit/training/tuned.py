@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from probekit import models, schema
 from probekit.data import ImageSet
 from probekit.measures import resample
+from probekit.measures.weakness import tiny_classes, what_weakens
 from probekit.models import Checkpoint
 from probekit.models.building import carded
 from probekit.models.card import STATED, file_digest
@@ -126,6 +127,10 @@ def results(found: Tuned, made: Checkpoint) -> xr.Dataset:
         "chosen_step": found.best["step"],
     }
     name, data = made.card.name, test.name
+    said = {"intervals": "there is one test image, or one group"} if alone else {}
+    train = np.bincount(found.splits["train"].known_labels, minlength=len(test.classes))
+    usual = float((test.known_labels == train.argmax()).mean())
+    said |= what_weakens(hits.mean(), interval, usual, of="fine-tuning") | tiny_classes(test.known_labels, test.classes)
     ds = xr.Dataset({key: array.expand_dims(["checkpoint", "data"]) for key, array in arrays.items()})
     label = {"long_name": "Class of the test image", "classes": list(test.classes)}
     ds["label"] = (("data", "image"), test.known_labels[None], label)
@@ -140,7 +145,7 @@ def results(found: Tuned, made: Checkpoint) -> xr.Dataset:
             ds[dim].attrs["long_name"] = schema.DIMS[str(dim)]
     ds.attrs = {
         "schema_version": schema.SCHEMA_VERSION,
-        "not_applicable": json.dumps({name: {"intervals": "there is one test image, or one group"}} if alone else {}),
+        "not_applicable": json.dumps({name: said} if said else {}),
         "provenance": schema.stamp(
             settings=settings.record(),
             finetuned_from=made.card.finetuned_from,

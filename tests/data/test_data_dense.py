@@ -168,3 +168,20 @@ def test_the_stereo_pair_matches_where_its_disparity_says() -> None:
     assert without_copies(train, [images]) is train
     with pytest.raises(DataError, match="size=200; windows of 32 to 148"):
         load("stereo_motorcycle?size=200")
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_numbers_that_are_no_classes_and_lists_that_are_no_text_are_refused(tmp_path: Path, bits: int) -> None:
+    write(tmp_path, "images", "masks", ["a", "b", "c", "d", "e"])
+    for name in "abcde":
+        (tmp_path / f"masks/{name}.png").unlink()
+        kind = np.uint16 if bits == 16 else np.int32
+        Image.fromarray(np.full((20, 30), 2 ** (bits - 1) - 1, dtype=kind)).save(tmp_path / f"masks/{name}.tif")
+    with pytest.raises(DataError, match=r"holds the class \d+; at most 4,096 classes are read"):
+        load(f"segmentation:{tmp_path}")
+    (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"classes\.txt is no text in UTF-8"):
+        load(f"segmentation:{tmp_path}")
+    (tmp_path / "classes.txt").write_text("a\n" * 5000)
+    with pytest.raises(DataError, match="names 5,000 classes; at most 4,096"):
+        load(f"segmentation:{tmp_path}")
