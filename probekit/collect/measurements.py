@@ -284,5 +284,5 @@ class Measurements(Readings):
         """
         if initialisation not in self._twins:
             twin = untrained(self.prepared, initialisation)
-            self._twins[initialisation] = Measurements(twin, self.sets, self.root)
+            self._twins = {initialisation: Measurements(twin, self.sets, self.root)}  # one at a time is in memory
         return self._twins[initialisation]

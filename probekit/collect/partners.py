@@ -105,7 +105,8 @@ class PairTerms(Recorder):
             around = self.references[index, name]
             centred = pooled.reshape(self.source.per_row, len(batch.indices), -1) - around.mean
             total = centred.sum(dim=1, dtype=torch.float64)
-            self._sums[index, name] = self._sums[index, name] + total if (index, name) in self._sums else total
+            sums = self._sums.setdefault((index, name), torch.zeros_like(total))
+            sums += total
             found.append(torch.stack([terms(scaled) for scaled in around.scaled(centred)], dim=1))
         self._layers.append(torch.stack(found))
 
