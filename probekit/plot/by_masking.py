@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from probekit.plot import recovery, theme
 from probekit.plot.curves import choice_panels, dot_panel
-from probekit.plot.figure import TRAINED, Figure, Panel, channel, either, layer, tooltip
+from probekit.plot.figure import TRAINED, Figure, Panel, channel, either, fitting, layer, tooltip
 from probekit.plot.grids import on_axis
 from probekit.plot.headline import Headline
 from probekit.plot.last_layer import choice_figure
@@ -80,7 +80,7 @@ def heat_map(headline: Headline) -> Figure:
             cell | {"text": channel("mean:Q", format=".2f"), "color": ink},
             TRAINED,
             transform=over_seeds,
-            fontSize=14,
+            fontSize=fitting(14, len(headline.ratios)),
             fontWeight=600,
         ),
     ]

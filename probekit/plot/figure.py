@@ -61,9 +61,14 @@ def lines(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_long_words=False)
 
 
-def in_lines(text: str, width: int = 30) -> str | list[str]:
+def in_lines(text: str, width: int = 26) -> str | list[str]:
     """An axis title in lines of about `width` characters, where it is longer than one."""
     return text if len(text) <= width else lines(text, width)
+
+
+def fitting(most: float, columns: int, letters: float = 4) -> Json:
+    """A font size with which so many letters fit into each of the columns of a heat map, however wide it is drawn."""
+    return {"expr": f"min({most:g}, width / {columns} / {0.62 * letters:g})"}
 
 
 def tooltip(*fields: tuple[str, str, str]) -> list[Json]:

@@ -14,7 +14,7 @@ import numpy as np
 from probekit.plot import theme
 from probekit.plot.curves import choice_panels
 from probekit.plot.expectations import expected
-from probekit.plot.figure import Figure, Json, Panel, channel, either, layer, tooltip
+from probekit.plot.figure import Figure, Json, Panel, channel, either, fitting, layer, tooltip
 from probekit.plot.rows import Results, Row, nanmean, rounded
 from probekit.results.directions import Direction, directions
 
@@ -215,7 +215,7 @@ def heat(
     dark = either(f"datum.value > {low + 0.55 * (high - low)}", "#14171b", "#ffffff")
     layers = [layer("rect", place | {"color": colour}, "isValid(datum.value)", stroke="var(--paper)", strokeWidth=2)]
     if len(found.settings) <= WRITTEN:
-        mark, size = channel("mark:N"), {"expr": f"min(11, 0.48 * width / {len(found.settings)})"}
+        mark, size = channel("mark:N"), fitting(11, len(found.settings), 3.4)
         layers += [
             layer("text", place | {"text": mark, "color": dark}, "isValid(datum.value)", fontSize=size),
             layer("text", place | {"text": mark}, "!isValid(datum.value)", fontSize=size),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from probekit.plot import theme
-from probekit.plot.figure import Figure, Panel, channel, columns, either, layer, tooltip
+from probekit.plot.figure import Figure, Panel, channel, columns, either, fitting, layer, tooltip
 from probekit.plot.rows import Results
 
 NAME = "similarity"
@@ -31,7 +31,10 @@ def similarity_figure(results: Results, data: str) -> Figure | None:
         names = {row["checkpoint"] for row in cells}
         if len(names) <= 12:
             ink = either("datum.value > 0.55", "#14171b", "#ffffff")
-            layers.append(layer("text", place | {"text": channel("value:Q", format=".2f"), "color": ink}, fontSize=11))
+            size = fitting(11, len(names))
+            layers.append(
+                layer("text", place | {"text": channel("value:Q", format=".2f"), "color": ink}, fontSize=size)
+            )
         title = str(metric).replace("_", " ")
         panels.append(
             Panel(layers, cells, f"Similarity by {title} of {len(names)} checkpoints.", title, 24 * len(names) + 60)

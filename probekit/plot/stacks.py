@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from probekit.plot import theme
-from probekit.plot.figure import Figure, Json, Key, Panel, channel, either, layer, tooltip, value
+from probekit.plot.figure import Figure, Json, Key, Panel, channel, either, in_lines, layer, tooltip, value
 from probekit.plot.legends import SOFT, Colouring, colouring, kinds, with_kind
 from probekit.plot.rows import Results, Row
 
@@ -65,7 +65,7 @@ def share_panel(results: Results, name: str, rows: list[Row], dim: str, title: s
         for row in rows
     ]
     y = channel("checkpoint:N", title=None, sort=order, axis={"labelLimit": 190, "labelPadding": 18 if told else 4})
-    x = channel("value:Q", title=results.title(name), stack="zero", axis={"format": ".1f", "tickCount": 5})
+    x = channel("value:Q", title=in_lines(results.title(name)), stack="zero", axis={"format": ".1f", "tickCount": 5})
     colour = channel(
         f"{dim}:O", title=TITLES.get(dim, dim), sort=labels, scale={"domain": labels, "range": theme.ramp(len(labels))}
     )

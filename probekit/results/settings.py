@@ -9,9 +9,11 @@ settings of two or more runs say anything about the luck of a run; an untrained 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -140,15 +142,38 @@ def own_factors(ds: xr.Dataset) -> list[str]:
 
 
 def families(settings: Sequence[Setting]) -> dict[int, str]:
-    """Index of a checkpoint -> what apart from masking and seed tells its setting from the others, in words."""
+    """Index of a checkpoint -> what apart from masking and seed tells its setting from the others, in few words.
+
+    Families are all combinations of the facts that differ; their words are those of the fewest facts that tell every
+    family from the others.
+    """
     trained = [setting for setting in settings if not setting.untrained]
     names = [name for name in (trained[0].facts if trained else ()) if name not in MASKING]
     telling = [name for name in names if len({setting.facts[name] for setting in trained}) > 1]
+    one_each = {_listed(setting, telling): setting for setting in trained}
     found = {run.index: "" for setting in settings for run in setting.runs}
     for setting in trained:
-        words = ", ".join(_words(name, setting.facts[name]) for name in telling if setting.facts[name] is not None)
-        found |= {run.index: words for run in setting.runs}
+        found |= {run.index: _listed(setting, telling) for run in setting.runs}
+    for names in _fewest(telling):
+        short = {words: _listed(setting, names, short=True) for words, setting in one_each.items()}
+        if len(set(short.values())) == len(short):
+            return {index: short.get(words, "") for index, words in found.items()}
     return found
+
+
+MOST_FACTS = 3
+"""Of more facts than these, a family has all that differ in its words."""
+
+
+def _fewest(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Sets of names, the smaller first, in order."""
+    for count in range(1, min(MOST_FACTS, len(names)) + 1):
+        yield from combinations(names, count)
+
+
+def _listed(setting: Setting, names: Iterable[str], *, short: bool = False) -> str:
+    facts = {name: setting.facts[name] for name in names}
+    return ", ".join(_words(name, fact, short=short) for name, fact in facts.items() if fact is not None)
 
 
 SPOKEN = {
@@ -158,13 +183,17 @@ SPOKEN = {
     "vit_patch_size": "ViT patch {} px",
     "images_seen": "{} images",
     "image_height": "{} px images",
-    "normalised_targets": "normalised targets {}",
     "finetuned": "fine-tuned ({})",
 }
 
 
-def _words(name: str, value: Fact) -> str:
+def _words(name: str, value: Fact, *, short: bool = False) -> str:
+    """A fact in words; if `short`, of data sets the part before the first comma or bracket."""
+    if name == "normalised_targets":
+        return "normalised targets" if value else "plain targets"
     text = value if isinstance(value, str) else f"{value:,.0f}" if name == "images_seen" else f"{value:g}"
+    if short and name == "trained_on":
+        text = re.split(r"[,;(]", text)[0].strip() or text
     return SPOKEN.get(name, name.replace("_", " ") + " {}").format(text)
 
 
