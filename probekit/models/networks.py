@@ -35,8 +35,11 @@ MARKS = re.compile(
 )
 """Names that belong to the same network as the encoder, and the prefix before them."""
 
+DECODERS = re.compile(r"(?:decoder\w*\.|neck\.|to_pixels\.|enc_to_dec\.|encoder_to_decoder\.|prediction_head\.)")
+"""Beginnings of names that only a decoder has."""
+
 TAILS = ("backbone.vit.", "encoder.vit.", "backbone.", "encoder.", "vit.")
-"""Ends of prefixes that formats themselves use: they stay."""
+"""Ends of prefixes that formats themselves use: they stay, unless the decoder is under them too."""
 
 ENTRIES = (
     "model", "state_dict", "teacher", "model_state_dict", "model_ema", "net", "module", "student", "target_encoder",
@@ -145,7 +148,8 @@ def _strip(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     marks = [match["prefix"] for name in tensors if (match := MARKS.match(name))]
     common = _common([*prefixes, *marks])
     tail = next((tail for tail in TAILS if common == tail or common.endswith(f".{tail}")), "")
-    common = common.removesuffix(tail)
+    if not any(name.startswith(common) and DECODERS.match(name, len(common)) for name in tensors):
+        common = common.removesuffix(tail)
     clean = {name: name.removeprefix(common) for name in tensors}
     if not common or len(set(clean.values())) < len(clean):
         return tensors
@@ -178,7 +182,14 @@ def _networks(entry: str, tensors: Mapping[str, Tensor], alone: bool) -> list[_N
 
 
 def _root(at: str, anchors: list[str]) -> str:
-    """The shortest prefix of an encoder that no other encoder shares."""
+    """The prefix of an encoder's network: the shortest that no other encoder shares.
+
+    Of `vit.` and `ema.vit.`, the first network is all that is not under `ema.`: its decoder stands beside `vit.`.
+    """
+    shared = _common(anchors)
+    inner = at.removeprefix(shared)
+    if any(other != at and other.endswith(f".{inner}") for other in anchors):
+        return shared
     parts = _segments(at)
     for length in range(len(parts) + 1):
         root = "".join(f"{part}." for part in parts[:length])
@@ -223,15 +234,13 @@ def choose(found: Mapping[str, Mapping[str, Tensor]], key: str | None, label: st
 
 def _named(networks: list[_Network], key: str, label: str) -> _Network:
     """The network that a key names: by its whole name, its entry, or its prefix."""
-    wanted = key.removesuffix(".")
-    for labels in (
-        [(n, n.name) for n in networks],
-        [(n, n.entry) for n in networks],
-        [(n, n.prefix) for n in networks],
-    ):
-        match = [network for network, label_ in labels if label_.removesuffix(".") == wanted]
-        if match:
-            return match[0]
+    given = key.removesuffix(".")
+    wanted = unwrapped([given])[given]  # the names of networks are without wrappers
+    for name in dict.fromkeys((given, wanted)):
+        for label_of in (lambda n: n.name, lambda n: n.entry, lambda n: n.prefix):
+            match = [network for network in networks if label_of(network).removesuffix(".") == name]
+            if match:
+                return match[0]
     within = [network for network in networks if wanted in network.entry.split(".")]
     if len(within) == 1:
         return within[0]

@@ -161,6 +161,39 @@ def test_encoder_and_decoder_come_from_one_network(tiny, weights, images, hidden
         load(path, **HEADS, key=5)
 
 
+BESIDE = [("", "ema."), ("", "ema_model.module."), ("model.", "model.ema."), ("net.model.", "net.momentum.module.")]
+
+
+@pytest.mark.parametrize(("first", "second"), BESIDE)
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_network_inside_the_prefix_of_another(tiny, weights, images, hidden, tmp_path, format, first, second) -> None:
+    """Trap: `vit.` and `decoder.` beside `ema.vit.` and `ema.decoder.` gave one's encoder with the other's decoder."""
+    state = {n: t for n, t in FORMATS[format](tiny, weights).items() if t.is_floating_point()}
+    path = written(tmp_path / "both.pth", under(second, zeros(state)) | under(first, state))
+    options = HEADS | {"layer_norm_eps": 1e-6}
+    with pytest.warns(CheckpointWarning, match=r"holds 2 networks"):
+        checkpoint = load(path, **options)
+    assert torch.equal(checkpoint.model.predict(images, hidden), tiny.predict(images, hidden))
+    assert not load(path, **options, key=second).model.predict(images, hidden).any()
+
+
+@pytest.mark.parametrize("prefix", ["encoder.", "backbone.", "model.encoder."])
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_whole_network_under_an_encoders_prefix(tiny, weights, images, hidden, tmp_path, format, prefix) -> None:
+    """Trap: the prefix was taken for the encoder's own, and the decoder was lost in silence."""
+    state = {n: t for n, t in FORMATS[format](tiny, weights).items() if t.is_floating_point()}
+    checkpoint = load(written(tmp_path / "f.pth", under(prefix, state)), **HEADS, layer_norm_eps=1e-6)
+    assert torch.equal(checkpoint.model.predict(images, hidden), tiny.predict(images, hidden))
+    assert checkpoint.verdict.left_over == ()
+
+
+def test_a_key_may_have_the_wrapper_of_the_names(tiny, weights, images, hidden, tmp_path) -> None:
+    state = under("module.net.", weights) | under("module.ema_net.module.", zeros(weights))
+    path = written(tmp_path / "wrapped.pth", state)
+    assert load(path, **HEADS, key="module.net.").model.predict(images, hidden).any()
+    assert not load(path, **HEADS, key="module.ema_net.module").model.predict(images, hidden).any()
+
+
 def test_a_lone_average_is_read(tiny, weights, images, hidden, tmp_path) -> None:
     for content in ({"ema": weights}, {"model_ema": {"module": weights}}, under("ema_model.", weights)):
         checkpoint = load(written(tmp_path / "ema.pth", content), **HEADS)
