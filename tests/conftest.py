@@ -18,5 +18,5 @@ def _forget_modules_that_a_test_wrote(tmp_path_factory: pytest.TempPathFactory) 
     for name in set(sys.modules) - before:
         spec = getattr(sys.modules[name], "__spec__", None)
         places = [spec.origin, *(spec.submodule_search_locations or [])] if isinstance(spec, ModuleSpec) else []
-        if any(place is not None and place.startswith(written) for place in places):
+        if any(place is not None and str(place).startswith(written) for place in places):
             del sys.modules[name]

@@ -15,7 +15,7 @@ from torch import Tensor
 from probekit import masking
 from probekit.collect.identity import image_keys
 from probekit.collect.kept import Kept
-from probekit.collect.pictures import STATISTICS, originals_of, reference_of, too_small
+from probekit.collect.pictures import STATISTICS, originals_of, reference_of, unfit
 from probekit.collect.prepared import Batch, PreparedModel, Source
 from probekit.collect.recorders import Recorder, Rows
 from probekit.data import ImageSet
@@ -147,7 +147,7 @@ class MaskedPixels(Recorder):
     def __init__(self, prepared: PreparedModel, source: Source) -> None:
         super().__init__(prepared, source)
         trial = np.zeros((1, len(prepared.preprocess.mean), *prepared.size), dtype=np.float32)
-        self.structured = too_small(images.SsimReference, trial) is None
+        self.structured = unfit(images.SsimReference, trial) is None
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class _Reconstructing(Recorder):
 
 class Reconstruction(_Reconstructing):
     """`ssim, fsim, psnr, mse` and `masked_*`: float32 (rows,). Without SSIM or FSIM where images are too small for
-    them.
+    them, and without FSIM where they are neither grey nor RGB.
     """
 
     name = "reconstruction"
@@ -109,10 +109,10 @@ class Reconstruction(_Reconstructing):
 
     def __init__(self, prepared: PreparedModel, source: Source) -> None:
         super().__init__(prepared, source)
-        trial = np.zeros((1, 3, *prepared.size), dtype=np.float32)
+        trial = np.zeros((1, prepared.model.channels, *prepared.size), dtype=np.float32)
         self.makers = {}
         for metric, make in (("ssim", images.SsimReference), ("fsim", fsim.FsimReference)):
-            if metric in self.metrics and too_small(make, trial) is None:
+            if metric in self.metrics and unfit(make, trial) is None:
                 self.makers[metric] = make
 
     @property
@@ -142,8 +142,8 @@ class Reconstruction(_Reconstructing):
         return {name: np.asarray(values, dtype=np.float32) for name, values in out.items()}
 
 
-def too_small(make: Any, trial: np.ndarray) -> str | None:
-    """Why a metric cannot be had of images of this size, or None."""
+def unfit(make: Any, trial: np.ndarray) -> str | None:
+    """Why a metric cannot be had of such images, or None."""
     try:
         make(trial)
     except ProbeError as error:
@@ -152,7 +152,8 @@ def too_small(make: Any, trial: np.ndarray) -> str | None:
 
 
 class Pictures(_Reconstructing):
-    """`full`, `pasted`: uint8 (rows, H, W, 3), reconstructions without a mask, and with one (visible pixels pasted)."""
+    """`full`, `pasted`: uint8 (rows, H, W, channels), reconstructions without a mask, and with one (visible pixels
+    pasted)."""
 
     name = "pictures"
 

@@ -140,9 +140,10 @@ class Features(NamedTuple):
 
 
 def analyse(images: Tensor) -> Features:
-    """The features of images (n, 3, height, width) in [0, 1], averaged down by a whole factor if large."""
+    """The features of images (n, 3 or 1, height, width) in [0, 1], averaged down by a whole factor if large."""
     factor = max(1, round(min(images.shape[-2:]) / WORKING_SIDE))
     images = (functional.avg_pool2d(images, factor) if factor > 1 else images) * 255.0
+    images = images.expand(-1, 3, -1, -1)  # grey: three equal colours, which have no chroma
     yiq = torch.einsum("nchw,kc->nkhw", images, torch.tensor(YIQ, device=images.device))
     luminance = yiq[:, :1]
     scharr = torch.tensor([[-3.0, 0, 3], [-10, 0, 10], [-3, 0, 3]], device=images.device) / 16
@@ -159,7 +160,7 @@ class FsimReference:
     """Feature similarity to fixed originals: build it once per batch of originals, ask it for every checkpoint.
 
     Args:
-        originals: float (n, 3, height, width) in [0, 1], NumPy or torch.
+        originals: float (n, 3, height, width) in [0, 1], NumPy or torch; one channel is luminance alone.
         device: where to compute; "cpu" by default.
         chunk: images transformed at a time; more use more memory and are hardly faster.
 
@@ -170,8 +171,13 @@ class FsimReference:
     def __init__(self, originals: NDArray[np.floating] | Tensor, *, device: str = "cpu", chunk: int = 4) -> None:
         self._device, self._chunk = device, chunk
         shape = tuple(originals.shape)
-        if len(shape) != 4 or shape[1] != 3:
-            raise ProbeError(f"Images of shape {shape}, expected (n, 3, height, width) in [0, 1].")
+        if len(shape) != 4:
+            raise ProbeError(f"Images of shape {shape}, expected (n, channels, height, width) in [0, 1].")
+        if shape[1] not in (1, 3):
+            raise ProbeError(
+                f"FSIM compares luminance and colour, of grey or RGB images; these have {shape[1]} channels. SSIM, "
+                "PSNR and MSE work with any number."
+            )
         if min(shape[2:]) < MINIMUM_SIDE:
             raise ProbeError(
                 f"FSIM needs images of at least {MINIMUM_SIDE} x {MINIMUM_SIDE} pixels (four wavelengths of its finest "

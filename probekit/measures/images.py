@@ -4,8 +4,8 @@ SSIM has many dialects. Ours is the one of Wang et al. (2004) as scikit-image co
 other defaults give another number (0.636 against 0.604 on one pair). What belongs to the original alone (its local
 mean and variance) is computed once and serves every checkpoint and mask: three of five filters remain per comparison.
 
-Images are float (n, 3, height, width) in [0, 1]; `hidden` is bool (n, height, width) in pixels, True = hidden. Every
-function gives one number per image, since averages and intervals are taken over images later. Filters are
+Images are float (n, channels, height, width) in [0, 1]; `hidden` is bool (n, height, width) in pixels, True = hidden.
+Every function gives one number per image, since averages and intervals are taken over images later. Filters are
 `scipy.ndimage`'s, in float64: on a CPU they are several times faster than a framework's convolutions.
 """
 
@@ -29,15 +29,20 @@ WINDOW = 2 * RADIUS + 1
 """Side of SSIM's window, in pixels: a smaller image has no SSIM."""
 C1, C2 = 0.01**2, 0.03**2
 """SSIM's stabilisers for images in [0, 1]."""
+LAST = 3
+"""Images are never so narrow: a last axis of up to this length is that of the channels."""
 PSNR_CAP = 100.0
 """PSNR of identical images, in dB; higher values are capped to it before averaging."""
 
 
 def checked(images: ArrayLike, like: Floats | None = None) -> Floats:
-    """`images` as float64 (n, 3, height, width), or a `ProbeError` saying what came instead."""
+    """`images` as float64 (n, channels, height, width), or a `ProbeError` saying what came instead."""
     array = np.asarray(images, dtype=np.float64)
-    if array.ndim != 4 or array.shape[1] != 3:
-        raise ProbeError(f"Images of shape {array.shape}, expected (n, 3, height, width) in [0, 1].")
+    if array.ndim != 4 or not array.shape[1] or array.shape[3] <= LAST < array.shape[1]:
+        raise ProbeError(
+            f"Images of shape {array.shape}, expected (n, 3, height, width) in [0, 1]; other numbers of channels stand "
+            "there too, before height and width."
+        )
     if like is not None and array.shape != like.shape:
         raise ProbeError(f"Images of shape {array.shape} against originals of shape {like.shape}: they must be equal.")
     return array
@@ -53,7 +58,7 @@ def checked_hidden(hidden: ArrayLike, like: Floats) -> Bools:
 
 
 def paste(originals: ArrayLike, images: ArrayLike, hidden: ArrayLike) -> Floats:
-    """`images` where hidden, `originals` where visible. Shapes (n, 3, h, w), (n, 3, h, w), (n, h, w)."""
+    """`images` where hidden, `originals` where visible. Shapes (n, c, h, w), (n, c, h, w), (n, h, w)."""
     whole = checked(originals)
     return np.where(checked_hidden(hidden, whole)[:, None], checked(images, whole), whole)
 
@@ -105,7 +110,7 @@ class SsimReference:
     use_sample_covariance=False)` on the transposed images.
 
     Args:
-        originals: (n, 3, height, width) in [0, 1].
+        originals: (n, channels, height, width) in [0, 1].
 
     Raises:
         ProbeError: an image is smaller than the window of 11 pixels.
@@ -137,7 +142,7 @@ class SsimReference:
         return np.asarray(above / below)
 
     def map(self, images: ArrayLike) -> Floats:
-        """SSIM at every pixel, mean of the three channels: (n, height, width), each in [-1, 1]."""
+        """SSIM at every pixel, mean over the channels: (n, height, width), each in [-1, 1]."""
         return np.asarray(self._channel_maps(images).mean(axis=1))
 
     def score(self, images: ArrayLike) -> Floats:

@@ -109,7 +109,6 @@ class Architecture:
         attention, mlp = getattr(block, "attn", None), getattr(block, "mlp", None)
         first = getattr(mlp, "fc1_g", None) or getattr(mlp, "fc1", None)
         kind, activation = type(mlp).__name__, type(getattr(mlp, "act", None)).__name__
-        names = [name for name, _ in encoder.named_parameters()]
         return cls(
             image_size=(int(embed.img_size[0]), int(embed.img_size[1])),
             vit_patch_size=int(embed.patch_size[0]),
@@ -122,7 +121,7 @@ class Architecture:
             norm="rms" if isinstance(getattr(block, "norm1", None), RmsNorm) else "layer",
             activation=ACTIVATIONS.get(activation, activation),
             layer_norm_eps=epsilon(encoder),
-            qkv_bias=any(name.endswith("qkv.bias") for name in names),
+            qkv_bias=any(name.endswith("qkv.bias") for name, _ in block.named_parameters()),
             qk_norm=not isinstance(getattr(attention, "q_norm", nn.Identity()), nn.Identity),
             layer_scale=not isinstance(getattr(block, "ls1", nn.Identity()), nn.Identity),
             class_token=encoder.cls_token is not None,
@@ -265,6 +264,11 @@ def _head_dim(attention: Any, width: int) -> int | None:
 
 
 # --- what modules tell ------------------------------------------------------------------------------------------------
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module is a ViT that `MaskedAutoencoder` takes: timm's class itself, with its own patch embedding."""
+    return type(module) is VisionTransformer and type(module.patch_embed).__name__ == "PatchEmbed"
 
 
 def check(encoder: nn.Module) -> None:

@@ -87,6 +87,7 @@ def assemble(reading: Reading, asked: Mapping[str, Any], label: str) -> Assemble
         reading.format, model, missing=reading.missing, left_over=reading.left_over, notes=(*kept, *notes),
         warnings=(*ambiguous, *reading.warnings, *warnings, *unknown(facts, model)), taken=taken, networks=others,
     )  # fmt: skip
+    reading.ready()
     return Assembled(model, facts, verdict)
 
 

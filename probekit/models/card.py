@@ -141,7 +141,7 @@ class _Once:
 
     Attributes:
         given: whether somebody gave the function.
-        speaks_of: the sample (`identity.sample`) of the weights that it is the digest of; empty = not known yet.
+        speaks_of: the sample (`identity.look`) of the weights that it is the digest of; empty = not known yet.
     """
 
     def __init__(self, make: Callable[[], str]) -> None:

@@ -54,11 +54,12 @@ class Checkpoint:
             self.card.pixels = shared
         if not self.card.digest.given:
             self.card.digest = partial(digest_of, self.model)
-        self.card.digest.speaks_of = self.card.digest.speaks_of or identity.sample(self.model)
-        self._changes = identity.changes(self.model)
+        found = identity.look(self.model)
+        self.card.digest.speaks_of = self.card.digest.speaks_of or found.sample
+        self._changes = found.changes
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _changes=identity.changes(state["model"]))
+        self.__dict__.update(state, _changes=identity.look(state["model"]).changes)
 
     def look_again(self) -> None:
         """Take the weights' own digest where they are no longer those that were read, and warn.
@@ -69,7 +70,7 @@ class Checkpoint:
             self.card = copy.copy(self.card)
             self.card.digest = self.card.digest.make
             return
-        now, changes = identity.sample(self.model), identity.changes(self.model)
+        now, changes = identity.look(self.model)
         if now == self.card.digest.speaks_of and changes == self._changes:
             return
         warnings.warn(

@@ -50,7 +50,7 @@ def depth_of(names: Iterable[str], known: int | None = None, label: str = "") ->
     Raises:
         CheckpointError: far fewer blocks are there; nothing is built from a number that no tensors stand behind.
     """
-    there = {int(match[1]) for name in names if (match := re.match(r"blocks\.(\d{1,9})\.", name))}
+    there = {int(match[1]) for name in names if (match := BLOCK.match(name))}
     depth = known or max(there, default=-1) + 1
     if depth > len(there) + SPARE:
         missing = next(index for index in range(depth) if index not in there)
@@ -65,6 +65,9 @@ def in_any_block(names: Iterable[str], ending: str) -> bool:
     """Whether any block has such a part: a block that lacks it is then found incomplete."""
     return any(name.startswith("blocks.") and name.endswith(f".{ending}") for name in names)
 
+
+BLOCK = re.compile(r"blocks\.(\d{1,9})\.")
+"""The name of a tensor in a block, and its number."""
 
 SPARE = 64
 """How many blocks may be missing for the missing keys to be listed one by one."""

@@ -110,7 +110,9 @@ def load(
     if isinstance(source, nn.Module) and target != checkpoint.model.device:
         checkpoint.model = copy.deepcopy(checkpoint.model)  # the source shares its parameters and stays where it is
         checkpoint.card.pixels = checkpoint.model.pixels
-    checkpoint.model.to(target).eval()
+    if any(tensor.device != target for tensor in (*checkpoint.model.parameters(), *checkpoint.model.buffers())):
+        checkpoint.model.to(target)
+    checkpoint.model.eval()
     checkpoint.verdict.warn()
     return checkpoint
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from probekit.errors import CheckpointError
 from probekit.models import adapters, networks, relative
+from probekit.models.architecture import is_plain
 from probekit.models.assembly import refuse_contradictions, unknown
 from probekit.models.building import Asked, adapted_timm, carded, finish, refuse_settled, settled
 from probekit.models.card import STATED, Verdict, checked
@@ -32,7 +33,7 @@ def read(module: nn.Module, asked: Asked) -> Checkpoint:
         return _own(_sharing(module), asked, kind)
     if isinstance(module, Encoder):
         return _encoder(module, asked, kind)
-    if type(module) is VisionTransformer:
+    if isinstance(module, VisionTransformer) and is_plain(module):
         return _timm(module, asked, kind)
     if kind.startswith("timm."):
         from probekit.models.timm_names import facts

@@ -38,9 +38,8 @@ def sin_cos(grid: tuple[int, int], width: int, *, num_prefix_tokens: int = 1) ->
     if width % 4:
         raise ValueError(f"A two-dimensional sin-cos embedding needs a width that is a multiple of 4, got {width}.")
     rows, columns = grid
-    row = torch.arange(rows, dtype=torch.float64).repeat_interleave(columns)
-    column = torch.arange(columns, dtype=torch.float64).repeat(rows)
-    table = torch.cat([_sin_cos(column, width // 2), _sin_cos(row, width // 2)], dim=1)
+    row, column = (_sin_cos(torch.arange(edge, dtype=torch.float64), width // 2) for edge in grid)
+    table = torch.cat([column.repeat(rows, 1), row.repeat_interleave(columns, dim=0)], dim=1)
     return torch.cat([table.new_zeros(num_prefix_tokens, width), table]).to(torch.float32)[None]
 
 

@@ -13,7 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from probekit.data.preprocess import FILTERS
 from probekit.errors import CheckpointError, did_you_mean
-from probekit.models import hub, relative
+from probekit.models import architecture, hub, relative
 
 
 def is_mae(name: str) -> bool:
@@ -61,7 +61,7 @@ def is_plain(name: str) -> bool:
     """Whether timm builds its plain VisionTransformer under a name (`architecture` or `architecture.weights`)."""
     check_name(name)
     with quiet():
-        return type(timm.create_model(name, pretrained=False, num_classes=0, device="meta")) is VisionTransformer
+        return architecture.is_plain(timm.create_model(name, pretrained=False, num_classes=0, device="meta"))
 
 
 def check_name(name: str) -> dict[str, Any]:

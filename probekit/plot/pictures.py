@@ -88,6 +88,8 @@ def reconstructions(results: Results) -> list[Strip]:
             note = (
                 "Every checkpoint got the same images and the same masks. Input row: what it saw, then the whole image."
             )
+            if (channels := images.shape[-1]) not in (1, 3):
+                note += f" Of {channels} channels, the first {'three are' if channels > 3 else 'is'} drawn."
             if len(results.checkpoints) > MANY:
                 note += " Kept with some loss, for there are many."
             if any(name.endswith("full") for name, _ in kinds):
@@ -238,7 +240,8 @@ def shown_width(images: np.ndarray) -> int:
 
 def strip_picture(images: np.ndarray, words: str, *, lossy: bool = False) -> Picture:
     """Examples side by side, two pixels apart, as one picture in a data URL: WebP, small pictures without loss unless
-    asked for."""
+    asked for. Of other than three channels, the first three are drawn, or the first one as grey."""
+    images = images[..., :3] if images.shape[-1] >= 3 else images[..., [0, 0, 0]]
     count, rows, columns = images.shape[:3]
     factor = max(1, -(-max(rows, columns) // SIDE))
     if factor > 1:
@@ -250,7 +253,7 @@ def strip_picture(images: np.ndarray, words: str, *, lossy: bool = False) -> Pic
     sheet = np.zeros((rows, count * (columns + gap) - gap, 4), dtype=np.uint8)
     for i, image in enumerate(images):
         start = i * (columns + gap)
-        sheet[:, start : start + columns, :3] = image[..., :3] if image.shape[-1] >= 3 else image[..., :1]
+        sheet[:, start : start + columns, :3] = image
         sheet[:, start : start + columns, 3] = 255
     buffer = io.BytesIO()
     if max(rows, columns) <= SMALL and not lossy:

@@ -92,10 +92,8 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
 def reason(measurements: Measurements, metric: str) -> str:
     """Why a metric was not recorded."""
     make = {"ssim": SsimReference, "fsim": FsimReference}.get(metric)
-    small = (
-        None if make is None else pictures.too_small(make, np.zeros((1, 3, *measurements.image_size), dtype=np.float32))
-    )
-    return small or (
+    trial = np.zeros((1, len(measurements.preprocess.mean), *measurements.image_size), dtype=np.float32)
+    return (make and pictures.unfit(make, trial)) or (
         "the ViT patches of the checkpoints that are compared fit no common grid of two units or more, on which the "
         "same pixels could be hidden for all"
         if measurements.grid != (1, 1)

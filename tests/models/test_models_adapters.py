@@ -19,6 +19,7 @@ VIT = {
 }  # fmt: skip
 STAGES = {"depths": [1, 1, 1], "num_heads": [1, 2, 4], "image_size": 32, "patch_size": 2, "window_size": 4}
 HIERA = {"embed_dim": 8, "depths": [1] * 4, "num_heads": [1, 2, 4, 8], "image_size": [64, 64]}
+FOCAL = {"embed_dim": 8, "depths": [1] * 3, "hidden_sizes": [8, 16, 32], "image_size": 32, "patch_size": 2}
 MAPS = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "image_size": 64}
 
 TRANSFORMERS = {
@@ -35,11 +36,16 @@ TRANSFORMERS = {
     "swin": lambda: hf.SwinModel(hf.SwinConfig(embed_dim=8, **STAGES)),
     "swinv2": lambda: hf.Swinv2Model(hf.Swinv2Config(embed_dim=8, **STAGES)),
     "convnext": lambda: hf.ConvNextModel(hf.ConvNextConfig(**MAPS)),
+    "convnextv2": lambda: hf.ConvNextV2Model(hf.ConvNextV2Config(**MAPS)),
+    "pvt_v2": lambda: hf.PvtV2Model(hf.PvtV2Config(**MAPS, num_attention_heads=[1, 2, 3, 4])),
+    "focalnet": lambda: hf.FocalNetModel(hf.FocalNetConfig(**FOCAL)),
+    "resnet": lambda: hf.ResNetModel(hf.ResNetConfig(embedding_size=8, **MAPS)),
+    "vit_msn": lambda: hf.ViTMSNModel(hf.ViTMSNConfig(**VIT)),
     "dinov3_convnext": lambda: hf.DINOv3ConvNextModel(hf.DINOv3ConvNextConfig(**MAPS)),
 }  # fmt: skip
 
-PREFIX = {"dinov2": 1, "registers": 5, "dinov3": 5, "beit": 1, "data2vec": 1, "clip": 1}
-ATTENDS = {"dinov2", "registers", "dinov3", "ijepa", "beit", "siglip", "clip", "aimv2"}
+PREFIX = {"dinov2": 1, "registers": 5, "dinov3": 5, "beit": 1, "data2vec": 1, "clip": 1, "vit_msn": 1}
+ATTENDS = {"dinov2", "registers", "dinov3", "ijepa", "beit", "siglip", "clip", "aimv2", "vit_msn"}
 
 
 def built(name, random_weights):
@@ -178,6 +184,12 @@ TIMM = {
     "swin_tiny_patch4_window7_224": WINDOWS,
     "swinv2_tiny_window8_256": WINDOWS,
     "convnext_atto": {"dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1)},
+    "convnextv2_atto": {"dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1)},
+    "davit_tiny": {"depths": (1, 1, 1, 1), "embed_dims": (8, 16, 32, 64), "num_heads": (1, 2, 4, 8)},
+    "vit_small_patch16_rope_mixed_224": {"img_size": 32, "depth": 2, "embed_dim": 32, "num_heads": 2},
+    "vit_relpos_small_patch16_224": {"img_size": 32, "depth": 2, "embed_dim": 32, "num_heads": 2},
+    "xcit_nano_12_p16_224": {"img_size": 32, "depth": 2, "embed_dim": 32, "num_heads": 2},
+    "cait_xxs24_224": {"img_size": 32, "depth": 2, "embed_dim": 32, "num_heads": 2},
     "mambaout_femto": {"dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1)},
     "test_efficientnet": {},
     "test_resnet": {},
@@ -216,7 +228,8 @@ def test_timm_layers_are_the_librarys(name, random_weights) -> None:
         final = states[-1]
     elif final.ndim == 4:
         final = final.flatten(1, 2) if getattr(module, "output_fmt", "") == "NHWC" else as_tokens(final)
-    torch.testing.assert_close(layers[-1].tokens, final, rtol=0, atol=1e-5)
+    extra = final.shape[1] - layers[-1].tokens.shape[1]  # [CLS], where the intermediates of the class have none
+    torch.testing.assert_close(layers[-1].tokens, final[:, extra:], rtol=0, atol=1e-5)
     assert "forward_intermediates gives no attention" in model.no_attention
     assert checkpoint.card.normalisation_known
     assert any("final" in note for note in checkpoint.verdict.notes)
@@ -245,6 +258,27 @@ def test_a_timm_model_at_another_size(random_weights) -> None:
     hiera, _ = timm_built("hiera_tiny_224", random_weights)
     with pytest.raises(CheckpointError, match=r"cannot take images of 96 x 96 pixels"):
         load(hiera, image_size=(96, 96))
+
+
+def test_a_vit_on_another_patch_embedding_is_adapted(random_weights) -> None:
+    """timm's class is VisionTransformer, and its patches come out of convolutions."""
+    sizes = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 32}
+    module = random_weights(timm.create_model("vit_tiny_r_s16_p8_224", num_classes=0, **sizes))
+    assert type(module) is timm.models.VisionTransformer
+    model = load(module, image_size=(32, 32)).model
+    images = images_for(model)
+    with torch.no_grad():
+        torch.testing.assert_close(model.encode(images), module.forward_features(images), rtol=0, atol=1e-5)
+
+
+def test_a_module_that_fails_is_refused_by_name(random_weights) -> None:
+    """What a library raises inside its forward is no traceback of ours."""
+    hiera, _ = timm_built("hiera_tiny_224", random_weights)  # of 64 pixels, which the module does not tell
+    with pytest.raises(CheckpointError, match=r"Hiera does not give the layers of images of 224 x 224.*image_size="):
+        load(hiera)
+    config = hf.XCLIPVisionConfig(**VIT)  # takes videos of eight frames
+    with pytest.raises(CheckpointError, match=r"XCLIPVisionModel does not give hidden states of images of 32 x 32"):
+        load(random_weights(hf.XCLIPVisionModel(config)))
 
 
 def test_native_pooling_is_the_input_of_timms_head(random_weights) -> None:

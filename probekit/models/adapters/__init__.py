@@ -23,6 +23,11 @@ from probekit.models.encoder import carded
 from probekit.models.files import Found
 from probekit.models.formats.transformers_vit_mae import TYPES
 
+FAILED = (
+    AssertionError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What a library's forward raises where it cannot take the images that it was given."""
+
 
 @dataclass
 class Known:

@@ -13,12 +13,12 @@ from typing import Any
 
 import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from probekit.errors import CheckpointError, DataError
 from probekit.models import adapters, timm_names
 from probekit.models.adapters import Known
+from probekit.models.architecture import is_plain
 from probekit.models.checkpoint import Checkpoint
 from probekit.models.contract import Layer
 from probekit.models.encoder import Encoder
@@ -45,8 +45,10 @@ class TimmEncoder(Encoder):
         self.image_size, self.channels = image_size, channels
         self.notes: list[str] = []
         self._plain = "return_prefix_tokens" in inspect.signature(module.forward_intermediates).parameters
-        self._options = {"output_fmt": "NLC", "return_prefix_tokens": True} if self._plain else {"output_fmt": "NCHW"}
+        self._options: dict[str, Any] = {"output_fmt": "NLC" if self._plain else "NCHW"}
         self.num_prefix_tokens = int(getattr(module, "num_prefix_tokens", 0) or 0) if self._plain else 0
+        if self.num_prefix_tokens:  # some classes fail if asked for those that they do not have
+            self._options["return_prefix_tokens"] = True
         self.class_token = self._plain and getattr(module, "cls_token", None) is not None
         self._channels_last = True if getattr(module, "output_fmt", None) == "NHWC" else None
         self._first = self._first_block()
@@ -84,7 +86,7 @@ class TimmEncoder(Encoder):
         hook = None
         if self._first is not None:
             block = self.module.get_submodule(self._first)
-            hook = block.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].clone()))
+            hook = block.register_forward_pre_hook(lambda _, inputs: caught.extend(_first_tensor(inputs)))
         try:
             final, states = self.module.forward_intermediates(images, **self._options)
         finally:
@@ -162,6 +164,11 @@ class TimmEncoder(Encoder):
         }  # fmt: skip
 
 
+def _first_tensor(inputs: tuple[Any, ...]) -> list[Tensor]:
+    """A copy of a block's input, where that is one tensor."""
+    return [inputs[0].clone()] if inputs and isinstance(inputs[0], Tensor) else []
+
+
 def encoder(
     module: Any, facts: dict[str, Any], known: Known, *, source: str, name: str,
     image_size: tuple[int, int] | None = None,
@@ -192,9 +199,15 @@ def encoder(
     channels = int(getattr(module, "in_chans", 0) or (config.get("input_size") or (3,))[0])
     try:
         model = TimmEncoder(module, image_size=size, mean=facts.get("mean"), std=facts.get("std"), channels=channels)
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except CheckpointError:
+        raise
+    except adapters.FAILED as error:
         if size == built:
-            raise
+            raise CheckpointError(
+                f"timm's {kind} does not give the layers of images of {size[0]} x {size[1]} pixels ({error}). If it "
+                "was built for another size, give image_size= to load; else wrap a function that gives its layers: "
+                "probekit.Encoder.wrap(function, ...)."
+            ) from error
         raise CheckpointError(
             f"timm's {kind} of {built[0]} x {built[1]} pixels cannot take images of {size[0]} x {size[1]} pixels "
             f"({error}). Leave image_size= out, or build the module for that size."
@@ -218,12 +231,12 @@ def built_for(module: Any) -> tuple[int, int]:
 
 
 def takes(found: Found) -> bool:
-    """Whether a directory's architecture is one of timm's other than its plain VisionTransformer."""
+    """Whether a directory's architecture is one of timm's other than a plain VisionTransformer."""
     name = (found.config or {})["architecture"]
     if not timm.is_model(name):
         return False
     with timm_names.quiet():
-        return type(_build(found, device="meta")) is not VisionTransformer
+        return not is_plain(_build(found, device="meta"))
 
 
 def _build(found: Found, **more: Any) -> Any:

@@ -217,7 +217,9 @@ def encoder(
         )
     try:
         model = TransformersEncoder(module, image_size=size, mean=facts.get("mean"), std=facts.get("std"))
-    except (DataError, KeyError, TypeError) as error:
+    except CheckpointError:
+        raise
+    except adapters.FAILED as error:
         raise CheckpointError(
             f"transformers' {kind} does not give hidden states of images of {size[0]} x {size[1]} pixels ({error}). "
             "Give another image_size=, or wrap a function: probekit.Encoder.wrap(function, ...)."

@@ -56,6 +56,7 @@ class Reading:
         module: the encoder on `meta`, where the format knows it exactly.
         compute: fills in tensors that the file leaves out because they follow from the image size.
         spell: from a canonical name ("encoder.norm.weight") to the file's own, for messages.
+        ready: waits for values that are still being copied into the tensors.
     """
 
     format: str
@@ -71,6 +72,7 @@ class Reading:
     module: VisionTransformer | None = None
     compute: Callable[[Reading, tuple[int, int], str], None] | None = None
     spell: Callable[[str], str] = str
+    ready: Callable[[], object] = lambda: None
 
 
 @cache

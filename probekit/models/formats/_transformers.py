@@ -6,7 +6,8 @@ They changed between versions 4 and 5, and 5 writes a third spelling for decoder
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -26,7 +27,9 @@ EMBEDDINGS = {
 ENCODER_LAYER = re.compile(r"(?:encoder\.layer|layers)\.(\d+)\.(.+)$")
 LAYERS = re.compile(r"(?:encoder\.layer|layers|decoder_layers|decoder_encoder\.layer)\.\d")
 ANCHOR = "embeddings.patch_embeddings.projection.weight"
-DECODER_NAMES = r"(?P<prefix>(?:.+\.)?)decoder_(?:embed|norm|pred|pos_embed|layers|encoder)(?:\.|$)"
+DECODER_NAMES = re.compile(r"(?P<prefix>(?:.+\.)?)decoder_(?:embed|norm|pred|pos_embed|layers|encoder)(?:\.|$)")
+DECODER_TOP = re.compile(r"decoder_(embed\..+|norm\..+|pred\..+|pos_embed)$")
+QUERY = re.compile(r"(blocks\.\d+\.)q\.(weight|bias)$")
 DECODER_LAYER = re.compile(r"(?:decoder_layers|decoder_encoder\.layer)\.(\d+)\.(.+)$")
 MODULES = {
     "attention.attention.query": "q", "attention.attention.key": "k", "attention.attention.value": "v",
@@ -57,7 +60,7 @@ def place(name: str, at: str, behind: str) -> tuple[str, str] | None:
         inner = name.removeprefix(behind)
         if inner == "mask_token":
             return "decoder", inner
-        if match := re.match(r"decoder_(embed\..+|norm\..+|pred\..+|pos_embed)$", inner):
+        if match := DECODER_TOP.match(inner):
             return "decoder", match[1]
         layer = _layer(DECODER_LAYER.match(inner))
         return None if layer is None else ("decoder", layer)
@@ -66,11 +69,16 @@ def place(name: str, at: str, behind: str) -> tuple[str, str] | None:
     return None if known is None else ("encoder", known)
 
 
-def split(tensors: Mapping[str, Tensor], label: str) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str]]:
-    """(encoder, decoder, left over) under canonical names, wherever in the names the two parts are."""
+def split(
+    tensors: Mapping[str, Tensor], label: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str], Callable[[], object]]:
+    """(encoder, decoder, left over, ready) under canonical names, wherever in the names the two parts are.
+
+    `ready` waits for the fused tensors, which are filled in the background while the model is built.
+    """
     ends = [name.removesuffix(ANCHOR) for name in tensors if name.endswith(ANCHOR)]
     at = min(ends, key=len, default="vit.")
-    found = [match["prefix"] for name in tensors if (match := re.match(DECODER_NAMES, name))]
+    found = [match["prefix"] for name in tensors if (match := DECODER_NAMES.match(name))]
     behind = min(found, key=len, default="decoder.")
     parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "decoder": {}}
     left_over = []
@@ -82,14 +90,19 @@ def split(tensors: Mapping[str, Tensor], label: str) -> tuple[dict[str, Tensor],
             parts[where[0]][where[1]] = tensor
     inside = re.compile(rf"(?:{re.escape(at)}|{re.escape(behind)})(?:{LAYERS.pattern})")
     _names.refuse_other_arithmetic(left_over, "", label, inside)
-    return fuse(parts["encoder"], label), fuse(parts["decoder"], label), left_over
+    copies: list[tuple[Tensor, Tensor]] = []
+    encoder, decoder = (fuse(parts[part], label, copies) for part in ("encoder", "decoder"))
+    return encoder, decoder, left_over, _copied(copies)
 
 
-def fuse(tensors: dict[str, Tensor], label: str) -> dict[str, Tensor]:
-    """q, k, v of every layer into `attn.qkv`; what lacks a partner keeps its name, and is then found missing."""
+def fuse(tensors: dict[str, Tensor], label: str, copies: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    """q, k, v of every layer into `attn.qkv`; what lacks a partner keeps its name, and is then found missing.
+
+    The fused tensors are empty; what belongs in them is added to `copies`, as (place, values).
+    """
     fused = dict(tensors)
     for name in tensors:
-        if match := re.match(r"(blocks\.\d+\.)q\.(weight|bias)$", name):
+        if match := QUERY.match(name):
             parts = [f"{match[1]}{part}.{match[2]}" for part in "qkv"]
             if all(part in tensors for part in parts):
                 kinds = {(tuple(tensors[part].shape), tensors[part].dtype, tensors[part].layout) for part in parts}
@@ -99,8 +112,29 @@ def fuse(tensors: dict[str, Tensor], label: str) -> dict[str, Tensor]:
                         f"their {match[2]} are {', '.join(str(tuple(tensors[part].shape)) for part in parts)} of "
                         f"{', '.join(str(tensors[part].dtype) for part in parts)}. The file mixes two models."
                     )
-                fused[f"{match[1]}attn.qkv.{match[2]}"] = torch.cat([fused.pop(part) for part in parts])
+                values = [fused.pop(part) for part in parts]
+                first = values[0]
+                kind = torch.float32 if first.is_floating_point() else first.dtype
+                whole = first.new_empty((3 * len(first), *first.shape[1:]), dtype=kind)
+                fused[f"{match[1]}attn.qkv.{match[2]}"] = whole
+                copies += zip(whole.chunk(3) if len(first) else (), values, strict=False)
     return fused
+
+
+def _copied(copies: list[tuple[Tensor, Tensor]]) -> Callable[[], object]:
+    """Begin to copy values to their places, in a thread; returns what waits for the end."""
+    if not copies:
+        return lambda: None
+    guard = torch.inference_mode if torch.is_inference_mode_enabled() else torch.no_grad
+
+    def copy() -> None:
+        with guard():
+            torch._foreach_copy_([place for place, _ in copies], [values for _, values in copies])
+
+    executor = ThreadPoolExecutor(1, thread_name_prefix="probekit-copy")
+    future = executor.submit(copy)
+    executor.shutdown(wait=False)
+    return future.result
 
 
 def spell(name: str) -> str:

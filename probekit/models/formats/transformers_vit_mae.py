@@ -53,8 +53,8 @@ def read(found: Found) -> Reading:
     config = {name: value for name, value in (found.config or {}).items() if value is not None}
     _refuse_other_models(found, config)
     _check_values(found.label, config)
-    encoder, decoder, left_over = split(found.tensors, found.label)
-    reading = Reading(NAME, encoder, decoder, left_over, spell=spell)
+    encoder, decoder, left_over, ready = split(found.tensors, found.label)
+    reading = Reading(NAME, encoder, decoder, left_over, spell=spell, ready=ready)
     _check_shapes(found.label, config, reading)
     if not config:
         reading.warnings.append(
