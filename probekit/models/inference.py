@@ -25,6 +25,11 @@ HEADS = {
 """(width, depth) -> heads of the published ViT-Ti, S, B, L, H, So400m, g, G and DINOv2's g. H has 80 per head."""
 
 
+PUBLISHED_DECODER = (512, 8)
+"""Width and depth of the decoder of all of MAE's published models, which has 16 heads; so has every code that builds
+it by default and is read here, but for those whose format says otherwise."""
+
+
 class Inferred(NamedTuple):
     """An architecture, and how it was settled."""
 
@@ -232,6 +237,8 @@ def _heads(
     """(heads, notes, warnings): known, a known variant's, or guessed, which is a warning."""
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    if known is None and part == "decoder" and (width, depth) == PUBLISHED_DECODER and inner in (0, width):
+        known, notes = 16, ("16 heads in the decoder: the published decoder of width 512 and depth 8.",)
     if known is None:
         known, how, guessed = guess_heads(width, depth, 64 if part == "encoder" else 32, part)
         notes, warnings = ((), (how,)) if guessed else ((how,), ())

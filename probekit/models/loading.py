@@ -32,6 +32,9 @@ KINDS = "a file, a directory, a hub id ('org/name'), 'timm:NAME' or 'shipped:NAM
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+$")
 
+HUB_SCHEME = re.compile(r"(?:(?:timm:)?hf[-_]hub|hf):(?=.)")
+"""What comes before a hub id: ours, or timm's spelling."""
+
 
 def load(
     source: str | os.PathLike[str] | nn.Module,
@@ -152,13 +155,13 @@ def _device(device: str, model: TokenModel) -> torch.device:
 
 def _named(source: str, asked: Asked) -> Checkpoint:
     """A checkpoint from a string: a scheme, a path that exists, or a hub id."""
+    if spelled := HUB_SCHEME.match(source):
+        return _hub(source[spelled.end() :], asked)
     scheme, _, rest = source.partition(":")
     if scheme == "timm" and rest:
         return _timm(rest, asked)
     if scheme == "shipped":
         return finish(files.read_directory(shipped_path(rest)), asked, source, name=rest)
-    if scheme == "hf" and rest:
-        return _hub(rest, asked)
     path = _path(source)
     if path.is_dir():
         return finish(files.read_directory(path), asked, source)

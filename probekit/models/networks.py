@@ -237,8 +237,8 @@ def _named(networks: list[_Network], key: str, label: str) -> _Network:
     given = key.removesuffix(".")
     wanted = unwrapped([given])[given]  # the names of networks are without wrappers
     for name in dict.fromkeys((given, wanted)):
-        for label_of in (lambda n: n.name, lambda n: n.entry, lambda n: n.prefix):
-            match = [network for network in networks if label_of(network).removesuffix(".") == name]
+        for label_of in ("name", "entry", "prefix"):
+            match = [network for network in networks if getattr(network, label_of).removesuffix(".") == name]
             if match:
                 return match[0]
     within = [network for network in networks if wanted in network.entry.split(".")]

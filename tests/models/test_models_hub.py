@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import transformers
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
 
@@ -37,6 +38,91 @@ def test_a_cached_repository_needs_no_network(cached, tiny, images, hidden, monk
     checkpoint = load(source)
     assert torch.equal(checkpoint.model.predict(images, hidden), tiny.predict(images, hidden))
     assert checkpoint.source == "lab/mae-tiny"
+
+
+def put(root: Path, identity: str, folder: Path) -> Path:
+    """A repository in a cache, as huggingface_hub keeps it: `refs`, `blobs`, and links to them in `snapshots`."""
+    home, commit = root / f"models--{identity.replace('/', '--')}", "1" * 40
+    snapshot = home / "snapshots" / commit
+    for directory in (home / "refs", home / "blobs", snapshot):
+        directory.mkdir(parents=True)
+    (home / "refs" / "main").write_text(commit)
+    for number, file in enumerate(sorted(folder.iterdir())):
+        shutil.copy(file, home / "blobs" / f"{number:040}")
+        (snapshot / file.name).symlink_to(Path("..") / ".." / "blobs" / f"{number:040}")
+    return snapshot
+
+
+@pytest.fixture
+def unconnected(tmp_path, monkeypatch) -> Path:
+    """An empty cache on a machine with HF_HUB_OFFLINE=1."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def test_an_mae_in_transformers_format_from_the_cache(unconnected, tiny, images, hidden, tmp_path) -> None:
+    put(unconnected, "lab/mae", load(tiny).save(tmp_path / "saved"))
+    checkpoint = load("lab/mae")
+    assert torch.equal(checkpoint.model.predict(images, hidden), tiny.predict(images, hidden))
+    assert (checkpoint.source, checkpoint.verdict.format) == ("lab/mae", "transformers ViTMAE")
+
+
+def test_an_encoder_of_transformers_from_the_cache(unconnected, random_weights, tmp_path) -> None:
+    config = transformers.Dinov2Config(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8
+    )
+    module = random_weights(transformers.Dinov2Model(config))
+    module.save_pretrained(tmp_path / "saved")
+    put(unconnected, "lab/dino", tmp_path / "saved")
+    image = torch.randn(1, 3, 32, 32)
+    for source in ("lab/dino", "hf:lab/dino"):
+        checkpoint = load(source)
+        with torch.no_grad():
+            expected = module(image).last_hidden_state
+        torch.testing.assert_close(checkpoint.model.encode(image), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("source", ["lab/swin", "hf-hub:lab/swin", "hf_hub:lab/swin", "timm:hf-hub:lab/swin"])
+def test_a_repository_of_timm_from_the_cache(unconnected, random_weights, tmp_path, source) -> None:
+    """timm's own spelling of hub ids is read too."""
+    sizes = {"img_size": 64, "window_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2]}
+    module = random_weights(timm.create_model("swin_tiny_patch4_window7_224", num_classes=0, **sizes))
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    save_file({name: one.contiguous() for name, one in module.state_dict().items()}, folder / "model.safetensors")
+    config = {"architecture": "swin_tiny_patch4_window7_224", "model_args": sizes, "num_classes": 0}
+    config |= {"pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 64, 64]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    put(unconnected, "lab/swin", folder)
+    checkpoint = load(source)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = module.forward_features(image).flatten(1, 2)
+    torch.testing.assert_close(checkpoint.model.encode(image), expected, rtol=0, atol=1e-5)
+    assert checkpoint.card.mean == (0.5, 0.5, 0.5)
+
+
+def test_a_repositorys_own_code_is_not_run(unconnected, tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "modeling_lab.py").write_text("open('ran', 'w').close()")
+    told = {"model_type": "lab_vit", "auto_map": {"AutoModel": "modeling_lab.LabModel"}}
+    (folder / "config.json").write_text(json.dumps(told))
+    save_file({"weight": torch.zeros(2)}, folder / "model.safetensors")
+    put(unconnected, "lab/own", folder)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r"no model type 'lab_vit'. Its own code is not run.*Encoder.wrap"):
+        load("lab/own")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("source", ["lab/absent", "hf:lab/absent", "hf-hub:lab/absent"])
+def test_offline_an_absent_repository_is_named(unconnected, source) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"'lab/absent' is no file here, and the .* hub cannot be reached \(.*ffline"
+    ):
+        load(source)
 
 
 def offline(*args: object, **options: object) -> None:

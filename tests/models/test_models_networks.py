@@ -11,6 +11,7 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from probekit.models import CheckpointWarning, MaskedAutoencoder, load
 from probekit.models.formats.transformers_vit_mae import tensors_of
 
 HEADS = {"num_heads": 4, "decoder_num_heads": 2}
+SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "num_classes": 0}
 TORCHVISION = [
     (".norm1.", ".ln_1."), (".norm2.", ".ln_2."), (".attn.qkv.", ".self_attention.in_proj_"),
     (".attn.proj.", ".self_attention.out_proj."), (".mlp.fc1.", ".mlp.0."), (".mlp.fc2.", ".mlp.3."),
@@ -185,6 +187,20 @@ def test_a_whole_network_under_an_encoders_prefix(tiny, weights, images, hidden,
     checkpoint = load(written(tmp_path / "f.pth", under(prefix, state)), **HEADS, layer_norm_eps=1e-6)
     assert torch.equal(checkpoint.model.predict(images, hidden), tiny.predict(images, hidden))
     assert checkpoint.verdict.left_over == ()
+
+
+def test_other_encoders_under_a_backbones_prefix(random_weights, images, tmp_path) -> None:
+    """Trap: what Lightning saves under `backbone.` was read with MAE's epsilon, or called incomplete."""
+    clip = random_weights(timm.create_model("vit_base_patch16_clip_224", **SMALL))
+    with pytest.warns(CheckpointWarning, match="this is CLIP's family"):
+        checkpoint = load(written(tmp_path / "clip.ckpt", under("backbone.", clip.state_dict())), num_heads=2)
+    torch.testing.assert_close(checkpoint.model.encode(images), clip.forward_features(images), rtol=0, atol=2e-5)
+    weights = random_weights(timm.create_model("vit_small_patch14_reg4_dinov2", **SMALL)).state_dict()
+    weights["register_tokens"] = weights.pop("reg_token")  # dinov2's own name; its [CLS] has a position
+    weights["pos_embed"] = torch.cat([torch.randn(1, 1, 32), weights["pos_embed"]], dim=1)
+    expected = load(written(tmp_path / "dino.pth", weights), num_heads=2).model.encode(images)
+    checkpoint = load(written(tmp_path / "dino.ckpt", under("backbone.", weights)), num_heads=2)
+    assert torch.equal(checkpoint.model.encode(images), expected)
 
 
 def test_a_key_may_have_the_wrapper_of_the_names(tiny, weights, images, hidden, tmp_path) -> None:

@@ -7,10 +7,13 @@ and tiny encoders 12 heads.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import ModuleType
+
 from torch import Tensor
 
 from probekit.models.files import Found
-from probekit.models.formats import Reading, _names
+from probekit.models.formats import Reading, _names, dinov2, timm_file
 from probekit.models.inference import side
 
 NAME = "lightning"
@@ -34,7 +37,24 @@ def _is_solo_learn(found: Found, decoder: dict[str, Tensor]) -> bool:
     return bool(decoder) and all(mark in found.tensors for mark in marks)
 
 
+def _family(found: Found) -> tuple[ModuleType, Found] | None:
+    """The format of an encoder whose code builds it otherwise, and the file with names as that format has them."""
+    at = _names.prefix_of(found.tensors) or ""
+    tensors = {name.removeprefix(at): tensor for name, tensor in found.tensors.items() if name.startswith(at)}
+    inner = replace(found, tensors=tensors)
+    if dinov2.matches(inner):
+        return dinov2, inner
+    return (timm_file, inner) if "norm_pre.bias" in tensors else None
+
+
 def read(found: Found) -> Reading:
+    if _names.decoder_prefix(found.tensors) is None and (family := _family(found)) is not None:
+        module, inner = family
+        other: Reading = module.read(inner)
+        at = _names.prefix_of(found.tensors) or ""
+        other.left_over += [name for name in found.tensors if not name.startswith(at)]
+        other.format = f"{NAME} ({module.NAME})"
+        return other
     encoder, decoder, left_over, spell = _names.split(found.tensors, found.label)
     reading = Reading(NAME, encoder, decoder, left_over, spell=spell)
     reading.presumed = {"layer_norm_eps": 1e-6, "qkv_bias": True}
