@@ -26,7 +26,7 @@ from xarray.core import indexing
 
 from probekit.errors import ProbekitError, ResultsError, ResultsWarning, printable
 from probekit.files import read_bytes, regular, write_bytes
-from probekit.hdf5_checks import LIMIT, check, may_wait
+from probekit.hdf5_checks import LIMIT, attributes_of, check, may_wait
 from probekit.seals import sealed, unsealed_size
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -81,7 +81,7 @@ def read(path: str | os.PathLike[str], advice: str, *, lazily: bool = False) -> 
     if size is None:
         raise ResultsError(f"{path} is damaged: its contents do not match the digest at its end. {advice}")
     try:
-        ds = _read(stream, lazily, at_once=check(stream, path))
+        ds = _read(stream, path, lazily)
     except ProbekitError:
         raise
     except Exception as error:  # HDF5 and its readers raise anything on damaged files
@@ -99,16 +99,26 @@ def read(path: str | os.PathLike[str], advice: str, *, lazily: bool = False) -> 
     return ds
 
 
-def _read(stream: BinaryIO, lazily: bool, *, at_once: bool) -> xr.Dataset:
-    try:
-        return _shown(quick(stream, lazily=lazily or not at_once))
-    except (Unfamiliar, KeyError, ValueError, TypeError, AttributeError) as error:
-        if not at_once:
-            raise ValueError(
-                "it is too large to be read at once, and not written so that it is read in parts"
-            ) from error
-        with xr.open_dataset(stream, engine="h5netcdf", decode_times=False) as lazy:
-            return _shown(lazy.load())
+def _read(stream: BinaryIO, path: str | os.PathLike[str], lazily: bool) -> xr.Dataset:
+    import h5py
+
+    file = h5py.File(stream, "r")
+    with ExitStack() as stack:
+        stack.enter_context(file)
+        checked = check(file, path)
+        try:
+            ds = _shown(quick(file, checked.attributes, lazily=lazily or not checked.at_once))
+        except (Unfamiliar, KeyError, ValueError, TypeError, AttributeError) as error:
+            if not checked.at_once:
+                raise ValueError(
+                    "it is too large to be read at once, and not written so that it is read in parts"
+                ) from error
+        else:
+            if lazily or not checked.at_once:
+                stack.pop_all()  # arrays that are in the file keep it open
+            return ds
+    with xr.open_dataset(stream, engine="h5netcdf", decode_times=False) as lazy:
+        return _shown(lazy.load())
 
 
 def _shown(ds: xr.Dataset) -> xr.Dataset:
@@ -121,42 +131,44 @@ def _shown(ds: xr.Dataset) -> xr.Dataset:
     return ds
 
 
-def quick(source: str | os.PathLike[str] | BinaryIO, *, lazily: bool = False) -> xr.Dataset:
+def quick(file: Any, attributes: Mapping[str, Mapping[str, Any]] | None = None, *, lazily: bool = False) -> xr.Dataset:
     """The dataset of a file that was written by `write`, or much like one.
 
     A file of a hundred variables takes xarray's backend about 3 s, of which 0.1 s is reading. What is written here
     needs little of netCDF, so that little is read; whatever is not of that kind is left to xarray.
 
     Args:
-        source: path or stream of the file.
-        lazily: leave large arrays in the file, which stays open as long as one of them is referred to.
+        file: an open `h5py.File`.
+        attributes: as `check` has read them; None to read them here.
+        lazily: leave large arrays in the file, which is to stay open as long as one of them is referred to.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        Unfamiliar: the file uses more of netCDF than is known here.
     """
     import h5py
     from h5py import h5o
 
+    items = dict(file.items())
+    for name, stored in items.items():
+        if not isinstance(stored, h5py.Dataset):
+            raise Unfamiliar(name)
+    read = attributes or {name: attributes_of(item)[0] for name, item in {"": file, **items}.items()}
     variables: dict[str, xr.Variable] = {}
-    coordinates: set[str] = set()
-    with ExitStack() as stack:
-        file = stack.enter_context(h5py.File(source, "r"))
-        items = dict(file.items())
-        for name, stored in items.items():
-            if not isinstance(stored, h5py.Dataset):
-                raise Unfamiliar(name)
-        names = {h5o.get_info(stored.id).addr: name for name, stored in items.items()}
-        for name, stored in items.items():
-            attrs = dict(stored.attrs.items())
-            if _text(attrs.get("NAME", "")).startswith(ONLY_A_DIMENSION):
-                continue
-            variables[name] = _variable(name, stored, attrs, names, lazily)
-            coordinates |= set(_text(attrs.get("coordinates", "")).split())
-        attributes = dict(file.attrs.items())
-        if lazily:
-            stack.pop_all()
-    coordinates |= set(_text(attributes.get("coordinates", "")).split())
+    coordinates = set(_text(read[""].get("coordinates", "")).split())
+    names = {h5o.get_info(stored.id).addr: name for name, stored in items.items()}
+    for name, stored in items.items():
+        attrs = read[name]
+        if _text(attrs.get("NAME", "")).startswith(ONLY_A_DIMENSION):
+            continue
+        variables[name] = _variable(name, stored, attrs, names, lazily)
+        coordinates |= set(_text(attrs.get("coordinates", "")).split())
     coordinates |= {name for name, one in variables.items() if one.dims == (name,)}
     data = {name: one for name, one in variables.items() if name not in coordinates}
     kept = {name: variables[name] for name in coordinates if name in variables}
-    return xr.Dataset(data, kept, _plain_attributes(attributes))
+    return xr.Dataset(data, kept, _plain_attributes(read[""]))
 
 
 def _variable(name: str, stored: Any, attrs: Mapping[str, Any], names: Mapping[int, str], lazily: bool) -> xr.Variable:
@@ -175,7 +187,7 @@ def _variable(name: str, stored: Any, attrs: Mapping[str, Any], names: Mapping[i
         raise Unfamiliar(name)
     described = _plain_attributes(attrs)
     boolean = described.pop("dtype", "") == "bool"
-    if lazily and may_wait(stored):
+    if lazily and may_wait(stored, attrs):
         return xr.Variable(dims, indexing.LazilyIndexedArray(Stored(stored)), described, fastpath=True)
     values = np.asarray(stored.asstr()[()], dtype=str) if stored.dtype.kind == "O" else np.asarray(stored[()])
     if dims == [name] and values.dtype.kind in "iufU" and values.dtype.isnative:

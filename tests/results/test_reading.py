@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import synthetic_results
@@ -23,7 +24,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_gives_what_xarray_gives(file: Path) -> None:
-    quick = netcdf.quick(file)
+    with h5py.File(file) as stored:
+        quick = netcdf.quick(stored)
     with xr.open_dataset(file, engine="h5netcdf") as opened_lazily:
         general = opened_lazily.load()
     xr.testing.assert_equal(quick, general)
@@ -46,8 +48,8 @@ def test_what_it_does_not_know_is_left_to_the_general_reader(file: Path, tmp_pat
     ds.to_netcdf(
         packed, engine="h5netcdf", encoding={"shape_bias": {"dtype": "i2", "scale_factor": 1e-4, "_FillValue": -1}}
     )
-    with pytest.raises(netcdf.Unfamiliar):
-        netcdf.quick(packed)
+    with h5py.File(packed) as stored, pytest.raises(netcdf.Unfamiliar):
+        netcdf.quick(stored)
     with pytest.warns(ResultsWarning, match=r"packed\.nc has no digest at its end"):
         again = schema.read(packed)
     np.testing.assert_allclose(again.shape_bias, ds.shape_bias, atol=1e-4)
