@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,16 +32,29 @@ EXAMPLES = 6
 HIDDEN_GREY = 128
 
 
+ENCODERS = ThreadPoolExecutor(2, "probekit-webp")
+"""Pictures are encoded while the next ones are read."""
+
+
 @dataclass(frozen=True)
 class Picture:
-    source: str
+    """A picture, as wide and high as the page shows it at most, with the words that stand for it."""
+
+    encoded: Future[bytes]
     alt: str
     width: int
     height: int
 
+    @property
+    def source(self) -> str:
+        """The picture as a data URL."""
+        return f"data:image/webp;base64,{base64.b64encode(self.encoded.result()).decode()}"
+
 
 @dataclass(frozen=True)
 class StripRow:
+    """A row of a strip: a picture, or None, for each of its columns; `given` is what was put in, no result."""
+
     label: str
     pictures: list[Picture | None]
     given: bool = False
@@ -255,13 +270,16 @@ def strip_picture(images: np.ndarray, words: str, *, lossy: bool = False) -> Pic
         start = i * (columns + gap)
         sheet[:, start : start + columns, :3] = image
         sheet[:, start : start + columns, 3] = 255
-    buffer = io.BytesIO()
+    look = {"quality": 90 if lossy else 80}
     if max(rows, columns) <= SMALL and not lossy:
-        Image.fromarray(sheet).save(buffer, "WEBP", lossless=True, method=0, quality=0)
-    else:
-        Image.fromarray(sheet).save(buffer, "WEBP", quality=90 if lossy else 80)
-    source = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return Picture(source, words, sheet.shape[1], sheet.shape[0])
+        look = {"lossless": True, "method": 0, "quality": 0}
+    return Picture(ENCODERS.submit(_webp, sheet, look), words, sheet.shape[1], sheet.shape[0])
+
+
+def _webp(picture: np.ndarray, look: Mapping[str, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "WEBP", **look)
+    return buffer.getvalue()
 
 
 def as_png(source: str) -> str:

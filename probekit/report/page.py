@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
+from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -182,22 +184,24 @@ def render(report: Report, *, script: str | None = None) -> str:
     results, headline = report.results, report.headline
     command, versions = results.provenance.get("command"), results.provenance.get("versions")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(text("template.html")).render(
-        version=versions.get("probekit", "") if isinstance(versions, dict) else "",
-        light=Markup(theme.stylesheet(theme.LIGHT)),
-        dark=Markup(theme.stylesheet(theme.DARK)),
-        style=Markup(text("style.css")),
-        answer=answer(headline),
-        choice=headline.results.choose(headline.name).words if headline else "",
-        meta=meta(report),
-        headline_figures=report.headline_figures,
-        sections=report.sections,
-        protocols=protocols(results),
-        records=[(name, nested(record)) for name, record in records(results)],
-        command=shlex.join(map(str, command)) if isinstance(command, list) else command,
-        created=results.provenance.get("created", ""),
-        toggles={"names": [c.name for c in results.checkpoints], "facets": report.facets},
-        data=embedded(report),
-        vega=Markup(vega_bundle() if script is None else script),
-        script=Markup(text("report.js")),
-    )
+    with ThreadPoolExecutor(1) as pool:  # the data are packed while what stands before them is laid out
+        data = SimpleNamespace(__html__=pool.submit(embedded, report).result)
+        return environment.from_string(text("template.html")).render(
+            version=versions.get("probekit", "") if isinstance(versions, dict) else "",
+            light=Markup(theme.stylesheet(theme.LIGHT)),
+            dark=Markup(theme.stylesheet(theme.DARK)),
+            style=Markup(text("style.css")),
+            answer=answer(headline),
+            choice=headline.results.choose(headline.name).words if headline else "",
+            meta=meta(report),
+            headline_figures=report.headline_figures,
+            sections=report.sections,
+            protocols=protocols(results),
+            records=[(name, nested(record)) for name, record in records(results)],
+            command=shlex.join(map(str, command)) if isinstance(command, list) else command,
+            created=results.provenance.get("created", ""),
+            toggles={"names": [c.name for c in results.checkpoints], "facets": report.facets},
+            data=data,
+            vega=Markup(vega_bundle() if script is None else script),
+            script=Markup(text("report.js")),
+        )
