@@ -180,6 +180,29 @@ class Variable:
         return out
 
 
+def of_one(
+    arrays: Mapping[str, xr.DataArray], *, checkpoint: str, data: str, fingerprint: str, coords: Mapping[str, Any]
+) -> xr.Dataset:
+    """The arrays of one checkpoint on one image set as a dataset, without its attributes.
+
+    Args:
+        arrays: of `Variable.arrays`.
+        checkpoint, data: names.
+        fingerprint: of the image set.
+        coords: facts of the checkpoint, along `checkpoint`.
+
+    Returns:
+        The dataset, with the dims `checkpoint` and `data`, each of length 1.
+    """
+    ds = xr.Dataset({key: array.expand_dims(["checkpoint", "data"]) for key, array in arrays.items()})
+    own = {"checkpoint": [checkpoint], "data": [data]}
+    ds = ds.assign_coords(**own, data_fingerprint=("data", [fingerprint], COORDS["data_fingerprint"]), **coords)
+    for dim in ds.dims:
+        if dim in ds.coords:
+            ds[dim].attrs["long_name"] = DIMS[str(dim)]
+    return ds
+
+
 def validate(ds: xr.Dataset) -> xr.Dataset:
     """Return `ds` unchanged, or raise `ResultsError` listing everything that is wrong with it."""
     found = problems(ds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import logging
 import multiprocessing
 import os
 import signal
@@ -91,6 +92,22 @@ def tolerant() -> Iterator[Tolerant]:
         err.flush()
         if out.fault is None and err.fault is None:
             sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def errors_alone(library: str) -> Iterator[None]:
+    """Hold back what a library logs below the level of an error.
+
+    Args:
+        library: name of its logger, e.g. "timm".
+    """
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def say(text: str) -> None:

@@ -9,7 +9,6 @@ bicubic; others are decoded and resized one by one, in processes where asked.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -175,11 +174,6 @@ class TrainingStream(_Augmented):
         self._order = lru_cache(maxsize=2)(self._epoch_order)
         self.pack()
 
-    @property
-    def images_per_epoch(self) -> int | None:
-        """None where every image is new."""
-        return None if self.endless else len(self.image_set)
-
     def positions(self, step: int) -> np.ndarray:
         """Which images of the stream make up this process's batch: int64 (batch_size,)."""
         start = (step * self.world + self.rank) * self.batch_size
@@ -299,8 +293,3 @@ class Views(_Augmented):
             pixels = torch.from_numpy(self.uint8(repeated, randoms)).permute(0, 3, 1, 2)
         out = self.normalise(pixels)
         return out.reshape(len(indices), self.count, *out.shape[1:])
-
-
-def steps_for(images: int, batch_size: int, world: int = 1) -> int:
-    """Steps that see at least `images` images."""
-    return math.ceil(images / (batch_size * world))

@@ -36,8 +36,6 @@ PER_MAP = ("segmentation", "depth", "instances")
 KNOWN = (*PER_IMAGE, "latents", "noise", "class_indices", "class_members", "superclasses")
 """What may be known of the images beside pixels and labels."""
 
-TARGET_KINDS = ("multilabel", "regression")
-
 
 def check_split(split: str) -> str:
     """Returns `split` if it is one of `SPLITS`; a `DataError` otherwise."""

@@ -81,21 +81,13 @@ def dataset(
     }
     for name in SCORES:
         arrays[name].attrs |= marks
-    name, data = checkpoint.name, test.name
-    ds = xr.Dataset({key: array.expand_dims(["checkpoint", "data"]) for key, array in arrays.items()})
+    name = checkpoint.name
+    about = coordinates(checkpoint.card, checkpoint.model, settings.image_size[0])
+    ds = schema.of_one(arrays, checkpoint=name, data=test.name, fingerprint=test.fingerprint, coords=about)
     for key, values in pictures.items():
         dims = ("data", *PICTURE_DIMS) if key in schema.SHARED else ("checkpoint", "data", *PICTURE_DIMS)
         shape = values[None] if key in schema.SHARED else values[None, None]
         ds[key] = (dims, shape, {"long_name": PICTURES[key]})
-    ds = ds.assign_coords(
-        checkpoint=[name],
-        data=[data],
-        data_fingerprint=("data", [test.fingerprint], schema.COORDS["data_fingerprint"]),
-        **coordinates(checkpoint.card, checkpoint.model, settings.image_size[0]),
-    )
-    for dim in ds.dims:
-        if dim in ds.coords:
-            ds[dim].attrs["long_name"] = schema.DIMS[str(dim)]
     lacking = {name: {"detect": "intervals need two test images"}} if len(test) < 2 else {}
     ds.attrs = {
         "schema_version": schema.SCHEMA_VERSION,

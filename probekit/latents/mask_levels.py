@@ -11,7 +11,6 @@ lowest ancestor with a visible descendant, the lowest thing from which the visib
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -155,15 +154,6 @@ def observable_grid(graph: LatentGraph) -> masking.Grid | None:
     rows, columns = len({name[1] for name in names}), len({name[2] for name in names})
     raster = [(row, column) for row in range(rows) for column in range(columns)]
     return (rows, columns) if [name[1:] for name in names] == raster else None
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some masks and what Theorem 1 says of them: bool (masks, nodes), (masks, latents)."""
-
-    hidden: Bits
-    mixed: Bits
-    shared: Bits
 
 
 def describe(graph: LatentGraph, hidden: ArrayLike, *, high: int) -> dict[str, NDArray[np.float64]]:

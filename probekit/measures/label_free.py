@@ -41,11 +41,11 @@ LIDAR_DELTA = 1e-4
 AMPLITUDE_EPSILON = 1e-6
 
 
-def table(features: ArrayLike) -> Floats:
-    """Features as float64 (n, d), at least two rows, all finite."""
+def table(features: ArrayLike, least: int = 2) -> Floats:
+    """Features as float64 (n, d), at least `least` rows, all finite."""
     array = np.asarray(features, dtype=np.float64)
-    if array.ndim != 2 or len(array) < 2:
-        raise ProbeError(f"Features of shape {array.shape}, expected (images, dims) of two images or more.")
+    if array.ndim != 2 or len(array) < least:
+        raise ProbeError(f"Features of shape {array.shape}, expected (images, dims) of {least} images or more.")
     if not np.isfinite(array).all():
         raise ProbeError("Features hold NaN or infinity: the model's output is not a number there.")
     return array

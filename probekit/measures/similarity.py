@@ -16,14 +16,18 @@ from scipy import stats
 
 from probekit.constants import CONFIDENCE
 from probekit.errors import ProbeError, did_you_mean
+from probekit.measures.label_free import table
 from probekit.measures.resample import Blocks, jackknife_ends
 
 Floats = NDArray[np.float64]
 
+LEAST = 4
+"""Images that the debiased estimates need."""
+
 
 def gram(features: ArrayLike) -> Floats:
     """Inner products of centred features (images, dims), the diagonal set to 0: (images, images)."""
-    array = _table(features)
+    array = table(features, LEAST)
     array = array - array.mean(axis=0)
     found = array @ array.T
     np.fill_diagonal(found, 0.0)
@@ -128,7 +132,7 @@ def mutual_knn(first: ArrayLike, second: ArrayLike, k: int = NEIGHBOURS) -> floa
     References:
         Huh et al. 2024, "The Platonic representation hypothesis", equation 11.
     """
-    return _agreement(_cosines(_table(first)), _cosines(_table(second)), k)
+    return _agreement(_cosines(table(first, LEAST)), _cosines(table(second, LEAST)), k)
 
 
 def procrustes(first: ArrayLike, second: ArrayLike) -> float:
@@ -149,7 +153,7 @@ def procrustes(first: ArrayLike, second: ArrayLike) -> float:
 
 def _factor(features: ArrayLike) -> Floats:
     """Centred features of Frobenius norm 1, turned into at most as many columns as there are images."""
-    array = _table(features)
+    array = table(features, LEAST)
     array = array - array.mean(axis=0)
     norm = np.linalg.norm(array)
     array = array / norm if norm > 0 else array
@@ -175,7 +179,7 @@ def rsa(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def _dissimilarity(features: ArrayLike) -> Floats:
-    array = _table(features)
+    array = table(features, LEAST)
     array = array - array.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(array, axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -196,15 +200,6 @@ def _ranks(dissimilarity: Floats) -> Floats:
 def _correlation(first: Floats, second: Floats) -> float:
     norm = float(np.sqrt(np.vdot(first, first) * np.vdot(second, second)))
     return float(np.vdot(first, second)) / norm if norm > 0 else float("nan")
-
-
-def _table(features: ArrayLike) -> Floats:
-    array = np.asarray(features, dtype=np.float64)
-    if array.ndim != 2 or len(array) < 4:
-        raise ProbeError(f"Features of shape {array.shape}, expected (images, dims) with four images or more.")
-    if not np.isfinite(array).all():
-        raise ProbeError("Features hold NaN or infinity: the model's output is not a number there.")
-    return array
 
 
 class _Metric(NamedTuple):
@@ -272,7 +267,7 @@ def similarity(
     """
     if metric not in METRICS:
         raise ProbeError(f"No similarity is called {metric!r}. {did_you_mean(metric, METRICS)}")
-    ours, theirs = _table(first), _table(second)
+    ours, theirs = table(first, LEAST), table(second, LEAST)
     if len(ours) != len(theirs):
         raise ProbeError(f"{len(ours)} and {len(theirs)} images: similarity compares features of the same images.")
     steps = _STEPS[metric]

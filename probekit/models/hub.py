@@ -6,9 +6,7 @@ huggingface_hub retries a failing connection for up to half a minute per file. O
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from huggingface_hub.errors import (
 )
 
 from probekit.errors import CheckpointError
+from probekit.terminal import errors_alone
 
 SECONDS = 5.0
 """How long to wait for the hub's answer."""
@@ -63,7 +62,7 @@ def fetch(repository: str, filename: str, *, what: str) -> Path | None:
         known = _cached(repository, filename)
         if known is not None:  # a path, or a mark that the repository has no such file
             return Path(known) if isinstance(known, str) else None
-        with _quiet():
+        with errors_alone("huggingface_hub"):  # retries and hints about tokens are logged as warnings
             get_hf_file_metadata(hf_hub_url(repository, filename), timeout=SECONDS)
             return Path(hf_hub_download(repository, filename, etag_timeout=SECONDS))
     except GatedRepoError as error:
@@ -105,15 +104,3 @@ def _offline(what: str, error: BaseException) -> str:
         f"{what} is no file here, and the Hugging Face hub cannot be reached ({first}). Connect to the network, or "
         "download the repository elsewhere and give its directory."
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Retries and hints about tokens are logged as warnings; errors are raised anyway."""
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

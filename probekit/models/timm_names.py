@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from probekit.data.preprocess import FILTERS
 from probekit.errors import CheckpointError, did_you_mean
 from probekit.models import architecture, hub, relative
+from probekit.terminal import errors_alone
 
 
 def is_mae(name: str) -> bool:
@@ -125,13 +124,6 @@ def rotary(name: str) -> dict[str, Any]:
     return known | {"width": int(module.embed_dim), "num_heads": int(block.attn.num_heads)}
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> AbstractContextManager[None]:
     """timm logs what it leaves out (heads) as warnings; on a good path the user sees none."""
-    logger = logging.getLogger("timm")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    return errors_alone("timm")

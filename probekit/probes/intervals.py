@@ -19,8 +19,6 @@ OVER_OUTCOMES = f"{OVER_IMAGES}; Wilson's interval where all outcomes agree"
 
 OVER_SHIFTED = "bootstrap over the shifted images; the fit is held fixed; Wilson's interval where all outcomes agree"
 
-FIXED_FIT = "It speaks of this checkpoint and this fit on new images, not of another training run."
-
 
 def cells(measurements: Measurements) -> Iterator[tuple[int, int, int, str]]:
     """(layer position, pooling position, layer, pooling)."""

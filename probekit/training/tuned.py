@@ -126,23 +126,14 @@ def results(found: Tuned, made: Checkpoint) -> xr.Dataset:
         "val_accuracy": found.best["accuracy"],
         "chosen_step": found.best["step"],
     }
-    name, data = made.card.name, test.name
     said = {"intervals": "there is one test image, or one group"} if alone else {}
     train = np.bincount(found.splits["train"].known_labels, minlength=len(test.classes))
     usual = float((test.known_labels == train.argmax()).mean())
     said |= what_weakens(hits.mean(), interval, usual, of="fine-tuning") | tiny_classes(test.known_labels, test.classes)
-    ds = xr.Dataset({key: array.expand_dims(["checkpoint", "data"]) for key, array in arrays.items()})
+    name, facts = made.card.name, coordinates(made.card, made.model, made.preprocess.height)
+    ds = schema.of_one(arrays, checkpoint=name, data=test.name, fingerprint=test.fingerprint, coords=facts)
     label = {"long_name": "Class of the test image", "classes": list(test.classes)}
     ds["label"] = (("data", "image"), test.known_labels[None], label)
-    ds = ds.assign_coords(
-        checkpoint=[name],
-        data=[data],
-        data_fingerprint=("data", [test.fingerprint], schema.COORDS["data_fingerprint"]),
-        **coordinates(made.card, made.model, made.preprocess.height),
-    )
-    for dim in ds.dims:
-        if dim in ds.coords:
-            ds[dim].attrs["long_name"] = schema.DIMS[str(dim)]
     ds.attrs = {
         "schema_version": schema.SCHEMA_VERSION,
         "not_applicable": json.dumps({name: said} if said else {}),
