@@ -49,6 +49,7 @@ class Lock:
 
     @property
     def held(self) -> bool:
+        """Whether this process holds the lock."""
         return bool(self._token)
 
     def acquire(self) -> bool:

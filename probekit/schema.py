@@ -137,6 +137,7 @@ class Variable:
 
     @property
     def attributes(self) -> dict[str, Any]:
+        """What the variable carries in a dataset: `ATTRIBUTES`, `extra`, and the reason for no interval."""
         attrs = {key: getattr(self, key) for key in ATTRIBUTES} | dict(self.extra)
         if self.no_interval is not None:
             attrs["no_interval"] = self.no_interval
@@ -204,7 +205,17 @@ def of_one(
 
 
 def validate(ds: xr.Dataset) -> xr.Dataset:
-    """Return `ds` unchanged, or raise `ResultsError` listing everything that is wrong with it."""
+    """Check a dataset against the schema.
+
+    Args:
+        ds: from `evaluate`, a file, or elsewhere.
+
+    Returns:
+        The same dataset, unchanged.
+
+    Raises:
+        ResultsError: lists everything that is wrong with it, each with its cure.
+    """
     found = problems(ds)
     if found:
         raise ResultsError("Not a probekit results dataset: " + "; ".join(found) + ".")
@@ -224,12 +235,32 @@ def _json_attribute(ds: xr.Dataset, name: str) -> dict[str, Any]:
 
 
 def not_applicable(ds: xr.Dataset) -> dict[str, dict[str, str]]:
-    """checkpoint -> probe -> the reason why it has no number."""
+    """Why numbers are missing.
+
+    Args:
+        ds: a results dataset.
+
+    Returns:
+        checkpoint -> probe -> the reason.
+
+    Raises:
+        ResultsError: the attribute `not_applicable` is no JSON object.
+    """
     return _json_attribute(ds, "not_applicable")
 
 
 def provenance(ds: xr.Dataset) -> dict[str, Any]:
-    """The nested record of where a dataset's numbers come from."""
+    """Where the numbers of a dataset come from: versions, settings, command, time.
+
+    Args:
+        ds: a results dataset.
+
+    Returns:
+        The nested record that `stamp` wrote.
+
+    Raises:
+        ResultsError: the attribute `provenance` is no JSON object.
+    """
     return _json_attribute(ds, "provenance")
 
 

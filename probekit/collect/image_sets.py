@@ -68,6 +68,7 @@ class Splits:
 
     @property
     def name(self) -> str:
+        """Of the image set."""
         return (next(iter(self._splits.values())) if self._splits else self.any).name
 
     @property

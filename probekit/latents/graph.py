@@ -133,7 +133,11 @@ class LatentGraph:
         return slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0)
 
     def positions(self, nodes: Iterable[Node]) -> NDArray[np.int64]:
-        """Positions of nodes; a GraphError names the first that is not in the graph."""
+        """Positions of nodes, int64 (n,).
+
+        Raises:
+            GraphError: names the first node that is not in the graph.
+        """
         found = []
         for node in nodes:
             if node not in self.index:
@@ -233,6 +237,11 @@ class LatentGraph:
 
         Returns:
             The latents in c; empty where nothing is shared (also if nothing, or everything, is hidden).
+
+        Example:
+            >>> graph = LatentGraph.quadtree(2)
+            >>> graph.shared([("x", 0, 0)])
+            frozenset({('z', 2, 0, 0)})
         """
         inside = self.shared_many(self.hidden_row(hidden))[0]
         return frozenset(self.latents[position] for position in np.flatnonzero(inside))

@@ -202,7 +202,11 @@ class GeneratingProcess:
         return hidden
 
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
-        """Draw `n` samples of every node: a mapping node -> float64 (n, dim), with `.noise` and `.labels`."""
+        """Draw `n` samples of every node.
+
+        Returns:
+            A mapping node -> float64 (n, dim), with `.noise` and `.labels`.
+        """
         noise, labels = self._noise(n, rng)
         return Draw(self.layout, self._push(noise), noise, labels)
 
@@ -279,7 +283,12 @@ class GeneratingProcess:
 
     # ---------------------------------------------------------------- labelled
     def sample(self, n: int, seed: int) -> xr.Dataset:
-        """Draw `n` samples as a dataset: see `Draw.to_dataset`. The same seed gives the same samples."""
+        """Draw `n` samples as a dataset: see `Draw.to_dataset`. The same seed gives the same samples.
+
+        Example:
+            >>> process.sample(100, seed=0).sizes["sample"]  # doctest: +SKIP
+            100
+        """
         return self.draw(n, np.random.default_rng(seed)).to_dataset()
 
     def resample(self, latents: xr.Dataset, keep: Iterable[Node], seed: int) -> xr.Dataset:

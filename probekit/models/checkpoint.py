@@ -85,6 +85,7 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
+        """What tables and charts call it; from the card."""
         return self.card.name
 
     @property

@@ -44,6 +44,7 @@ class Differences:
 
     @cached_property
     def quantities(self) -> list[Quantity]:
+        """Every quantity on every image set where two checkpoints or more can be compared, the headline's first."""
         names = sorted(self.results.own_names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
         found = []
         for name in names:
@@ -52,6 +53,7 @@ class Differences:
         return found
 
     def compare(self, name: str, data: str) -> Quantity | None:
+        """All pairs on one image set; None where fewer than two checkpoints have per-image values."""
         images = self.results.per_image(name, data)
         if images is None:
             return None

@@ -41,6 +41,7 @@ class Setting:
 
     @property
     def mean(self) -> float:
+        """Mean over runs."""
         return float(np.mean(self.values))
 
 
@@ -68,10 +69,12 @@ class Headline:
 
     @property
     def trained(self) -> list[Row]:
+        """Rows of trained checkpoints."""
         return [row for row in self.rows if not row["untrained"]]
 
     @property
     def baseline(self) -> list[Row]:
+        """Rows of untrained encoders and of other baselines."""
         return [row for row in self.rows if row["untrained"]]
 
     @cached_property
@@ -88,6 +91,7 @@ class Headline:
         return self.settings_from(self.grid_rows)
 
     def settings_from(self, rows: Sequence[Row]) -> list[Setting]:
+        """Settings of these rows, by patch size and ratio."""
         groups: dict[int, list[Row]] = defaultdict(list)
         for row in rows:
             groups[row["setting_index"]].append(row)
@@ -145,10 +149,12 @@ class Headline:
 
     @property
     def ratios(self) -> list[float]:
+        """Ratios of the settings, ascending."""
         return sorted({s.ratio for s in self.settings if s.ratio is not None})
 
     @property
     def patches(self) -> list[float]:
+        """Patch sizes of the settings in pixels, ascending."""
         return sorted({s.patch for s in self.settings if s.patch is not None})
 
     @property

@@ -27,8 +27,14 @@ def html(ds: xr.Dataset, *, by: str | None = None, script: str | None = None) ->
             masking.
         script: the Vega bundle; taken from vl-convert if not given (a few seconds, the first time in a process).
 
+    Returns:
+        The HTML text. It loads nothing from elsewhere.
+
     Raises:
         ResultsError: not a results dataset, or one without a checkpoint or an image set.
+
+    Example:
+        >>> page = html(ds, by="recipe")  # doctest: +SKIP
     """
     from probekit.report.page import assemble, render
 
@@ -36,7 +42,22 @@ def html(ds: xr.Dataset, *, by: str | None = None, script: str | None = None) ->
 
 
 def write(ds: xr.Dataset, path: str | Path, *, by: str | None = None, script: str | None = None) -> Path:
-    """Write the report of `ds` to `path`; returns the path. See `html`."""
+    """Write the report of a results dataset as one self-contained page.
+
+    Args:
+        ds, by, script: as in `html`.
+        path: the file to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        ResultsError: as in `html`.
+        StorageError: the file cannot be written; what was there before is unchanged.
+
+    Example:
+        >>> write(ds, "report.html")  # doctest: +SKIP
+    """
     from probekit.files import write_text
 
     target = a_path("path", path, "the page to write", error=ResultsError)
@@ -48,7 +69,17 @@ def export(ds: xr.Dataset, folder: str | Path, *, by: str | None = None, names: 
 
     Args:
         ds, by: as in `html`.
+        folder: where to write; made if it does not exist.
         names: keys of figures, e.g. `headline-curve` or `layers-*`; none for everything, with all tables and pictures.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ResultsError: as in `html`, or no figure has such a name.
+
+    Example:
+        >>> export(ds, "figures", names=["layers-*"])  # doctest: +SKIP
     """
     from probekit.report.exporting import export_all
     from probekit.report.page import assemble

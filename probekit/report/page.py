@@ -44,6 +44,7 @@ class Report:
 
     @property
     def figures(self) -> list[Figure]:
+        """All figures in reading order."""
         return self.headline_figures + [figure for section in self.sections for figure in section.figures]
 
 
@@ -115,6 +116,7 @@ def meta(report: Report) -> str:
 
 
 def protocols(results: Results) -> list[dict[str, str]]:
+    """How each quantity was measured, and what its interval resamples or why it has none."""
     found = []
     for name in results.names:
         twin = f"{name}_ci"
@@ -176,6 +178,7 @@ def vega_bundle() -> str:
 
 
 def text(name: str) -> str:
+    """The text of a file that ships with this package, e.g. "style.css"."""
     return resources.files("probekit.report").joinpath(name).read_text(encoding="utf-8")
 
 

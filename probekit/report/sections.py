@@ -38,6 +38,7 @@ class Section:
 
     @property
     def empty(self) -> bool:
+        """Whether there is nothing to show."""
         return not (self.figures or self.strips or self.tables)
 
 

@@ -36,12 +36,14 @@ def show(value: float, digits: int = 2) -> str:
 
 
 def at(along: str, value: float | None) -> str:
+    """A ratio or a patch size in words, e.g. "0.75" or "8 px"."""
     if value is None:
         return "unknown"
     return f"{value:g}" if along == "ratio" else f"{value:g} px"
 
 
 def fixed_words(line: Slice) -> str:
+    """Where a line lies, e.g. "at patch size 4 px"."""
     other = "patch" if line.along == "ratio" else "ratio"
     if line.fixed is None:
         return f"where the {NOUN[other]} is unknown"
@@ -49,6 +51,7 @@ def fixed_words(line: Slice) -> str:
 
 
 def extremes(line: Slice) -> tuple[Setting, Setting]:
+    """The settings with the highest and the lowest mean."""
     ordered = sorted(line.settings, key=lambda setting: setting.mean)
     return ordered[-1], ordered[0]
 

@@ -58,6 +58,7 @@ def pack(results: Results, name: str) -> dict[str, Any] | None:
 
 
 def json_label(label: Any) -> Any:
+    """A label of a dimension as JSON: whole numbers stay numbers, all else is text."""
     return label.item() if isinstance(label, np.integer) else plain(label)
 
 

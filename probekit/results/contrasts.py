@@ -179,6 +179,7 @@ class Compared:
 
     @property
     def p(self) -> np.ndarray:
+        """Two-sided p-values, not corrected."""
         return inference.t_test(self.mean, self.error, self.freedom)
 
 

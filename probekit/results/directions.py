@@ -65,6 +65,7 @@ class Direction:
 
     @property
     def any_difference(self) -> bool:
+        """Whether any two settings differ."""
         return bool((self.p_pairs < 1 - CONFIDENCE).any() or self.p_trend < 1 - CONFIDENCE)
 
     @property

@@ -53,14 +53,17 @@ class Setting:
 
     @property
     def ratio(self) -> float | None:
+        """Mask ratio of training; None where unknown."""
         return _number(self.facts.get("mask_ratio"))
 
     @property
     def patch(self) -> float | None:
+        """Mask unit of training in pixels; None where unknown."""
         return _number(self.facts.get("patch_size"))
 
     @property
     def untrained(self) -> bool:
+        """Whether it has seen no training image."""
         return self.runs[0].untrained
 
     @property
