@@ -5,7 +5,7 @@ disk and renamed. At any moment the target is the old or the new one, whole. Wha
 removed by the next process that writes into the same folder. A disk that is full or read-only is a `StorageError`, and
 the old file stays.
 
-**Reading.** Regular files only: a pipe, a device or a socket would make the reader wait for ever. Sizes are checked
+**Reading.** Regular files only: reading a pipe, a device or a socket can block. Sizes are checked
 before anything is built from a file.
 """
 

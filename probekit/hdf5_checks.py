@@ -138,7 +138,7 @@ def _declared(path: str | os.PathLike[str], name: str, item: Any) -> int:
 
 
 def attributes_of(item: Any) -> tuple[dict[str, Any], int]:
-    """Attributes of a dataset or file, without those that nobody asks for, and the bytes that all take in the file.
+    """Attributes of a dataset or file, except `UNUSED`, and the bytes that all take in the file.
 
     Each is opened once and read as it is, in half the time of `item.attrs`.
     """

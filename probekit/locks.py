@@ -2,7 +2,7 @@
 
 A lock is a file that is created exclusively and says who holds it; a thread touches it every few seconds. POSIX locks
 are not used: on network file systems they may not work, or outlive their host. The lock of a process of this machine
-that is gone is taken over at once, that of another machine once nobody has touched it for `STALE` seconds.
+that is gone is taken over at once, that of another machine once it was not renewed for `STALE` seconds.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def shown() -> bool:
 
 
 def silent() -> bool:
-    """Whether nothing is said at all."""
+    """Whether progress is switched off."""
     return os.environ.get("PROBEKIT_PROGRESS", "") == "0"
 
 

@@ -1,4 +1,4 @@
-"""A command and its terminal: Ctrl-C ends it soon and with one line; output that nobody takes is no error.
+"""A command and its terminal: Ctrl-C ends it soon and with one line; output without a reader is no error.
 
 Output may go nowhere: a pipe whose reader has gone, a closed descriptor, a full disk. What a command writes to files
 does not depend on it.
@@ -119,7 +119,7 @@ def leave_soon_on_interrupt(line: str) -> None:
     """Have Ctrl-C raise KeyboardInterrupt, and end the process where that takes longer than `PATIENCE`.
 
     Args:
-        line: what is said in that case.
+        line: printed in that case.
     """
 
     def end() -> None:

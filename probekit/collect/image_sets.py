@@ -22,7 +22,7 @@ FEW = 6
 
 
 def _say_if_few(val: ImageSet, asked: int) -> None:
-    """Warn and note that a split to select on, which nobody gave, has a few images only."""
+    """Warn, and note, that the split to select on was made here and has only a few images."""
     opened = val
     while isinstance(opened, Subset):
         opened = opened.images

@@ -51,7 +51,7 @@ GRADIENT_STEPS = 8
 
 
 class Stage(NamedTuple):
-    """One pass: its source of images, and the recorders that look on."""
+    """One pass: its source of images, and its recorders."""
 
     title: str
     source: Source

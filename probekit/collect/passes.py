@@ -1,8 +1,8 @@
-"""The one pass: each batch goes through the encoder once, layer by layer, whatever number of recorders look on.
+"""The one pass: each batch is encoded once, layer by layer, however many recorders read it.
 
 Recorders may want different numbers of images, and after a kill they may stand at different places: `schedule` says
-which rows are computed, and each recorder takes those that it lacks. What was stored is verified at the end, whoever
-wrote it, before anything reads it.
+which rows are computed, and each recorder takes those that it lacks. All stored rows are verified at the end, before a
+probe reads them.
 """
 
 from __future__ import annotations

@@ -5,13 +5,13 @@
     <key>/000000000/done.json                  shapes, types, files with their digests, and its own digest
     <key>/000010240/ ...                       the next shard
 
-The marker is replaced only after the file it speaks of is there, so a killed run costs at most one chunk. Nothing on
-disk is believed without proof: every file is read through and compared with its digest before a probe reads it,
-whoever wrote it. What is missing, short or changed is measured again, and that is said.
+The marker is replaced only after the file it speaks of is there, so a killed run costs at most one chunk. No file is
+trusted: each is compared with its digest before a probe reads it. What is missing, short or changed is measured again,
+with a warning.
 
-Many rows are split into shards, each complete in itself, which several processes can fill at the same time. A shard is
-written by whoever holds its lock. Should two processes write one all the same, their files have different names or the
-same content, and the marker that comes last counts.
+Many rows are split into shards, each complete in itself, which several processes can fill at the same time. The process
+that holds a shard's lock writes it. Should two processes write one all the same, their files have different names or
+the same content, and the marker that comes last counts.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Decisions: transparency is laid over white; 16-bit grey is divided by 257 (65535 becomes 255; a plain conversion clips
 at 255); of an animation the first frame is taken; an EXIF orientation is applied unless switched off (`?exif=off`, as
 torchvision's loaders do). Fractional and 32-bit pictures are refused, since their range is unknown. Only regular files
-are opened: a pipe or device would block for ever. Pictures above `MAX_PIXELS` are refused before they are decoded.
+are opened: a pipe or device would block. Pictures above `MAX_PIXELS` are refused before they are decoded.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def open_rgb(file: str | Path | IO[bytes], name: str = "", *, exif: bool = True,
 
 
 def check_regular(path: str | Path, name: str) -> None:
-    """A DataError if the path is there but is no regular file, such as a pipe, which would be waited on for ever."""
+    """Raise a DataError if the path exists but is no regular file: reading a pipe would block."""
     try:
         files.regular(path, what="an image", error=DataError)
     except ProbekitError as error:

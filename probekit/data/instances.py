@@ -1,8 +1,8 @@
 """Objects of an image set: a box, a class and a mask for each, read when they are asked for.
 
 Boxes are (left, top, right, bottom) in pixels from the image's upper left corner, so that the pixel in the corner is
-the box (0, 0, 1, 1). A crowd is a region of many objects that nobody told apart: it is trained on by nobody, and a
-detection inside it counts neither for nor against a model (COCO's rule).
+the box (0, 0, 1, 1). A crowd is a region of many objects without masks of their own: it is left out of training, and a
+detection inside it is neither right nor wrong (COCO's rule).
 """
 
 from __future__ import annotations

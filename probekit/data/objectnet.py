@@ -1,8 +1,8 @@
 """`objectnet:DIR`: ObjectNet as it is distributed, `images/` beside `mappings/`; a test set.
 
 Of its 313 classes those are kept that stand for one or more of ImageNet-1k's, as its own mapping files say (113 of
-them); `class_members` lists the ImageNet numbers of each. Every image has a red border of 2 pixels, put there so that
-nobody trains on it unknowingly: it is cut off.
+them); `class_members` lists the ImageNet numbers of each. Every image has a red border of 2 pixels, which marks it as
+test data: it is cut off.
 """
 
 from __future__ import annotations

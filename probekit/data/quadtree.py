@@ -5,9 +5,9 @@ parent and of noise of its own, with a different function per quarter. A patch i
 latent above it and of its own noise, `grey = 127.5 + contrast * observable`, rounded to 8 bits. The class is carried by
 the root, a Gaussian mixture.
 
-Images are drawn in blocks, each a pure function of (functions, seed, split, block number). So image i never depends on
-how many are asked for, and training can go on for ever without seeing one twice. Splits have the same functions (that
-is `world`) and independent draws.
+Images are drawn in blocks, each a pure function of (functions, seed, split, block number). So image i does not depend
+on the number of images, and training never sees an image twice. Splits have the same functions (that is `world`) and
+independent draws.
 """
 
 from __future__ import annotations

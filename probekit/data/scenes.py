@@ -3,7 +3,7 @@
 Two to six of the shapes of `shapes` lie on one background, each of its own size, place, texture and colours. The class
 is the shape; texture and shape are independent. Later objects lie above earlier ones; a mask holds the visible pixels,
 and an object of which less than half is visible is left out of the list (it stays in the picture). Every image is a
-pure function of (seed, split, index), so training may go on for ever without seeing one twice.
+pure function of (seed, split, index), so training never sees an image twice.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@
 
 The label is the shape; `texture_labels` is the class whose texture it is. Colours carry no information: an object has
 one light and one dark colour of any hue, the background is in between. Every image is a pure function of (seed, split,
-index), so training may go on for ever without seeing one twice.
+index), so training never sees an image twice.
 """
 
 from __future__ import annotations

@@ -51,8 +51,8 @@ def save(file: Path, arrays: Arrays, reasons: Mapping[str, str], facts: Mapping[
 
 
 def load(file: Path) -> tuple[Arrays, dict[str, str]] | None:
-    """The arrays of an earlier run and the reasons for variables that it lacks; None if there are none, or damaged ones
-    (said)."""
+    """The arrays of an earlier run and the reasons for variables that it lacks; None if there are none, or if they are
+    damaged (with a warning)."""
     if not os.path.lexists(file):
         return None
     try:

@@ -44,7 +44,7 @@ class Folders(NamedTuple):
 def folders(use_cache: bool) -> Iterator[Folders]:
     """Those of the cache, or scratch that goes afterwards.
 
-    A cache folder that cannot be written is said once: its results are read, and the evaluation goes on in scratch.
+    Warns once if the cache folder is read-only: its results are read, and the evaluation goes on in scratch.
     """
     results = cache.folder("results") if use_cache else None
     if use_cache:

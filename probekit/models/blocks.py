@@ -1,7 +1,7 @@
 """timm's blocks, run in three ways: as they are but without spare copies, with the softmax probabilities kept, and for
 some of the tokens only.
 
-Fused attention never forms the probabilities, so whoever hooks it gets nothing. Here they are computed once, in the
+Fused attention never forms the probabilities, so a hook cannot read them. Here they are computed once, in the
 very forward whose output they determine, and handed out. All three give what the block itself gives, to rounding.
 """
 

@@ -76,7 +76,7 @@ class Encoder(TokenModel):
             from call to call is never taken from a cache.
 
         Raises:
-            CheckpointError: outputs that do not fit what is said of them.
+            CheckpointError: outputs that do not fit the arguments.
 
         Example:
             >>> def encode(images):

@@ -1,4 +1,4 @@
-"""Facts of a checkpoint as coordinates of a results dataset: whoever writes results names them alike."""
+"""Facts of a checkpoint as coordinates of a results dataset, named alike in all results."""
 
 from __future__ import annotations
 

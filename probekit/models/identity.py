@@ -1,8 +1,8 @@
 """Whether a model's weights are still those that its digest speaks of.
 
-A digest reads every weight once; whoever changes an opened checkpoint (trains on, edits, puts another model in) would
-be given the numbers of the old weights from the cache. So each measurement looks again, at a sample that costs
-milliseconds: some values of every tensor, and torch's count of the changes made in place.
+A digest reads every weight, once. Weights may be changed after that, and the cached numbers would be those of the old
+ones. So each measurement compares a sample, which takes milliseconds: some values of every tensor, and torch's count of
+the changes made in place.
 """
 
 from __future__ import annotations

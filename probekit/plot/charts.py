@@ -7,7 +7,7 @@ Common arguments:
 - `data`: the image set; the first that has the quantity if None.
 - `by`: a coordinate along `checkpoint` that groups and colours, the user's own included; None for the masking.
 - further keyword arguments fix a dimension: `pooling="cls"`, `scaling="whitened"`, `k=20`. What is not fixed is chosen
-  as the report does, and said in the chart's title.
+  as the report does, and named in the chart's title.
 """
 
 from __future__ import annotations

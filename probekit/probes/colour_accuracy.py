@@ -27,7 +27,7 @@ OPTIONS = {"k": baselines.K}
 
 @lru_cache(maxsize=4)
 def _correct(train: ImageSet, test: ImageSet, k: int, counts: tuple[int, int]) -> np.ndarray:
-    """Which test images are told rightly: the same for every checkpoint."""
+    """Which test images are classified correctly: the same for every checkpoint."""
     return baselines.colour_correct(train, test, k=k, counts=counts)
 
 

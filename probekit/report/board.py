@@ -81,7 +81,7 @@ def line(cells: Sequence[str]) -> str:
 
 
 def of_published() -> str:
-    """Numbers from the literature, which nobody measured with probekit."""
+    """Numbers from the literature, not measured with probekit."""
     out = ["### Published, not measured here", "", f"Accuracy in % on ImageNet-1K: {published.PROBING}.", ""]
     out += [line(["model", "k-NN", "linear", "attentive (ep)"]), line(["---"] * 4)]
     out += [line([model, *(f"{value:.1f}" for value in values)]) for model, values in published.PROBING_TABLE.items()]
@@ -97,7 +97,7 @@ def update(folder: Path, pages: Sequence[Path], *, check: bool = False) -> list[
         check: write nothing.
 
     Returns:
-        The pages that said something else.
+        The pages that were out of date.
 
     Raises:
         ResultsError: a page without that place.

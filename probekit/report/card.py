@@ -1,4 +1,4 @@
-"""The card of a report on one checkpoint: what it is, and its numbers beside what is had without training."""
+"""The card of a report on one checkpoint: what it is, and its numbers beside those of baselines."""
 
 from __future__ import annotations
 

@@ -94,9 +94,10 @@ class Direction:
 
     @property
     def claim(self) -> str:
-        """What may be said: "rises" or "falls" (the trend is there and the means run one way), "rises overall" or
-        "falls overall" (the trend alone), "peaks" or "dips" (a setting on either side differs from the extreme one),
-        "rises up to", "falls up to", "rises from" or "falls from" (on one side alone), "differs", or "" for nothing."""
+        """The direction that the tests support: "rises" or "falls" (the trend is there and the means run one way),
+        "rises overall" or "falls overall" (the trend alone), "peaks" or "dips" (a setting on either side differs from
+        the extreme one), "rises up to", "falls up to", "rises from" or "falls from" (on one side alone), "differs", or
+        "" for nothing."""
         shape, end = self.shape, self.extreme
         trend = self.p_trend < 1 - CONFIDENCE
         if shape in ("rises", "falls"):

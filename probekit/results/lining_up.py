@@ -61,7 +61,7 @@ def _names(parts: Sequence[xr.Dataset]) -> list[Hashable]:
 
 
 def _with_all(part: xr.Dataset, names: Sequence[Hashable], first: dict[Hashable, xr.Dataset], dim: str) -> xr.Dataset:
-    """`part` with every one of these variables; those that it lacks are filled with nothing.
+    """`part` with every one of these variables; missing ones are filled as `fill_of` says.
 
     A number that is a fact (a coordinate) becomes a float, which can be NaN: no whole number stands for "unknown".
     """

@@ -2,9 +2,9 @@
 
 Two checkpoints are runs of one setting if they agree in everything that is known to differ between trainings: data,
 architecture, masking, length, and whatever the user states in words. Then they differ by their seed alone. What is
-unknown is never taken for equal: a checkpoint with an unknown fact (its seed
-among them) is a setting of its own, and so are runs that name one seed twice: they differ in something unsaid. Only
-settings of two or more runs say anything about the luck of a run; an untrained checkpoint is no run.
+unknown is never taken for equal: a checkpoint with an unknown fact (its seed among them) is a setting of its own, and
+so are runs that name one seed twice: they differ in a fact that the file does not have. Only settings of two or more
+runs say anything about the luck of a run; an untrained checkpoint is no run.
 """
 
 from __future__ import annotations

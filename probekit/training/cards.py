@@ -1,4 +1,4 @@
-"""The card of a checkpoint that was trained here: how a run's settings become what a reader is told."""
+"""Cards of trained checkpoints, made from the settings of a run."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def using_threads(threads: int | None) -> Iterator[None]:
 def exclusive(directory: RunDirectory, accelerator: Accelerator) -> Iterator[None]:
     """The directory's lock, held by the main process; where it is taken, every process of the launch learns it.
 
-    (If the main process alone went on to the next cell of a grid, the others would wait for it for ever.)
+    (If the main process alone went on to the next cell of a grid, the others would never stop waiting.)
     """
     with ExitStack() as stack:
         refusal: list[TrainingError | None] = [None]

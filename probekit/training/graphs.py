@@ -1,11 +1,11 @@
 """Steps on a CUDA device without the processor in between: images and masks lie there, and a step is one replay.
 
 A step of a small model is some 300 short kernels; launching them one by one from Python costs more than running them.
-Here a step (crop, forward, backward, AdamW) is captured once as a CUDA graph that reads what belongs to it from
-buffers on the device, at a counter that it moves on itself. The processor draws the masks and crops of a whole stretch
-of steps ahead, in a thread, and fills the buffers between stretches. Several runs can share a device, each on a stream
-of its own (`train_grid(together=)`): they launch their steps by turns, so that their kernels run side by side, and what
-one computes does not depend on the others.
+Here a step (crop, forward, backward, AdamW) is captured once as a CUDA graph that reads what belongs to it from buffers
+on the device, at a counter that it moves on itself. The processor draws the masks and crops of a whole stretch of steps
+ahead, in a thread, and fills the buffers between stretches. Several runs can share a device, each on a stream of its
+own (`train_grid(together=)`): they alternate their launches, so that their kernels overlap; the numbers of a run do not
+depend on the others.
 
 The numbers are those of `Run.train_step`: the same images, masks, loss and update rule.
 """

@@ -17,7 +17,7 @@ def scale_of(image_set: ImageSet, channels: int, *, known: bool = False) -> dict
     """`mean` and `std` of pixels in [0, 1]: ImageNet's for three channels, else those of a sample of the images.
 
     The sums are of whole numbers, so the result is the same on every machine. A channel that never changes gets a
-    deviation of 1 (said in a warning).
+    deviation of 1 (with a warning).
 
     Args:
         image_set: a train split.
