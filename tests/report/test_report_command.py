@@ -13,6 +13,7 @@ import xarray as xr
 from PIL import Image
 
 from probekit import cli, netcdf, report, schema
+from probekit.report import __main__ as alone
 from probekit.report import command
 from probekit.report.exporting import as_latex, escaped
 from probekit.report.tables import Table, TableCell, cell
@@ -50,6 +51,20 @@ def test_a_file_gives_a_page_a_table_and_the_answer(file, tmp_path, monkeypatch,
     assert "<title>Representation level" in page.read_text()
     assert "quadtree-r0.25-p4-s0" in out
     assert str(page) in out.replace("\n", "")
+
+
+def test_a_file_alone_gives_the_same_page_without_the_command_line(file, tmp_path, monkeypatch, capsys) -> None:
+    told([str(file), "-o", str(tmp_path / "page.html")], monkeypatch, capsys)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gc.disable", lambda: None)
+    monkeypatch.setattr(cli, "main", lambda: pytest.fail("the command line was asked"))
+    monkeypatch.setattr(sys, "argv", ["report", str(file)])
+    alone.main()
+    assert (tmp_path / "report.html").read_text() == (tmp_path / "page.html").read_text()
+    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "missing.nc")])
+    with pytest.raises(SystemExit, match="2"):
+        alone.main()
+    assert "No results file" in capsys.readouterr().err
 
 
 def test_the_script_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
