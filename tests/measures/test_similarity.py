@@ -56,5 +56,5 @@ def test_jackknife_surrounds_the_value() -> None:
 def test_bad_input_is_named() -> None:
     with pytest.raises(ProbeError, match="same images"):
         debiased_cka(features(3, 0), features(3, 0, 60))
-    with pytest.raises(ProbeError, match="four images"):
+    with pytest.raises(ProbeError, match="of 4 images or more"):
         debiased_cka(features(3, 0, 3), features(3, 0, 3))
