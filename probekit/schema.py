@@ -197,7 +197,7 @@ def of_one(
     """
     ds = xr.Dataset({key: array.expand_dims(["checkpoint", "data"]) for key, array in arrays.items()})
     own = {"checkpoint": [checkpoint], "data": [data]}
-    ds = ds.assign_coords(**own, data_fingerprint=("data", [fingerprint], COORDS["data_fingerprint"]), **coords)
+    ds = ds.assign_coords({**own, "data_fingerprint": ("data", [fingerprint], COORDS["data_fingerprint"]), **coords})
     for dim in ds.dims:
         if dim in ds.coords:
             ds[dim].attrs["long_name"] = DIMS[str(dim)]
