@@ -143,7 +143,7 @@ class Reconstruction(_Reconstructing):
 
 
 def unfit(make: Any, trial: np.ndarray) -> str | None:
-    """Why a metric cannot be had of such images, or None."""
+    """Why a metric cannot be computed on such images, or None."""
     try:
         make(trial)
     except ProbeError as error:
