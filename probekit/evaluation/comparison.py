@@ -62,7 +62,7 @@ class Comparison:
         order = sorted(outlines)
         labels = [outlines[place].name if names is None else str(names[place]) for place in order]
         settings = opening.agreed([outlines[place] for place in order], self.settings)
-        tasks: dict[int, Task] = {
+        tasks: dict[int, Measuring] = {
             place: kind(
                 sources[place], label, self.fitting(outlines[place]), settings, self.options, self.device,
                 self.sampling, self.sets,
@@ -71,7 +71,7 @@ class Comparison:
         }  # fmt: skip
         if self.shards > 1 and engine is not None and kind is Measuring:
             self.fill(tasks, engine)
-        for place, outcome in self.ended(tasks, engine, "checkpoints"):
+        for place, outcome in self.ended(leaders_first(tasks), engine, "checkpoints"):
             own_coords = {name: ("checkpoint", [values[place]]) for name, values in coords.items()}
             if kind is Measuring:
                 outcome.found = [part.assign_coords(own_coords) for part in outcome.found or ()]
@@ -221,6 +221,16 @@ class Comparison:
             "provenance": schema.stamp(**facts, records=records),
         }
         return described(ds)
+
+
+def leaders_first(tasks: Mapping[int, Measuring]) -> dict[int, Measuring]:
+    """The first checkpoint of each list of image sets before all others: what checkpoints share (their untrained twin,
+    what the originals give) is kept by then, where two that start together would both make it.
+    """
+    leaders: dict[tuple[str, ...], int] = {}
+    for place, task in tasks.items():
+        leaders.setdefault(tuple(str(plan.data) for plan in task.plans), place)
+    return {place: tasks[place] for place in dict.fromkeys((*leaders.values(), *tasks))}
 
 
 def _label(source: Any) -> str:

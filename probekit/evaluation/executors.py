@@ -160,6 +160,7 @@ class LocalWorkers:
     def _start(self, slot: int) -> None:
         process = _Process(slot, self._count, self._context)
         self._started.append(process)
+        process.submit(_ready)
         self._idle.put(process)
 
     def _run(self, function: Callable[..., Result], *args: Any) -> Result:
@@ -184,7 +185,7 @@ class LocalWorkers:
 
 
 class _Process:
-    """One process, started when first used."""
+    """One process, which starts with its first call."""
 
     _starting = threading.Lock()
 
@@ -194,12 +195,15 @@ class _Process:
         self._child: Any = None
 
     def run(self, function: Callable[..., Result], *args: Any) -> Result:
+        return self.submit(function, *args).result()
+
+    def submit(self, function: Callable[..., Result], *args: Any) -> Future[Result]:
         with self._starting:  # one at a time, to know which of this process's children is which
             before = set(multiprocessing.active_children())
             future = self._pool.submit(function, *args)
             if self._child is None:
                 self._child = next(iter(set(multiprocessing.active_children()) - before), None)
-        return future.result()
+        return future
 
     def kill(self) -> None:
         if self._child is not None:
@@ -225,6 +229,11 @@ def _settle(slot: int, count: int) -> None:
     threadpool_limits(share)
     if torch.cuda.device_count() > 1:
         torch.cuda.set_device(slot % torch.cuda.device_count())
+
+
+def _ready() -> None:
+    """Import what every call needs, while the caller still does the same."""
+    from probekit.evaluation import tasks  # noqa: F401
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------

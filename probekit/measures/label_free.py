@@ -18,7 +18,7 @@ lower the rank.) See `jackknife_*`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,15 +60,15 @@ def effective_rank(sizes: Floats) -> float:
     return float(np.exp(-np.sum(shares * np.log(shares))))
 
 
-def gram_rankme(gram: Floats, n: int) -> float:
-    """RankMe from the features' second moments (d, d) over n images: of min(n, d) singular values."""
-    squares = linalg.eigvalsh(gram)[::-1][: min(n, len(gram))]
-    return effective_rank(np.sqrt(np.maximum(squares, 0)))
+def gram_rankme(values: Floats, n: int) -> float:
+    """RankMe from the ascending eigenvalues (d,) of the features' second moments over n images: of min(n, d) singular
+    values."""
+    return effective_rank(np.sqrt(np.maximum(values[::-1][: min(n, len(values))], 0)))
 
 
-def covariance_alpha(covariance: Floats) -> float:
-    """alpha-ReQ from a covariance (d, d)."""
-    values = linalg.eigvalsh(covariance)[::-1]
+def covariance_alpha(values: Floats) -> float:
+    """alpha-ReQ from the ascending eigenvalues (d,) of a covariance."""
+    values = values[::-1]
     values = values[values > NUMERICAL * max(values[0], np.finfo(float).tiny)][:LAST_RANK]
     ranks = np.arange(FIRST_RANK, len(values) + 1, dtype=np.float64)
     if len(ranks) < FEWEST_RANKS:
@@ -83,7 +83,7 @@ def covariance_alpha(covariance: Floats) -> float:
 def rankme(features: ArrayLike) -> float:
     """RankMe of features (n, d): between 1 and min(n, d)."""
     array = table(features)
-    return gram_rankme(smaller_gram(array), len(array))
+    return gram_rankme(ascending(smaller_gram(array)), len(array))
 
 
 def alpha_req(features: ArrayLike) -> float:
@@ -91,7 +91,12 @@ def alpha_req(features: ArrayLike) -> float:
     one."""
     array = table(features)
     array = array - array.mean(axis=0)
-    return covariance_alpha(smaller_gram(array) / len(array))
+    return covariance_alpha(ascending(smaller_gram(array) / len(array)))
+
+
+def ascending(matrices: Floats) -> Floats:
+    """Eigenvalues of symmetric matrices (..., d, d), ascending: (..., d)."""
+    return np.asarray(np.linalg.eigvalsh(matrices), dtype=np.float64)
 
 
 def smaller_gram(array: Floats) -> Floats:
@@ -116,23 +121,24 @@ def jackknife_spectrum(features: Rows, blocks: Blocks) -> dict[str, tuple[float,
             gram[block] += part.T @ part
             total[block] += part.sum(axis=0)
 
-    def rank(kept: NDArray[np.bool_]) -> float:
-        return gram_rankme(gram[kept].sum(axis=0), int(count[kept].sum()))
-
-    def decay(kept: NDArray[np.bool_]) -> float:
-        mean = total[kept].sum(axis=0) / count[kept].sum()
-        return covariance_alpha(gram[kept].sum(axis=0) / count[kept].sum() - np.outer(mean, mean))
-
-    found: dict[str, tuple[float, Floats]] = {}
-    measures: dict[str, Callable[[NDArray[np.bool_]], float]] = {"rankme": rank, "alpha_req": decay}
-    for name, measure in measures.items():
-        try:
-            found[name] = jackknife(measure, blocks.count)
-        except ProbeError:
-            if name == "rankme":
-                raise
-            found[name] = (float("nan"), np.full(2, np.nan))
+    kept = np.concatenate([np.zeros((1, blocks.count)), np.eye(blocks.count)]) == 0  # all, then all but one
+    counts, totals = kept @ count, kept @ total
+    grams = np.stack([gram.sum(axis=0), *(gram.sum(axis=0) - gram)])
+    means = totals / counts[:, None]
+    spectra = ascending(grams)
+    ranks = [gram_rankme(values, int(n)) for values, n in zip(spectra, counts, strict=True)]
+    found = {"rankme": with_interval(ranks)}
+    try:
+        decays = ascending(grams / counts[:, None, None] - means[:, :, None] * means[:, None])
+        found["alpha_req"] = with_interval([covariance_alpha(values) for values in decays])
+    except ProbeError:
+        found["alpha_req"] = (float("nan"), np.full(2, np.nan))
     return found
+
+
+def with_interval(values: Sequence[float]) -> tuple[float, Floats]:
+    """A statistic of all images and its jackknife interval, from it and from those with each block left out."""
+    return values[0], jackknife_ends(np.asarray(values[0]), np.asarray(values[1:]))
 
 
 def table_or_row(rows: Floats) -> Floats:
@@ -230,9 +236,11 @@ def jackknife_lidar(views: ArrayLike, blocks: Blocks) -> tuple[float, Floats]:
     parts = [rest[blocks.of_image == block].reshape(-1, dims) for block in range(blocks.count)]
     within = np.stack([part.T @ part for part in parts])
 
+    total = within.sum(axis=0)
+
     def measure(kept: NDArray[np.bool_]) -> float:
         images = kept[blocks.of_image]
-        return lidar_of(means[images], within[kept].sum(axis=0) / (images.sum() * degrees))
+        return lidar_of(means[images], (total - within[~kept].sum(axis=0)) / (images.sum() * degrees))
 
     return jackknife(measure, blocks.count)
 

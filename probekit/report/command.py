@@ -72,6 +72,17 @@ def run(
 
 def measure(sources: Sequence[str], data: Sequence[str], suite: str, settings: dict[str, Any]) -> Any:
     """A results dataset of checkpoints, by way of `probekit.evaluation`."""
+    processes = min(cores(), MOST_PROCESSES)
+    if sources or processes < 2 or settings.get("executor"):
+        return _measured(sources, data, suite, settings)
+    from probekit.evaluation import executors
+
+    with executors.opened(f"local:{processes}") as engine:  # they import while this process does
+        return _measured(sources, data, suite, settings | {"executor": engine})
+
+
+def _measured(sources: Sequence[str], data: Sequence[str], suite: str, settings: dict[str, Any]) -> Any:
+    """Of the checkpoints named, or of all that ship."""
     from probekit import models
 
     chosen = list(sources) or [f"shipped:{name}" for name in models.shipped()]
@@ -82,9 +93,6 @@ def measure(sources: Sequence[str], data: Sequence[str], suite: str, settings: d
         )
     probes: str | list[str] = [name.strip() for name in suite.split(",") if name.strip()] if "," in suite else suite
     where: str | list[str] = list(data) or "own"
-    count = min(cores(), MOST_PROCESSES, len(chosen))
-    if not sources and count > 1 and not settings.get("executor"):
-        settings = settings | {"executor": f"local:{count}"}
     from probekit import evaluation
 
     return evaluation.compare(chosen, probes, where, **settings)

@@ -17,29 +17,30 @@ FACTS = ("label", "group", "data_fingerprint")
 """Facts of an image set beside its pictures. Set to missing where the parts disagree."""
 
 
-def combine(parts: Sequence[xr.Dataset], dim: str, *, mixed: bool = False) -> xr.Dataset:
+def combine(parts: Sequence[xr.Dataset], dim: str, *, mixed: bool = False, order: Labels | None = None) -> xr.Dataset:
     """Datasets one behind the other along `dim`.
 
     Args:
         parts: their labels of `dim` are distinct.
         dim: "checkpoint" or "data".
         mixed: accept different protocols and mark them in the attribute `mixed_protocols`.
+        order: all labels of some other dims, in the order that they are wanted in.
 
     Raises:
         ResultsError: different protocols of one variable and not `mixed`.
     """
     if len(parts) == 1:
-        return parts[0]
-    labels = common_labels(parts, [other for other in _dims(parts) if other != dim])
+        return on(parts[0], order or {})
+    labels = common_labels(parts, [other for other in _dims(parts) if other != dim]) | (order or {})
     wide = [on(part, labels) for part in parts]
     names = _names(parts)
     first = {name: next(part for part in wide if name in part.variables) for name in names}
     own = [name for name in names if dim in first[name].variables[name].dims]
     shared = [name for name in names if name not in own]
-    whole = xr.concat(
-        [_with_all(part.drop_vars(shared, errors="ignore"), own, first, dim) for part in wide],
-        dim, data_vars="minimal", coords="minimal", compat="override", join="override", combine_attrs="override",
-    )  # fmt: skip
+    whole = _empty(parts, labels, dim)
+    whole = with_variables(
+        whole, {name: _stacked(name, wide, first[name], dim) for name in own}, {n for n in own if n in first[n].coords}
+    )
     having = {name: [part for part in parts if name in part.variables] for name in names}
     whole = with_variables(
         whole,
@@ -60,19 +61,32 @@ def _names(parts: Sequence[xr.Dataset]) -> list[Hashable]:
     return list(dict.fromkeys(name for part in parts for name in part.variables if name not in part.dims))
 
 
-def _with_all(part: xr.Dataset, names: Sequence[Hashable], first: dict[Hashable, xr.Dataset], dim: str) -> xr.Dataset:
-    """`part` with every one of these variables; missing ones are filled as `fill_of` says.
+def _empty(parts: Sequence[xr.Dataset], labels: Labels, dim: str) -> xr.Dataset:
+    """The labels of all dims, those of `dim` one part behind the other; attributes as the first part has them."""
+    behind = {dim: np.concatenate([part.variables[dim].values for part in parts]), **labels}
+    coords = {
+        name: xr.Variable((name,), behind[name], next(p.variables[name].attrs for p in parts if name in p.coords))
+        for name in behind
+        if any(name in part.coords for part in parts)
+    }
+    return xr.Dataset(coords=coords, attrs=parts[0].attrs)
+
+
+def _stacked(name: Hashable, parts: Sequence[xr.Dataset], first: xr.Dataset, dim: str) -> xr.Variable:
+    """A variable of all parts one behind the other along `dim`; where one lacks it, filled as `fill_of` says.
 
     A number that is a fact (a coordinate) becomes a float, which can be NaN: no whole number stands for "unknown".
     """
-    empty: dict[Hashable, xr.Variable] = {}
-    for name in names:
-        if name not in part.variables:
-            template, coordinate = first[name].variables[name], name in first[name].coords
-            dtype = np.dtype(float) if coordinate and template.dtype.kind in "iub" else template.dtype
+    template, fact = first.variables[name], name in first.coords
+    dtype = np.dtype(float) if fact and template.dtype.kind in "iub" else template.dtype
+    found = []
+    for part in parts:
+        if name in part.variables:
+            found.append(part.variables[name].transpose(*template.dims).values)
+        else:
             shape = [part.sizes[dim] if d == dim else template.sizes[d] for d in template.dims]
-            empty[name] = xr.Variable(template.dims, np.full(shape, fill_of(dtype), dtype=dtype))
-    return with_variables(part, empty, {name for name in empty if name in first[name].coords})
+            found.append(np.full(shape, fill_of(dtype), dtype=dtype))
+    return xr.Variable(template.dims, np.concatenate(found, axis=template.dims.index(dim)), template.attrs)
 
 
 def with_variables(
@@ -198,5 +212,4 @@ def lined_up(parts: Sequence[xr.Dataset], *, mixed: bool = False) -> xr.Dataset:
         combine([joined(same, mixed=mixed) for same in column.values()], "checkpoint", mixed=mixed)
         for column in by_data.values()
     ]
-    whole = combine(columns, "data")
-    return whole.sel(checkpoint=checkpoints) if len(checkpoints) > 1 else whole
+    return combine(columns, "data", order={"checkpoint": np.array(checkpoints)})
