@@ -29,19 +29,31 @@ RECIPES = ("no-boundary", "structure")
 """Folders of runs whose masks or loss differ from those of the plain grid."""
 
 
-def shipped(beginning: str, *, untrained: bool = True) -> list[str]:
-    """Sources of the shipped checkpoints whose name begins so, and of the untrained ones of their architecture."""
-    known = probekit.models.shipped()
-    names = [name for name in known if name.startswith(beginning)]
-    own = [name for name in known if name.startswith(f"untrained-{beginning}")]
-    baseline = own or [name for name in known if name.startswith("untrained-s")]
-    return [f"shipped:{name}" for name in names + (baseline if untrained else [])]
+def shipped(beginning: str, *, untrained: bool = True) -> list[Any]:
+    """The shipped checkpoints whose name begins so, and what the first run of each seed began as."""
+    names = [f"shipped:{name}" for name in probekit.models.shipped() if name.startswith(beginning)]
+    first = {name.rsplit("-s", 1)[1]: name for name in reversed(names)} if untrained else {}
+    return names + [initialisation(first[seed]) for seed in sorted(first)]
+
+
+def initialisation(source: str) -> Any:
+    """The checkpoint that a run of ours began as: its architecture with the weights that its seed draws."""
+    trained = probekit.load(source, device="cpu")
+    record, decoder, card = trained.model.architecture, trained.model.architecture.decoder, trained.card
+    model = probekit.models.MaskedAutoencoder.create(
+        image_size=record.image_size, vit_patch_size=record.vit_patch_size, width=record.width, depth=record.depth,
+        num_heads=record.num_heads, decoder_width=decoder.width, decoder_depth=decoder.depth,
+        decoder_num_heads=decoder.num_heads, normalised_targets=card.normalised_targets, seed=card.seed,
+    )  # fmt: skip
+    fresh = probekit.load(model, name=f"untrained-s{card.seed}", mean=card.mean, std=card.std)
+    fresh.card.images_seen, fresh.card.seed = 0, card.seed
+    return fresh
 
 
 def measure(
     doc: str,
     folder: Path,
-    sources: Callable[[], list[str]],
+    sources: Callable[[], list[Any]],
     suite: list[str],
     data: Any,
     counts: dict[str, int],
@@ -82,9 +94,10 @@ def runs_in(given: str, snapshots: bool = False) -> list[str]:
     return [str(path) for part in kept for path in part] or [given]
 
 
-def recipe_of(source: str) -> str:
+def recipe_of(source: Any) -> str:
     """What a run's folder says of its masks: one of `RECIPES`, else "plain"."""
-    return next((name for name in RECIPES if name in Path(source).parts), "plain")
+    parts = Path(source).parts if isinstance(source, str) else ()
+    return next((name for name in RECIPES if name in parts), "plain")
 
 
 def without_images(ds: xr.Dataset) -> xr.Dataset:

@@ -74,7 +74,7 @@ PLANS = {
         "quadtree", (0, 1, 2, 3, 4), ((0.75, 4), (0.9, 4), (0.5, 4), (0.75, 8)), HALF_MILLION | {"boundary": False}
     ),
     "structure": Plan("quadtree", (0, 1, 2), ((0.9, 4), (0.75, 4)), HALF_MILLION | {"strategy": "structure"}),
-    "cifar10": Plan("", (0, 1), CROSS, LARGER | {"images": 700_000}, ships=2),
+    "cifar10": Plan("", (0, 1), CROSS, LARGER | {"images": 2_000_000}, ships=2),
 }
 """The grids, by name; CIFAR-10's specification is the user's."""
 
