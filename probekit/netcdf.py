@@ -107,7 +107,7 @@ def _read(stream: BinaryIO, path: str | os.PathLike[str], lazily: bool) -> xr.Da
         stack.enter_context(file)
         checked = check(file, path)
         try:
-            ds = _shown(quick(file, checked.attributes, lazily=lazily or not checked.at_once))
+            ds = shown(quick(file, checked.attributes, lazily=lazily or not checked.at_once))
         except (Unfamiliar, KeyError, ValueError, TypeError, AttributeError) as error:
             if not checked.at_once:
                 raise ValueError(
@@ -118,10 +118,10 @@ def _read(stream: BinaryIO, path: str | os.PathLike[str], lazily: bool) -> xr.Da
                 stack.pop_all()  # arrays that are in the file keep it open
             return ds
     with xr.open_dataset(stream, engine="h5netcdf", decode_times=False) as lazy:
-        return _shown(lazy.load())
+        return shown(lazy.load())
 
 
-def _shown(ds: xr.Dataset) -> xr.Dataset:
+def shown(ds: xr.Dataset) -> xr.Dataset:
     """The dataset with control characters of its labels made visible: labels become titles, names and lines."""
     for name, coord in ds.coords.items():
         texts = coord.values.tolist() if coord.dtype.kind in "OU" else []

@@ -23,7 +23,7 @@ def opened(source: xr.Dataset | str | os.PathLike[str], who: str, *, lazily: boo
         ResultsError: neither, or no results.
     """
     if isinstance(source, xr.Dataset):
-        return schema.validate(settled(source))
+        return schema.validate(settled(schema.shown(source)))
     if isinstance(source, str | os.PathLike):
         return schema.upgrade(settled(schema.unchecked(source, lazily=lazily)), str(source))
     raise ResultsError(f"{who} was given {a_kind(source)}; expected a results dataset or the path of one.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import h5py
@@ -62,3 +63,13 @@ def test_errors_are_those_of_the_schema(file: Path, tmp_path: Path) -> None:
         opened(broken, "the test")
     with pytest.raises(schema.ResultsError, match="No results file"):
         opened(tmp_path / "nothing.nc", "the test")
+
+
+def test_control_characters_of_a_dataset_in_memory_are_made_visible() -> None:
+    small = synthetic_results.grid(ratios=(0.25, 0.75), patches=(4,), photos=(0.5, 0.9))
+    odd = small.assign_coords(checkpoint=[f"a\x1b[2J{n}" for n in range(small.sizes["checkpoint"])])
+    odd.attrs["not_applicable"] = json.dumps({"a\x1b[2J0": {"knn": ["\x07"]}})
+    read = opened(odd, "A report")
+    assert read.checkpoint.values[0] == "a\\x1b[2J0"
+    assert schema.not_applicable(read) == {"a\\x1b[2J0": {"knn": ["\\x07"]}}
+    assert odd.checkpoint.values[0] == "a\x1b[2J0"
