@@ -103,6 +103,15 @@ def printable(text: str, *, line: bool = False) -> str:
     return re.sub(r"[\t\n]+", " ", shown) if line else shown
 
 
+def visible(value: Any) -> Any:
+    """A value of JSON with control characters of its texts made visible."""
+    if isinstance(value, dict):
+        return {printable(key, line=True): visible(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [visible(inner) for inner in value]
+    return printable(value) if isinstance(value, str) else value
+
+
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 120
 _short.maxlist = _short.maxtuple = _short.maxdict = _short.maxset = 8

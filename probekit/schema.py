@@ -35,7 +35,7 @@ from probekit.dataset_checks import json_object
 from probekit.dataset_checks import plain as plain
 from probekit.dataset_checks import problems as problems
 from probekit.dataset_checks import result_names as result_names
-from probekit.errors import ResultsError, printable, shortened
+from probekit.errors import ResultsError, shortened, visible
 from probekit.netcdf import labels as labels
 from probekit.netcdf import shown as shown
 
@@ -232,16 +232,7 @@ def _json_attribute(ds: xr.Dataset, name: str) -> dict[str, Any]:
             f"The attribute {name} is {shortened(text)}, expected a JSON object as text: the file was changed by "
             "hand or by another program. Write it again, or delete the attribute."
         )
-    return dict(_visible(found))
-
-
-def _visible(value: Any) -> Any:
-    """A value of JSON with control characters of its texts made visible."""
-    if isinstance(value, dict):
-        return {printable(key, line=True): _visible(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_visible(inner) for inner in value]
-    return printable(value) if isinstance(value, str) else value
+    return dict(visible(found))
 
 
 def not_applicable(ds: xr.Dataset) -> dict[str, dict[str, str]]:

@@ -192,8 +192,8 @@ def _classes(categories: dict[str, list[dict[str, Any]]], spec: str) -> tuple[tu
         wrong = [one for one in entries if type(one["id"]) is not int or not isinstance(one["name"], str)]
         numbers = [one["id"] for one in entries if not wrong]
         if wrong or len(set(numbers)) < len(numbers):
-            odd = wrong[0] if wrong else next(one for one in entries if numbers.count(one["id"]) > 1)
-            raise DataError(f"{spec}: {split}: the category {odd!r:.80} is there twice, or has no number and name.")
+            entry = wrong[0] if wrong else next(one for one in entries if numbers.count(one["id"]) > 1)
+            raise DataError(f"{spec}: {split}: the category {entry!r:.80} is there twice, or has no number and name.")
     listed = {split: sorted((one["id"], one["name"]) for one in entries) for split, entries in categories.items()}
     (first, expected), *others = listed.items()
     for split, found in others:
