@@ -10,7 +10,7 @@ stored). Each is told in two ways:
 - **ratio**: median user time with proof over that without, in turns (A B B A ...), with the spread of the turns' own
   ratios. It tells what the first leaves out (memory, caches), as far as the machine's noise allows.
 
-    OMP_NUM_THREADS=1 python benchmarks/bench_proof.py [--checkpoints 2] [--suite high_level] [--images 150]
+    OMP_NUM_THREADS=1 python benchmarks/bench_proof.py [--checkpoints 2] [--suite high_level] [--images 30]
         [--seconds 200]
 """
 
@@ -134,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoints", type=int, default=2)
     parser.add_argument("--suite", default="high_level")
-    parser.add_argument("--images", type=int, default=150)
+    parser.add_argument("--images", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=200)
     asked = parser.parse_args()
     os.environ["PROBEKIT_PROGRESS"] = "0"
