@@ -157,8 +157,8 @@ def families(settings: Sequence[Setting]) -> dict[int, str]:
     found = {run.index: "" for setting in settings for run in setting.runs}
     for setting in trained:
         found |= {run.index: _listed(setting, telling) for run in setting.runs}
-    for names in _fewest(telling):
-        short = {words: _listed(setting, names, short=True) for words, setting in one_each.items()}
+    for chosen in _fewest(telling):
+        short = {words: _listed(setting, chosen, short=True) for words, setting in one_each.items()}
         if len(set(short.values())) == len(short):
             return {index: short.get(words, "") for index, words in found.items()}
     return found
