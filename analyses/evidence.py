@@ -306,9 +306,20 @@ def _expectation(line: Line) -> str:
     return f"alike within {line.margin:g}" if line.expected == "alike" else line.expected
 
 
+def deciding(expected: str, comparisons: Sequence[Comparison]) -> Comparison:
+    """The comparison on which a verdict hangs: the surest one against what is expected, else the least sure of all."""
+    toward = -1 if expected == "falls" else 1
+    against = [one for one in comparisons if one.p < 1 - CONFIDENCE and one.estimate * toward < 0]
+    return min(against, key=lambda one: one.p) if against else max(comparisons, key=lambda one: one.p)
+
+
 def headline(one: Judged) -> str:
-    """The first comparison of a hypothesis, in a line."""
-    known = [f"{line.title}: {line.comparisons[0].short} (95 %)" for line in one.lines if line.comparisons]
+    """The comparison that decides the first line of a hypothesis, in a line."""
+    known = [
+        f"{each.title}: {deciding(each.expected, each.comparisons).short} (95 %)"
+        for each in one.lines
+        if each.comparisons
+    ]
     return f"**Headline.** {known[0] if known else one.hypothesis.words}; {one.hypothesis.name} is {one.verdict}.\n"
 
 

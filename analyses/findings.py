@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE))
 
 import writing  # noqa: E402  (they lie beside this file)
-from evidence import Judged, judged  # noqa: E402  (beside it)
+from evidence import Judged, deciding, judged  # noqa: E402  (beside it)
 
 SHOWN = 2
 """Lines of a hypothesis whose numbers stand on the page; the analysis has them all."""
@@ -39,9 +39,9 @@ def analyses() -> list[Path]:
 
 
 def evidence_of(one: Judged) -> str:
-    """The first comparisons of a hypothesis."""
+    """Of the first lines of a hypothesis the comparisons that decide."""
     known = [line for line in one.lines if line.comparisons]
-    parts = [f"{line.title}: {line.comparisons[0].short}" for line in known[:SHOWN]]
+    parts = [f"{line.title}: {deciding(line.expected, line.comparisons).short}" for line in known[:SHOWN]]
     more = len(known) - SHOWN
     return "<br>".join(parts) + (f"<br>and {more} more" if more > 0 else "")
 

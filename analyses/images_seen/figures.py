@@ -120,16 +120,19 @@ def course(ds: xr.Dataset, name: str, title: str) -> alt.HConcatChart:
         ("mask unit (px), ratio 0.75", frame[frame.mask_ratio == 0.75], "patch_size"),
     ):
         kind = {"field": key, "type": "ordinal", "title": words}
+        stages = alt.Axis(values=seen(ds), labelExpr="format(datum.value / 1000, ',.0f') + ' k'", grid=False)
         base = alt.Chart(part).encode(
-            x=alt.X("images_seen:Q", title="images seen", scale=alt.Scale(type="log", nice=False, padding=12)),
+            x=alt.X(
+                "images_seen:Q", title="images seen", axis=stages, scale=alt.Scale(type="log", nice=False, padding=12)
+            ),
             y=alt.Y("mean(value):Q", title=title, scale=alt.Scale(zero=False)),
         )
-        lines = base.mark_line(color="black").encode(strokeDash=alt.StrokeDash(**kind))
+        lines = base.mark_line(color="black").encode(strokeDash=alt.StrokeDash(**kind, legend=None))
         points = base.mark_point(color="black", fill="white", size=60).encode(shape=alt.Shape(**kind))
         spread = base.mark_errorbar(extent="ci", color="black").encode(
             y=alt.Y("value:Q", title=title), detail=f"{key}:O"
         )
-        parts.append(alt.layer(lines, spread, points).properties(width=300, height=220))
+        parts.append(alt.layer(lines, points, spread).properties(width=300, height=220))
     caption = [
         CAPTION[0].split(" Rings:")[0],
         CAPTION[1],
