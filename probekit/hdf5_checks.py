@@ -41,14 +41,19 @@ LATER = 2**18
 """Bytes from which on an array of numbers may stay in the file until it is asked for."""
 
 UNUSED = {b"REFERENCE_LIST", b"CLASS", b"_Netcdf4Dimid", b"_Netcdf4Coordinates"}
-"""netCDF's own attributes that nobody asks for."""
+"""netCDF's own attributes, which are not used here."""
 
 DEFLATE, LZF = 1, 32000
-FILTERS = {DEFLATE, 2, 3, 4, 5, 6, LZF}
-"""HDF5's numbers of deflate, shuffle, fletcher32, szip, nbit, scaleoffset and lzf."""
+FLETCHER = 3
+FILTERS = {DEFLATE, 2, FLETCHER, LZF}
+"""HDF5's numbers of deflate, shuffle, fletcher32 and lzf. Szip, nbit and scaleoffset are left out: HDF5 believes the
+sizes in their parameters, which a damaged file can make larger than its arrays."""
 
 EXPANDS = {DEFLATE: 1032, LZF: 264}
-"""Most bytes that a filter makes of one; the others unpack to what the array declares."""
+"""Most bytes that a filter makes of one; shuffle and fletcher32 keep the size, but for four bytes."""
+
+LARGEST_LZF = 3 * 2**20
+"""Most bytes of a chunk packed by lzf, which cannot be looked at without unpacking it whole."""
 
 
 class Checked(NamedTuple):
@@ -73,15 +78,16 @@ def check(file: Any, path: str | os.PathLike[str]) -> Checked:
     import h5py
 
     total = at_once = characters = texts = 0
-    described, attributes = attributes_of(file)
-    found = {"": described}
     own = {name: _own(path, name, file) for name in file}
     items = {name: item for name, item in own.items() if isinstance(item, h5py.Dataset)}  # groups are not read
     stored = sum(item.id.get_storage_size() for item in items.values())
+    rest = max(0, file.id.get_filesize() - stored)
+    described, attributes = attributes_of(file, rest)
+    found = {"": described}
     for name, item in items.items():
         size = _declared(path, name, item)
         total += size
-        found[name], more = attributes_of(item)
+        found[name], more = attributes_of(item, rest)
         at_once += 0 if may_wait(item, found[name]) else size
         attributes += more
         if size > LARGEST or at_once > LIMIT or total > min(max(LIMIT, DENSE * stored), FREE + RATIO * stored):
@@ -137,10 +143,17 @@ def _declared(path: str | os.PathLike[str], name: str, item: Any) -> int:
     return math.prod(item.shape or ()) * (64 if item.dtype.kind == "O" else item.dtype.itemsize)
 
 
-def attributes_of(item: Any) -> tuple[dict[str, Any], int]:
-    """Attributes of a dataset or file, except `UNUSED`, and the bytes that all take in the file.
+def attributes_of(item: Any, rest: int = 0) -> tuple[dict[str, Any], int]:
+    """Attributes of a dataset or file, except `UNUSED`, and the bytes that all take.
 
     Each is opened once and read as it is, in half the time of `item.attrs`.
+
+    Args:
+        item: a dataset or file of h5py.
+        rest: bytes of the file that are no arrays: no text in it is longer. 0 for a file that is trusted.
+
+    Raises:
+        ResultsError: they take more than `ATTRIBUTES`; many of them, or many elements of one, may point to one text.
     """
     from h5py import h5a
 
@@ -150,8 +163,15 @@ def attributes_of(item: Any) -> tuple[dict[str, Any], int]:
     for name in names:
         attribute = h5a.open(item.id, name)
         size += int(attribute.get_storage_size())
-        if name not in UNUSED:
-            found[name.decode("utf-8", "surrogateescape")] = _value(item, attribute)
+        many = attribute.dtype.kind == "O" and attribute.shape and math.prod(attribute.shape) * rest > 4 * ATTRIBUTES
+        if size <= ATTRIBUTES and not many and name not in UNUSED:
+            value = found[name.decode("utf-8", "surrogateescape")] = _value(item, attribute)
+            size += len(value) if isinstance(value, str) else 0
+        if size > ATTRIBUTES or (many and name not in UNUSED):
+            raise ResultsError(
+                f"{item.file.filename}: the attributes of {item.name!r} up to {name.decode(errors='replace')!r} may "
+                f"have more than {ATTRIBUTES:,} bytes. It is damaged."
+            )
     return found, size
 
 
@@ -195,12 +215,14 @@ def _check_chunks(path: str | os.PathLike[str], name: str, item: Any) -> None:
     filters = [properties.get_filter(place)[0] for place in range(properties.get_nfilters())]
     packed = [one for one in filters if one in EXPANDS]
     size = math.prod(item.chunks) * item.dtype.itemsize
-    if size > LARGEST or len(packed) > 1 or not FILTERS.issuperset(filters):
+    largest = LARGEST_LZF if LZF in filters else LARGEST
+    if size > largest or len(packed) > 1 or not FILTERS.issuperset(filters):
         raise ResultsError(
             f"{path}: {name!r} is stored in chunks of {size:,} bytes, through HDF5's filters "
-            f"{', '.join(map(str, filters)) or 'none'}. Chunks of at most {LARGEST:,} bytes, packed once by deflate or "
-            "lzf, are read. Write the dataset again with xarray."
+            f"{', '.join(map(str, filters)) or 'none'}. Chunks of at most {LARGEST:,} bytes ({LARGEST_LZF:,} packed by "
+            "lzf), packed once by deflate or lzf, are read. Write the dataset again with xarray."
         )
+    size += 4 if FLETCHER in filters else 0  # its sum may be packed with the numbers
     if not packed:
         return
 

@@ -163,6 +163,19 @@ def packed_twice(file: h5py.File, secret: Path) -> None:
     h5py.h5d.create(file.id, b"c", h5py.h5t.IEEE_F64LE, h5py.h5s.create_simple((1000,)), properties)
 
 
+def trusting_filter(file: h5py.File, secret: Path) -> None:
+    file.create_dataset("c", data=np.arange(4096, dtype="i4"), chunks=(4096,), scaleoffset=0)
+
+
+def wide_lzf(file: h5py.File, secret: Path) -> None:
+    file.create_dataset("c", (2**20,), "f8", chunks=(2**20,), compression="lzf")
+
+
+def one_text_many_times(file: h5py.File, secret: Path) -> None:
+    file.attrs["filling"] = "x" * 2**16
+    file.attrs.create("c", np.array(["y"] * 5000, dtype=object), dtype=h5py.string_dtype())
+
+
 def many_texts(file: h5py.File, secret: Path) -> None:
     file.create_dataset("c", (10**6,), h5py.string_dtype(), chunks=(10**4,))
 
@@ -177,6 +190,9 @@ HOSTILE = {
     bomb: "a chunk of 'c' does not unpack to 8,388,608 bytes",
     grown_chunk: "a chunk of 'c' does not unpack to 80 bytes",
     packed_twice: "through HDF5's filters 1, 1. Chunks of at most",
+    trusting_filter: "through HDF5's filters 6. Chunks of at most",
+    wide_lzf: r"chunks of 8,388,608 bytes, .*\(3,145,728 packed by lzf\)",
+    one_text_many_times: "the attributes of '/' up to 'c' may have more than",
     many_texts: "there are 1,000,00. texts up to 'c'",
     compound: "'c' has the type",
 }
@@ -191,6 +207,29 @@ def test_what_reads_other_files_or_fills_the_memory_is_refused(written: Path, tm
         how(file, secret)
     with pytest.raises(ResultsError, match=HOSTILE[how]):
         netcdf.read(written, "")
+
+
+@pytest.mark.parametrize("sum_first", [False, True])
+def test_arrays_with_checksums_and_packed_by_lzf_are_read(tmp_path: Path, sum_first: bool) -> None:
+    """Large enough for each packed chunk to be looked at; the sum of a chunk may be packed with it."""
+    values = np.random.default_rng(0).random(2**19)
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk((2**19,))
+        steps = [properties.set_shuffle, lambda: properties.set_deflate(1)]
+        for step in [properties.set_fletcher32, *steps] if sum_first else [*steps, properties.set_fletcher32]:
+            step()
+        space = h5py.h5s.create_simple((2**19,))
+        h5py.Dataset(h5py.h5d.create(file.id, b"a", h5py.h5t.IEEE_F64LE, space, properties))[:] = values
+        file.create_dataset("b", data=values, chunks=(2**18,), compression="lzf", shuffle=True)
+        file["x"] = np.arange(2**19)
+        file["x"].make_scale("x")
+        for name in "ab":
+            file[name].dims[0].attach_scale(file["x"])
+    with pytest.warns(ResultsWarning, match="has no digest"):
+        ds = netcdf.read(tmp_path / "a.nc", "")
+    np.testing.assert_array_equal(ds["a"], values)
+    np.testing.assert_array_equal(ds["b"], values)
 
 
 def test_what_is_too_large_to_be_read_at_once_stays_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

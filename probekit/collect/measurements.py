@@ -237,13 +237,13 @@ class Measurements(Readings):
             **facts, images=images, frame=self.prepared.facts, layers=self.layers, seed=self.seed, layout=LAYOUT, kept=2
         )
         file = self.root / f"{name}.npz"
-        content = None
+        content, there = None, os.path.lexists(file)
         with suppress(ProbekitError):  # not there
             content = unsealed(read_bytes(file))
         if content is not None:
             with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 return dict(stored)
-        if os.path.lexists(file):
+        if there:
             warnings.warn(f"A stored result is damaged: {file} is computed again.", RuntimeWarning, stacklevel=2)
         found, packed = dict(compute()), io.BytesIO()
         np.savez(packed, allow_pickle=False, **found)

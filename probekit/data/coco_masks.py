@@ -56,7 +56,7 @@ def _outlines(polygons: list[Any]) -> list[list[float]]:
 def _runs(code: Any, size: tuple[int, int]) -> list[int]:
     """The lengths of runs, which fill the image."""
     counts = code["counts"]
-    runs = [int(run) for run in counts] if isinstance(counts, list) else _unpacked(counts)
+    runs = [int(run) for run in counts] if isinstance(counts, list) else _unpacked(counts, 2 * math.prod(size) + 1)
     if tuple(code["size"]) != size:
         raise ValueError(f"it has {code['size']} pixels; the image has {list(size)}")
     if any(run < 0 for run in runs) or sum(runs) != math.prod(size):
@@ -64,8 +64,8 @@ def _runs(code: Any, size: tuple[int, int]) -> list[int]:
     return runs
 
 
-def _unpacked(text: str | bytes) -> list[int]:
-    """The runs of COCO's compressed code: numbers in units of 5 bits, from the third on as differences."""
+def _unpacked(text: str | bytes, most: int) -> list[int]:
+    """The runs of COCO's compressed code: numbers in units of 5 bits, from the fourth on as differences."""
     runs: list[int] = []
     number = place = 0
     for byte in text.encode() if isinstance(text, str) else text:
@@ -79,6 +79,8 @@ def _unpacked(text: str | bytes) -> list[int]:
         if unit & 0x10:
             number -= 1 << 5 * place
         runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+        if len(runs) > most:
+            raise ValueError(f"more than {most:,} runs, for an image of half as many pixels")
         number = place = 0
     if place:
         raise ValueError("it ends within a number")

@@ -224,8 +224,9 @@ class Comparison:
 
 
 def leaders_first(tasks: Mapping[int, Measuring]) -> dict[int, Measuring]:
-    """The first checkpoint of each list of image sets before all others: what checkpoints share (their untrained twin,
-    what the originals give) is kept by then, where two that start together would both make it.
+    """The first checkpoint of each list of image sets before all others: with no more workers than lists, what
+    checkpoints share (their untrained twin, what the originals give) is mostly kept when the next one needs it, where
+    two that start together would both make it.
     """
     leaders: dict[tuple[str, ...], int] = {}
     for place, task in tasks.items():

@@ -170,8 +170,10 @@ class LocalWorkers:
                 result = process.run(function, *args)
             except BrokenProcessPool:
                 self._started.remove(process)
+                if self.closed:
+                    raise
                 self._start(process.slot)
-                if self.closed or loss == LOSSES:
+                if loss == LOSSES:
                     raise
                 label = getattr(function, "label", "a call")
                 print(f"probekit: a process was lost while it measured {label}; started again", file=sys.stderr)

@@ -158,7 +158,7 @@ SECOND = Suite(
         Plan(PHOTOS, ON_PHOTOS, replace(LONGER, train=300, val=100, test=150)),
     ),
 )
-"""Version 2 of `paper`; the others have no third."""
+"""Version 2 of `paper`; the other suites have no version 3."""
 
 SUITES: dict[str, Suite] = {
     **FIRST,

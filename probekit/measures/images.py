@@ -40,8 +40,8 @@ def checked(images: ArrayLike, like: Floats | None = None) -> Floats:
     array = np.asarray(images, dtype=np.float64)
     if array.ndim != 4 or not array.shape[1] or array.shape[3] <= LAST < array.shape[1]:
         raise ProbeError(
-            f"Images of shape {array.shape}, expected (n, 3, height, width) in [0, 1]; other numbers of channels stand "
-            "there too, before height and width."
+            f"Images of shape {array.shape}, expected (n, 3, height, width) in [0, 1]; any number of channels is "
+            "accepted, before height and width."
         )
     if like is not None and array.shape != like.shape:
         raise ProbeError(f"Images of shape {array.shape} against originals of shape {like.shape}: they must be equal.")

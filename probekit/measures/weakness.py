@@ -24,7 +24,7 @@ def what_weakens(
     over: str = "the most frequent class",
     without: str = "always saying the most frequent class",
 ) -> dict[str, str]:
-    """A sentence where no score is above what is had without looking.
+    """A sentence where no score is above that of a guess.
 
     Args:
         values: scores, of any shape; higher is better.

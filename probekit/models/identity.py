@@ -14,7 +14,7 @@ import xxhash
 from torch import Tensor, nn
 
 RUNS = 32
-"""Of a large tensor, so many runs of so many values are looked at: a run stays on a page of a mapped file."""
+"""Of a large tensor, this many runs of this many values are sampled: a run stays on a page of a mapped file."""
 
 
 class Look(NamedTuple):
@@ -41,6 +41,8 @@ def look(model: nn.Module) -> Look:
 
 def _some(flat: Tensor) -> Tensor:
     """All values of a small tensor; of a large one, runs from the first to the last value."""
+    flat = flat.contiguous()  # one dimension stays a view when it is flattened
     if len(flat) <= RUNS**2:
         return flat
-    return flat.as_strided((RUNS, RUNS), ((len(flat) - RUNS) // (RUNS - 1), 1))
+    runs = flat.as_strided((RUNS, RUNS), ((len(flat) - RUNS) // (RUNS - 1), 1))
+    return torch.cat([runs.flatten(), flat[-RUNS:]])

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -32,8 +34,10 @@ EXAMPLES = 6
 HIDDEN_GREY = 128
 
 
-ENCODERS = ThreadPoolExecutor(2, "probekit-webp")
-"""Pictures are encoded while the next ones are read."""
+@lru_cache(maxsize=1)
+def encoders(process: int) -> ThreadPoolExecutor:
+    """The threads of a process that encode pictures while the next ones are read; a forked process has none of them."""
+    return ThreadPoolExecutor(2, f"probekit-webp-{process}")
 
 
 @dataclass(frozen=True)
@@ -273,7 +277,7 @@ def strip_picture(images: np.ndarray, words: str, *, lossy: bool = False) -> Pic
     look = {"quality": 90 if lossy else 80}
     if max(rows, columns) <= SMALL and not lossy:
         look = {"lossless": True, "method": 0, "quality": 0}
-    return Picture(ENCODERS.submit(_webp, sheet, look), words, sheet.shape[1], sheet.shape[0])
+    return Picture(encoders(os.getpid()).submit(_webp, sheet, look), words, sheet.shape[1], sheet.shape[0])
 
 
 def _webp(picture: np.ndarray, look: Mapping[str, int]) -> bytes:

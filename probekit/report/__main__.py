@@ -10,7 +10,7 @@ import sys
 def main() -> None:
     """Write the report of a results file, or hand the arguments to the command line."""
     arguments = sys.argv[1:]
-    if len(arguments) == 1 and arguments[0].endswith(".nc"):
+    if len(arguments) == 1 and arguments[0].endswith(".nc") and not arguments[0].startswith("-"):
         from probekit.terminal import run_command, stoppable
 
         gc.disable()  # the process ends with its page, and so does what it would collect; saves a tenth of the time

@@ -86,7 +86,17 @@ def _stacked(name: Hashable, parts: Sequence[xr.Dataset], first: xr.Dataset, dim
         else:
             shape = [part.sizes[dim] if d == dim else template.sizes[d] for d in template.dims]
             found.append(np.full(shape, fill_of(dtype), dtype=dtype))
+    if {one.dtype.kind in "OUS" for one in found} == {True, False}:  # each value stays what it is
+        found = [_as_objects(one) for one in found]
     return xr.Variable(template.dims, np.concatenate(found, axis=template.dims.index(dim)), template.attrs)
+
+
+def _as_objects(values: np.ndarray) -> np.ndarray:
+    """Values as they are, beside texts; a number that is not known is no text."""
+    objects = values.astype(object)
+    if values.dtype.kind == "f":
+        objects[np.isnan(values)] = ""
+    return objects
 
 
 def with_variables(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import xarray as xr
 from PIL import Image
 
 from probekit.plot.dense_pictures import UNKNOWN, classes, dense, dotted
+from probekit.plot.pictures import strip_picture
 from probekit.plot.rows import Results
 from probekit.report.page import assemble
 
@@ -90,3 +93,13 @@ def test_an_attentive_probe_has_a_section_with_the_maps_that_it_learned(ds) -> N
     assert whole.std() > 5
     assert not [one for one in sections["attention"].strips if one.key.startswith("attentive")]
     assert "attentive" not in {section.key for section in assemble(ds).sections}
+
+
+def test_a_forked_process_encodes_pictures_too() -> None:
+    image = np.zeros((1, 4, 4, 3), dtype=np.uint8)
+    assert strip_picture(image, "a").source == strip_picture(image, "a").source
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        os._exit(0 if strip_picture(image, "a").source else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

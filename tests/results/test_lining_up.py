@@ -42,6 +42,12 @@ def test_shorter_checkpoints_have_nan_in_layers_they_lack() -> None:
     np.testing.assert_allclose(ds.relative_depth.sel(checkpoint="b", layer=2), 0.5)
 
 
+def test_a_number_beside_texts_stays_a_number_and_an_unknown_one_is_no_text() -> None:
+    values = {"a": ["1e-4"], "b": [1.5], "c": [np.nan]}
+    named = [single(name).assign_coords(lr=("checkpoint", value)) for name, value in values.items()]
+    assert lining_up.lined_up(named)["lr"].values.tolist() == ["1e-4", 1.5, ""]
+
+
 def test_values_are_kept_whatever_the_neighbours() -> None:
     parts = [single("a"), single("bb", layers=5), single("a", "photos", rows=9)]
     ds = lining_up.lined_up(parts)
