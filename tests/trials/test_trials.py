@@ -30,8 +30,9 @@ SAMPLE = {
 @pytest.mark.parametrize(("kind", "count"), SAMPLE.items())
 def test_hostile_and_damaged_files(kind: str, count: int, folder: Path, own_cache: None) -> None:
     trials = run.makers()[kind](folder / kind, count)
-    verdicts = {trial.name: judged(trial) for trial in itertools.islice(trials, count)}
-    assert len(verdicts) >= 0.7 * count  # names of trials may be alike
+    tried = enumerate(itertools.islice(trials, count))
+    verdicts = {f"{place}: {trial.name}": judged(trial) for place, trial in tried}
+    assert len(verdicts) >= 0.7 * count
     assert {name: verdict for name, verdict in verdicts.items() if verdict.outcome not in GOOD} == {}
 
 
