@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
@@ -15,12 +16,14 @@ sys.path.append(str(HERE.parent))
 import writing  # noqa: E402  (it lies beside this folder)
 
 COUNTS = {"train": 20, "val": 20, "test": 128, "masked": 96, "ladder": 96}
-CELLS = [*(f"r{ratio}-p4" for ratio in (0.1, 0.25, 0.5, 0.75, 0.9)), "r0.75-p8", "r0.75-p16", "untrained"]
+CELLS = [*(f"r{ratio}-p4" for ratio in (0.1, 0.25, 0.5, 0.75, 0.9)), "r0.75-p8", "r0.75-p16"]
 """Along the ratio at 4 px, and along the unit at ratio 0.75."""
 
 
-def sources() -> list[str]:
-    return [one for one in writing.shipped("quadtree") if any(cell in one for cell in CELLS)]
+def sources() -> list[Any]:
+    """Those cells, and what their seeds began as."""
+    every = writing.shipped("quadtree")
+    return [one for one in every if not isinstance(one, str) or any(cell in one for cell in CELLS)]
 
 
 if __name__ == "__main__":
