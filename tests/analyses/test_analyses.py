@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probekit import netcdf, schema
+from probekit import models, netcdf, schema
 
 ROOT = Path(__file__).parents[2]
 ANALYSES = ROOT / "analyses"
@@ -42,6 +43,20 @@ def test_simulations_open_and_say_where_they_come_from(name: str) -> None:
 def test_results_open_with_the_current_version(name: str) -> None:
     ds = schema.read(ANALYSES / name / "results.nc")
     assert ds.attrs["schema_version"] == schema.SCHEMA_VERSION
+
+
+FILES = sorted(str(path.relative_to(ANALYSES)) for path in ANALYSES.glob("*/*.nc"))
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if Path(file).parts[0] not in SIMULATED])
+def test_results_are_of_the_weights_that_ship(file: str) -> None:
+    """A checkpoint by a shipped name was measured with the weights that now have it."""
+    ds = schema.read(ANALYSES / file)
+    measured = set(DIGEST.findall(ds.attrs.get("provenance", "")))
+    named = {name for name in map(str, ds["checkpoint"].values) if not name.startswith("untrained")}
+    for name in named & set(models.shipped()):
+        assert models.load(f"shipped:{name}", device="cpu").card.sha256 in measured, name
 
 
 @pytest.mark.parametrize("name", MEASURED)
