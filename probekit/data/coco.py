@@ -167,14 +167,22 @@ def _check_images(images: list[dict[str, Any]], where: str) -> None:
     """Numbers that differ, names of files below the folder, and sizes that can be decoded."""
     known = set()
     for image in images:
-        number, name, size = image["id"], image["file_name"], (image["height"], image["width"])
+        number, name = image["id"], image["file_name"]
+        size = image["height"], image["width"] = _whole(image["height"]), _whole(image["width"])
         if not isinstance(number, int | str) or number in known:
             raise DataError(f"{where}: the image number {number!r:.80} is there twice, or is no number.")
         known.add(number)
         if not isinstance(name, str) or not name or PurePosixPath(name).is_absolute() or ".." in Path(name).parts:
             raise DataError(f"{where}: file_name={name!r:.80}: expected the name of an image below the folder.")
-        if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > MAX_PIXELS:
+        if not all(type(side) is int and side > 0 for side in size):
             raise DataError(f"{where}: {name} has {size!r:.80} pixels; expected a height and width, above 0.")
+        if size[0] * size[1] > MAX_PIXELS:
+            raise DataError(f"{where}: {name} has {size!r:.80} pixels; at most {MAX_PIXELS:,} are decoded.")
+
+
+def _whole(value: Any) -> Any:
+    """A whole number that was written as 640.0, as one; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _folder(root: Path, name: str, first: str, spec: str) -> PurePosixPath:
@@ -189,6 +197,8 @@ def _folder(root: Path, name: str, first: str, spec: str) -> PurePosixPath:
 def _classes(categories: dict[str, list[dict[str, Any]]], spec: str) -> tuple[tuple[str, ...], list[int]]:
     """Names and numbers of the classes, which all splits share."""
     for split, entries in categories.items():
+        for one in entries:
+            one["id"] = _whole(one["id"])
         wrong = [one for one in entries if type(one["id"]) is not int or not isinstance(one["name"], str)]
         numbers = [one["id"] for one in entries if not wrong]
         if wrong or len(set(numbers)) < len(numbers):

@@ -128,7 +128,7 @@ def coco(root: Path) -> dict[str, Any]:
         for number in range(count):
             name = f"{number + 9:012d}.jpg"
             picture(root / split / name, (40, 56))
-            images.append({"license": 1, "file_name": name, "height": 40, "width": 56, "id": number + 9,
+            images.append({"license": 1, "file_name": name, "height": 40.0, "width": 56, "id": number + 9,
                            "date_captured": "2013-11-14", "coco_url": "", "flickr_url": ""})  # fmt: skip
             if number == 1:
                 continue  # an image without objects
