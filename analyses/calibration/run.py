@@ -71,9 +71,8 @@ def supervised(seed: int, count: int) -> torch.nn.Module:
 
 def masked(folders: list[str]) -> list[str]:
     """Runs at ratio 0.75 and 4 px: those of the folders, or those that ship."""
-    found = [run for folder in folders for run in writing.runs_in(folder)]
-    found = found or writing.shipped("quadtree", untrained=False)
-    return [run for run in found if "r0.75-p4-" in run and "cifar" not in run]
+    found = [run for folder in folders for run in writing.runs_in(folder) if "cifar" not in run]
+    return [run for run in found or writing.shipped("quadtree", untrained=False) if "r0.75-p4-" in run]
 
 
 def main() -> None:
