@@ -40,13 +40,14 @@ LONG = {
         "*.pth": "A B", "imagenet:/data/imagenet": FOLDER, "high_level": "knn", "local:4": "local:2",
     },
     "probekit compare *.pth --data imagenet:/data/imagenet --suite high_level --executor slurm:gpu -o results.nc": {
-        "*.pth": "A B", "imagenet:/data/imagenet": FOLDER, "high_level": "knn", "slurm:gpu": "slurm:gpu --dry-run",
+        "*.pth": "A B", "imagenet:/data/imagenet": FOLDER, "high_level": "knn", "slurm:gpu": "local:2",
     },
     "probekit train --data imagefolder:/data/imagenet --preset base --mask-ratio 0.5 0.75 --patch-size 16 32 -o runs": {
         " --preset base": SMALL
     },
 }  # fmt: skip
-"""Command as the pages have it -> what is replaced in it, in order. (Tasks of Slurm are tested where executors are.)"""
+"""Command as the pages have it -> what is replaced in it, in order. There is no cluster here: the
+command for Slurm runs on processes of this machine, and Slurm where executors are tested."""
 
 ELSEWHERE = {
     "python3 -m venv .venv && .venv/bin/pip install torch torchvision mae-probekit",
