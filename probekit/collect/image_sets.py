@@ -73,7 +73,7 @@ class Splits:
 
     @property
     def any(self) -> ImageSet:
-        """The test split, or what there is instead."""
+        """The test split; another one if there is none."""
         for split in ("test", "val", "train"):
             if self.has(split):
                 return self[split]
@@ -86,7 +86,7 @@ class Splits:
         return self.source.split == split if isinstance(self.source, ImageSet) else True
 
     def __getitem__(self, split: str) -> ImageSet:
-        """The images of a split, less those that a split that is reported on has too."""
+        """The images of a split without those that a reported split contains too."""
         if split not in self._splits:
             opened = self._open(split)
             made_disjoint = isinstance(self.source, str) and opened.disjoint

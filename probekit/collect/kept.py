@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    """Values by key, the one that was asked for longest ago out first. Threads may share it.
+    """A least-recently-used cache of values by key, safe to share between threads.
 
     Args:
         room: the most that is kept, in the unit of `get`'s `size`.

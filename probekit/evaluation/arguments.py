@@ -53,7 +53,7 @@ def is_own(data: Any) -> bool:
 
 
 def preparation_of(image_size: Any, crop_fraction: Any, interpolation: Any) -> Preparation:
-    """How images go in, checked; None = as the checkpoint's card says."""
+    """The preprocessing, checked; None = as the checkpoint's card says."""
     size = None
     if image_size is not None:
         sides = tuple(image_size) if isinstance(image_size, Sequence | np.ndarray) else (image_size, image_size)
@@ -105,7 +105,7 @@ def shards_of(shards: Any, elsewhere: bool, cache: bool) -> int:
 
 
 def sampling_of(sampling: Any) -> str:
-    """How fewer images than there are are drawn, checked."""
+    """How a subset of the images is drawn, checked."""
     if sampling not in SAMPLINGS:
         raise ProbeError(f"sampling={sampling!r}: expected {' or '.join(SAMPLINGS)}.")
     return str(sampling)

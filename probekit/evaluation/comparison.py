@@ -78,7 +78,7 @@ class Comparison:
             self.outcomes[place] = outcome
 
     def fill(self, tasks: Mapping[int, Task], engine: Executor) -> None:
-        """Have several workers divide each checkpoint's shards between them; what fails here is met again later."""
+        """Let several workers share the shards of each checkpoint; failures are reported later, when it is measured."""
         calls = [Filling(**task.__dict__) for task in tasks.values() for _ in range(self.shards)]
         with progress.bar("shards", len(calls), "workers") as advance:
             for number, outcome in executors.results(engine, calls):
@@ -105,7 +105,7 @@ class Comparison:
         }
 
     def fitting(self, outline: Outline) -> Sequence[suites.Plan]:
-        """Of the plans, those that fit what the checkpoint was trained on; all of them if that is unknown."""
+        """The plans whose images fit the checkpoint's training data; all plans if the training data are unknown."""
         wanted = suites.own(outline.trained_on) if self.own else None
         fitting = [plan for plan in self.plans if wanted is None or plan.data in wanted]
         if wanted is None or not fitting:
@@ -192,7 +192,7 @@ class Comparison:
         return schema.validate(ds)
 
     def assembled(self, found: Sequence[xr.Dataset | None], mixed: bool, suite: Mapping[str, Any]) -> xr.Dataset | None:
-        """The dataset of all that was measured, in the order of the checkpoints, with its record; None of nothing."""
+        """All results as one dataset, in the order of the checkpoints, with provenance; None if there are none."""
         parts: list[xr.Dataset] = []
         reasons: dict[str, dict[str, str]] = {}
         records: list[dict[str, Any]] = []
@@ -265,7 +265,7 @@ def _without(failures: Sequence[ProbeError], ds: xr.Dataset) -> ProbeError:
 
 
 def described(ds: xr.Dataset) -> xr.Dataset:
-    """Say along each dimension what a step means, and hold texts as objects: zarr (v3) has a standard for those, not
+    """Describe each dimension, and store texts as objects: zarr (v3) has a standard for those, not
     for texts of fixed length."""
     texts = {name: array.astype(object) for name, array in ds.variables.items() if array.dtype.kind == "U"}
     ds = ds.assign_coords({name: array for name, array in texts.items() if name in ds.coords})

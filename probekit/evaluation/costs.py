@@ -17,7 +17,7 @@ from probekit.collect.prepared import Source
 
 
 def needs(measurements: Measurements, chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """All that probes measure, those needs too that depend on their options.
+    """All measurements that these probes need, including those that depend on options.
 
     Args:
         measurements: of a checkpoint on an image set; nothing is measured.
@@ -77,7 +77,7 @@ def table(
 
 
 def line(planned: Sequence[Planned]) -> str:
-    """The forwards that are left, by kind of pass: what a title says before its colon; and what they store."""
+    """The remaining forwards by kind of pass (the title up to its colon), and the bytes they store."""
     kinds: dict[str, int] = {}
     for one in planned:
         kind = one.title.partition(":")[0]

@@ -126,7 +126,7 @@ _KINDS: dict[str, Callable[[str], tuple[Executor, Callable[[], None]]]] = {
 
 
 class LocalWorkers:
-    """Processes of this machine, each with a call of its own: one that is killed takes no other with it.
+    """Processes of this machine, one call each: a killed process does not affect the others.
 
     Each has its share of the processor's cores, and a GPU of its own where there are several. A call whose process is
     lost runs again in a new one, up to `LOSSES` times. Processes end with the one that started them.
@@ -242,14 +242,14 @@ def _ready() -> None:
 
 
 class Lost:
-    """What stands for the result of a call that the executor lost for good."""
+    """Placeholder for the result of a call that the executor lost."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
 
 
 def results(executor: Executor, calls: Sequence[Callable[[int], Result]]) -> Iterator[tuple[int, Result | Lost]]:
-    """(position, result) of calls as they end; a call gets the number of times that it was submitted before.
+    """Yield (position, result) as calls end; each call receives its number of earlier attempts.
 
     A call that is lost is submitted again, up to `SUBMISSIONS` times in all. When the executor takes no more calls,
     those that are left are lost too.

@@ -19,7 +19,7 @@ from probekit.evaluation import suites
 
 @dataclass
 class Inherited:
-    """What results say of how they were measured.
+    """The settings that results were measured with.
 
     Attributes:
         suite: a suite's name, or probes; None if unknown, as the others are then.

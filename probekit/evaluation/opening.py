@@ -42,7 +42,7 @@ class Outline:
 
 
 def outline(source: Any, preparation: Preparation) -> Outline:
-    """Open a checkpoint on the processor, look at it and let it go; one that is open is only looked at."""
+    """Read the outline of a checkpoint, which is opened on the CPU and closed again unless it is open already."""
     return outline_of(open_checkpoint(source, "cpu"), preparation)
 
 
@@ -142,7 +142,7 @@ def _named_once(datasets: Sequence[xr.Dataset]) -> set[str]:
 
 
 def quietly(source: Any, device: str) -> Checkpoint:
-    """As `open_checkpoint`, for one that was opened before: its warnings were given then."""
+    """As `open_checkpoint`, without warnings, which were given when it was first opened."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return open_checkpoint(source, device)

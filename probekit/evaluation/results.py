@@ -78,5 +78,5 @@ def load(file: Path) -> tuple[Arrays, dict[str, str]] | None:
 
 @lru_cache(maxsize=256)
 def index_of(dim: str, found: str) -> xr.IndexVariable:
-    """The labels of a dim, given as JSON, in which 1 is not 1.0; making them anew takes most of the time of reading."""
+    """The labels of a dim, from JSON (1 and 1.0 differ). Cached, since building them takes most of the reading time."""
     return labels(dim, json.loads(found))

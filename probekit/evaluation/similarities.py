@@ -54,7 +54,7 @@ EVERY = Variable(
 
 @dataclass
 class _Held:
-    """What is kept of a checkpoint when its model is gone: where its features lie, and its facts."""
+    """What is kept of a checkpoint after its model is closed: the store of its features, and its facts."""
 
     name: str
     layers: list[int]
@@ -154,7 +154,7 @@ def _check(
 
 
 def _measured(source: Any, sets: Splits, settings: PassSettings, device: str, root: Any, pooling: str) -> _Held:
-    """Features of one checkpoint in the store; the model goes when this returns."""
+    """Store the features of one checkpoint; its model is closed afterwards."""
     checkpoint = opening.open_checkpoint(source, device)
     prepared = PreparedModel(checkpoint, settings)
     if pooling not in prepared.poolings:

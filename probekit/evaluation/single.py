@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Folders(NamedTuple):
-    """Where measurements land; where results lie, if anywhere; whether new results are kept there."""
+    """The folder of measurements, the folder of results if there is one, and whether new results are saved."""
 
     measurements: Path
     results: Path | None
@@ -42,7 +42,7 @@ class Folders(NamedTuple):
 
 @contextmanager
 def folders(use_cache: bool) -> Iterator[Folders]:
-    """Those of the cache, or scratch that goes afterwards.
+    """The cache's folders, or temporary ones.
 
     Warns once if the cache folder is read-only: its results are read, and the evaluation goes on in scratch.
     """
@@ -121,7 +121,8 @@ class Evaluation:
         return labelled(self.prepared, self.sets, self.reasons, arrays)
 
     def fill(self, where: Folders) -> int:
-        """Measure what the probes need, together with whoever is at the same work; returns the forwards made here."""
+        """Measure what the probes need, sharing the work with other processes; returns the number of forwards made
+        here."""
         _, missing = self.found(where)
         measurements = Measurements(self.prepared, self.sets, where.measurements)
         needs = costs.needs(measurements, {name: self.chosen[name] for name in missing})
@@ -136,7 +137,7 @@ class Evaluation:
         return measurements.planned(costs.needs(measurements, {name: self.chosen[name] for name in missing}))
 
     def found(self, where: Folders) -> tuple[results.Arrays, dict[str, Path | None]]:
-        """The results that lie in the cache; and the probes that are to be run, with the files for their results."""
+        """Cached results, and the probes still to run, each with the file for its results."""
         arrays: results.Arrays = {}
         missing: dict[str, Path | None] = {}
         for name, settings in self.chosen.items():
@@ -221,7 +222,7 @@ class Evaluation:
         return {key: measurements.asked_for(array) for key, array in found.items()}
 
     def images(self, probe: Probe) -> str:
-        """What its images depend on: those of the set, and of the shifted sets that it looks at."""
+        """Fingerprints of the images that a probe uses, shifted sets included."""
         shifts = self.shifts(probe)
         own = self.sets.any.fingerprint
         return f"{own}+{cache.key(**shifts)}" if shifts else own
@@ -241,7 +242,7 @@ class Evaluation:
         return [split for split in SPLITS if split in looked and self.sets.has(split)]
 
     def used(self, probe: Probe) -> dict[str, int]:
-        """How many images a probe uses, by what limits them."""
+        """How many images a probe uses, by the name of the count that limits them."""
         counts = asdict(self.sets.counts)
         limits = {NEEDS[need].limit if need in NEEDS else LIMITS[need] for need in probe.needs}
         test = self.sets.size("test") if self.sets.has("test") else 0
@@ -299,7 +300,7 @@ def make_evaluation(
     options: Mapping[str, Mapping[str, Any]],
     explicit: bool,
 ) -> Evaluation:
-    """An evaluation, with the options of its probes checked and the probes that stand beside them."""
+    """An evaluation, with checked options, and with the probes that always run beside others."""
     beside = suites.beside(names)
     chosen = {name: probes.find(name).settings(options.get(name)) for name in (*names, *beside)}
     return Evaluation(PreparedModel(checkpoint, settings), source, chosen, explicit=explicit, beside=beside)

@@ -230,7 +230,7 @@ def published(suite: Any) -> Suite | None:
 
 
 def beside(names: Sequence[str]) -> tuple[str, ...]:
-    """The probes that run beside these wherever they apply, asked for or not.
+    """Probes that also run, where they apply, without being asked for.
 
     `expected_levels` beside all (what theory expects of the checkpoint's masks); `colour_accuracy` beside accuracies.
     """
@@ -259,7 +259,7 @@ def plans(suite: str | Sequence[str], data: Any = None, counts: Counts | None = 
 
 
 def _pair(data: Sequence[Any]) -> bool:
-    """Whether this is one data set as (images, labels), not a list of sets: an array alone is no set."""
+    """Whether this is one image set given as (images, labels), rather than a list of image sets."""
     return len(data) == 2 and hasattr(data[0], "shape")
 
 

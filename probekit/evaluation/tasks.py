@@ -94,7 +94,7 @@ class Task:
 
     @property
     def title(self) -> str:
-        """The label, and the source if that is a text that says more."""
+        """The label, with the source where it differs."""
         return (
             self.label
             if not isinstance(self.source, str) or self.source == self.label
@@ -127,7 +127,7 @@ class Task:
         return outcome
 
     def checkpoint(self, attempt: int) -> Any:
-        """What Slurm starts instead when the job is stopped before its end: the same again, from what is kept."""
+        """The task that Slurm requeues after a timeout: the same call, which resumes from the cache."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, attempt + 1)
@@ -191,7 +191,7 @@ class Measuring(Task):
 
 
 class Filling(Measuring):
-    """Measure without fitting, one of several at the same checkpoint: they divide the shards between them.
+    """Measure without fitting; several of these tasks share the shards of one checkpoint.
 
     The outcome's `found` are (data, forwards made here).
     """

@@ -80,7 +80,7 @@ def heat_map(headline: Headline) -> Figure:
             cell | {"text": channel("mean:Q", format=".2f"), "color": ink},
             TRAINED,
             transform=over_seeds,
-            fontSize=fitting(14, len(headline.ratios)),
+            fontSize=fitting(14, len(headline.ratios), 5),
             fontWeight=600,
         ),
     ]

@@ -132,7 +132,7 @@ def opened(ckpt: Any) -> Checkpoint:
 
 
 def opened_splits(data: Any) -> dict[str, ImageSet]:
-    """The three splits with labels, disjoint; a set without end is cut to the images that it names.
+    """The three disjoint splits with labels; of an endless set, its first images only.
 
     Raises:
         DataError: a split or its labels are missing, or the splits have different classes.
@@ -162,7 +162,7 @@ def opened_splits(data: Any) -> dict[str, ImageSet]:
 
 
 def default_output(start: Checkpoint, train: ImageSet, last_blocks: int | None) -> Path:
-    """Where a run goes that was given no directory."""
+    """The default directory of a run."""
     what = "full" if last_blocks is None else "head" if last_blocks == 0 else f"last{last_blocks}"
     name = f"{start.name}-{train.name}-{what}".replace("/", "-")
     return Path("finetuned") / name

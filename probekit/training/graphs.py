@@ -69,7 +69,7 @@ class Run(Protocol):
 
 
 def new_stream(device: torch.device) -> torch.cuda.Stream:
-    """A stream of a run's own: graphs cannot be captured on the default one."""
+    """A CUDA stream for one run: graphs cannot be captured on the default stream."""
     return torch.cuda.Stream(device)
 
 
@@ -200,7 +200,7 @@ class GraphedSteps:
         run.step += steps
 
     def fill(self, stretch: Stretch) -> None:
-        """Put what belongs to a stretch into the buffers, made at the first one, the longest that there is."""
+        """Copy the inputs of a stretch into the buffers, which the first and longest stretch allocates."""
         device, steps = self.run.device, len(stretch.rates)
         if self.buffers is None:
             longest = len(self.losses)

@@ -82,7 +82,7 @@ class Run(Stepping):
         return hidden[rows].to(self.device), None if counted is None else counted[rows].to(self.device), total
 
     def stretches(self, log_every: int) -> Iterator[bool]:
-        """Take the steps that are left: as graphs, many between two visits, where that is possible; else one by one."""
+        """Take the remaining steps: as CUDA graphs, many between two visits, where possible; else one by one."""
         steps = self.settings.steps
         if graphs.suits(self):
             ends = graphs.stretches(self.step, steps, log_every, set(self.snapshots))

@@ -38,7 +38,7 @@ def seed_globals(*facts: int | str) -> None:
 
 @contextmanager
 def borrowed() -> Iterator[None]:
-    """The global generators of Python and NumPy, to be seeded; as they were afterwards."""
+    """Seed the global generators of Python and NumPy, and restore them afterwards."""
     with _GLOBAL:
         python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # timm draws from it
         try:
@@ -50,7 +50,7 @@ def borrowed() -> Iterator[None]:
 
 @contextmanager
 def torch_seeded(device: torch.device, *facts: int | str) -> Iterator[None]:
-    """torch's generators, seeded; as they were afterwards."""
+    """Seed torch's generators, and restore them afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(words(*facts)[0] >> 1)
         yield

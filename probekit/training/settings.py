@@ -206,7 +206,7 @@ def draw_masks_of(settings: Settings, steps: range) -> torch.Tensor:
 
 
 def mask_generator(seed: int, step: int) -> torch.Generator:
-    """What the masks of a step are drawn from."""
+    """The generator of a step's masks."""
     return torch.Generator().manual_seed(words("masks", seed, step)[0] >> 1)
 
 

@@ -131,7 +131,7 @@ def sizes(start: Start, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equality, of several numbers to 1e-6."""
+    """Whether two settings are equal, numbers to 1e-6."""
     if isinstance(one, tuple):
         near = (math.isclose(a, b, abs_tol=1e-6) for a, b in zip(one, other, strict=False))
         return len(one) == len(other) and all(near)

@@ -199,7 +199,7 @@ class Stepping(abc.ABC):
         return True
 
     def agree(self, wish: bool) -> bool:
-        """What the main process wishes: clocks and signals differ between processes, decisions must not."""
+        """The main process's decision, on all processes, whose clocks and signals differ."""
         if self.accelerator.num_processes == 1:
             return wish
         flag = torch.tensor(int(wish), device=self.device)

@@ -101,7 +101,7 @@ class Tuning(Stepping):
         return of
 
     def keep_frozen_still(self) -> None:
-        """Modules that are not trained compute as they will be read: without dropout of any kind."""
+        """Put frozen modules in evaluation mode, without dropout."""
         if self.settings.last_blocks >= 0:
             encoder = self.model.model.encoder
             encoder.eval()

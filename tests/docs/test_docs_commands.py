@@ -46,8 +46,8 @@ LONG = {
         " --preset base": SMALL
     },
 }  # fmt: skip
-"""Command as the pages have it -> what is replaced in it, in order. There is no cluster here: the
-command for Slurm runs on processes of this machine, and Slurm where executors are tested."""
+"""Command as the pages have it -> what is replaced in it, in order. (For want of a cluster, Slurm's task runs
+in processes here; `test_executors` sends tasks through submitit.)"""
 
 ELSEWHERE = {
     "python3 -m venv .venv && .venv/bin/pip install torch torchvision mae-probekit",

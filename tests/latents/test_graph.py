@@ -55,11 +55,10 @@ def brute_force(graph: LatentGraph, hidden: Nodes) -> tuple[list[Nodes], Nodes]:
     """
     visible = frozenset(graph.observables) - hidden
     sides = ancestors(graph, hidden), ancestors(graph, visible)
+    within = {z: above for z in graph.latents if (above := ancestors(graph, frozenset([z]))) <= sides[0] & sides[1]}
     found: list[tuple[int, Nodes, Nodes]] = []
-    for subset in chain.from_iterable(combinations(graph.latents, size) for size in range(len(graph.latents) + 1)):
-        c = ancestors(graph, frozenset(subset))
-        if not (c <= sides[0] and c <= sides[1]):
-            continue
+    for subset in chain.from_iterable(combinations(within, size) for size in range(len(within) + 1)):
+        c = frozenset[Node]().union(*(within[z] for z in subset))  # a set is within the sides if each of its latents is
         s_m, s_v = sides[0] - c, sides[1] - c
         if s_m & (c | s_v):
             continue
