@@ -226,9 +226,8 @@ class Figure:
         words = lines(self.caption, 62 * min(columns, len(self.panels)))
         spec: Json = {"$schema": SCHEMA_URL, "config": theme.config(), "title": {"text": self.title, "subtitle": words}}
         spec |= {"concat": side_by_side(self.panels), "columns": columns}
-        return spec | {
-            "resolve": {"scale": dict.fromkeys(TOLD_BY, "independent")}
-        }  # panels differ in what colours mean
+        spec["resolve"] = {"scale": dict.fromkeys(TOLD_BY, "independent")}  # panels differ in what colours mean
+        return spec
 
     @property
     def keys(self) -> dict[str, list[Key]]:

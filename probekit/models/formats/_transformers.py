@@ -117,7 +117,8 @@ def fuse(tensors: dict[str, Tensor], label: str, copies: list[tuple[Tensor, Tens
                 kind = torch.float32 if first.is_floating_point() else first.dtype
                 whole = first.new_empty((3 * len(first), *first.shape[1:]), dtype=kind)
                 fused[f"{match[1]}attn.qkv.{match[2]}"] = whole
-                copies += zip(whole.chunk(3) if len(first) else (), values, strict=False)
+                if len(first):  # nothing to copy of an empty tensor, which has no three chunks
+                    copies += zip(whole.chunk(3), values, strict=True)
     return fused
 
 
