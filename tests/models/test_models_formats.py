@@ -682,12 +682,12 @@ def test_modules_of_other_projects_tell_their_heads(tiny, weights, images, hidde
     assert not any("guessed" in warning for warning in checkpoint.verdict.warnings)
 
 
-def test_the_table_of_formats_is_made_from_the_formats() -> None:
+def test_the_readme_table_is_made_from_the_formats() -> None:
     from probekit.models.formats import _table
 
-    page = (Path(__file__).parents[2] / "docs/pages/encoder.md").read_text()
-    assert _table.replaced(page) == page  # else: python -m probekit.models.formats._table docs/pages/encoder.md
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert _table.replaced(readme) == readme  # else: python -m probekit.models.formats._table README.md
     for module in formats():
-        assert module.NAME in page
+        assert module.NAME in readme
         assert module.READS
         assert module.SAY

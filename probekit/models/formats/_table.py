@@ -1,6 +1,6 @@
-"""The documentation's table of formats, made from the formats themselves.
+"""The README's table of formats, made from the formats themselves.
 
-python -m probekit.models.formats._table docs/pages/encoder.md      # rewrites what stands between the markers
+python -m probekit.models.formats._table README.md      # rewrites what stands between the markers
 """
 
 from __future__ import annotations
