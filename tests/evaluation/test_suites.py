@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from probekit import probes
+from probekit import load, probes
 from probekit.data.spec import NO_PLACE
 from probekit.errors import ProbeError
 from probekit.evaluation import SUITES, suites
@@ -45,6 +45,15 @@ def test_every_version_of_a_suite_stays_callable_and_is_recorded() -> None:
     assert "level_recovery" in suites.published("paper").probes
     with pytest.raises(ProbeError, match=r"no version '7'. Known: paper@1, paper@2, paper@3"):
         suites.plans("paper@7")
+
+
+def test_the_suite_paper_has_images_enough_to_whiten_the_features_of_shipped_encoders() -> None:
+    """Whitened readings need two images for each dimension; with fewer they are silently fewer columns of a report."""
+    counts = {plan.data: plan.counts for plan in SUITES["paper"].plans}
+    widths = {name: load(f"shipped:{name}-r0.75-p4-s0").model.width for name in ("quadtree", "cifar10")}
+    assert counts["quadtree"].pairs >= 2 * widths["quadtree"]
+    assert min(counts["shapes"].ladder, counts["shapes"].test) >= 2 * widths["cifar10"]
+    assert min(counts["photos"].ladder, counts["photos"].test) >= 2 * widths["quadtree"]
 
 
 SHOWN = ("quadtree", "shapes", "photos")
