@@ -74,10 +74,11 @@ def our_step(settings: Settings, images: ImageSet, folder: Path) -> tuple[Run, S
 def their_step(run: Run, images: ImageSet, folder: Path) -> Step:
     """transformers' model with the same weights, on the same batch, with the same optimizer."""
     settings = run.settings
+    device = next(run.model.parameters()).device
     save_checkpoint(folder / "start", "start", run.model, settings, images, 0)
-    model = ViTMAEForPreTraining.from_pretrained(folder / "start").train()
+    model = ViTMAEForPreTraining.from_pretrained(folder / "start").train().to(device)
     optimizer = torch.optim.AdamW(objective.parameter_groups(model, 0.05), lr=1e-4, betas=settings.betas, fused=True)
-    batch = run.stream.batch(0)
+    batch = run.stream.batch(0).to(device)
 
     def step() -> Tensor:
         loss = model(batch).loss

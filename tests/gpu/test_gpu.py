@@ -91,6 +91,7 @@ def farthest(cpu: xr.Dataset, gpu: xr.Dataset) -> dict[str, tuple[float, float]]
     for name, expected in cpu.data_vars.items():
         if expected.dtype.kind == "f":
             assert bool((expected.isnull() == gpu[name].isnull()).all()), name
+        if expected.dtype.kind == "f" and bool(expected.notnull().any()):  # too few images leave some without a value
             found[str(name)] = float(abs(gpu[name] - expected).max()), float(abs(expected).max())
     return found
 
