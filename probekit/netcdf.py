@@ -11,6 +11,7 @@ what is read at once: their large arrays stay packed until they are asked for, o
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Hashable, Mapping
@@ -49,12 +50,35 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     # Per-image outcomes and pictures compress well; strings cannot be compressed by HDF5 filters. Of the shipped grid,
     # level 4 takes 1.6 times as long as level 1 and spares a tenth of the bytes.
     encoding: dict[Hashable, dict[str, Any]] = {
-        key: {"zlib": True, "complevel": 1}
+        key: {"zlib": True, "complevel": 1, "chunksizes": chunk_shape(array)}
         for key, array in ds.variables.items()
-        if array.dtype.kind in "fiub" and array.ndim
+        if array.dtype.kind in "fiub" and array.size and array.ndim
     }
     content = ds.to_netcdf(None, engine="h5netcdf", encoding=encoding)
     return write_bytes(path, sealed(content))
+
+
+CHUNK = 2**20
+"""Most bytes of a chunk: small enough to read a part of an array, large enough that there are few."""
+
+WHOLE = ("image", "layer", "checkpoint")
+"""Dims that are read whole, so that a chunk grows along them first; of the others, one value is often picked."""
+
+
+def chunk_shape(array: xr.Variable) -> tuple[int, ...]:
+    """The shape of an array's chunks: along `WHOLE`, then along the other dims from the last, up to `CHUNK` bytes.
+
+    Example:
+        >>> chunk_shape(xr.Variable(("checkpoint", "data", "layer", "image"), np.zeros((50, 3, 7, 500), "f4")))
+        (50, 1, 7, 500)
+    """
+    names = [*(dim for dim in WHOLE if dim in array.dims), *(dim for dim in array.dims[::-1] if dim not in WHOLE)]
+    shape, room = dict.fromkeys(array.dims, 1), CHUNK // array.dtype.itemsize
+    for dim in names:
+        parts = -(-array.sizes[dim] // max(1, room))
+        shape[dim] = -(-array.sizes[dim] // parts)
+        room //= shape[dim]
+    return tuple(shape.values())
 
 
 def read(path: str | os.PathLike[str], advice: str, *, lazily: bool = False) -> xr.Dataset:
@@ -213,6 +237,12 @@ class Stored(BackendArray):
         return np.asarray(indexing.explicit_indexing_adapter(key, self.shape, support, self._part))
 
     def _part(self, key: tuple[Any, ...]) -> np.ndarray:
+        lengths = [len(np.arange(n)[one]) for n, one in zip(self.shape, key, strict=True) if not np.isscalar(one)]
+        if (size := math.prod(lengths) * self.dtype.itemsize) > LIMIT:
+            raise ResultsError(
+                f"{self.stored.name!r} of a results file has {size:,} bytes, and at most {LIMIT:,} are read at once. "
+                "Take a part first, e.g. `ds.isel(checkpoint=slice(10))`."
+            )
         try:
             return np.asarray(self.stored[key])
         except Exception as error:  # as in `read`

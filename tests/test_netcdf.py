@@ -245,9 +245,33 @@ def test_what_is_too_large_to_be_read_at_once_stays_packed(tmp_path: Path, monke
     ds.to_netcdf(foreign, engine="h5netcdf", encoding={"a": {"_FillValue": -9999.0}})
     with pytest.raises(ResultsError, match="too large to be read at once"):
         netcdf.read(foreign, "")
-    monkeypatch.setattr(hdf5_checks, "LARGEST", 400_000)
-    with pytest.raises(ResultsError, match="an array has at most 400,000 bytes"):
-        netcdf.read(file, "")
+
+
+def test_an_array_larger_than_is_read_at_once_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netcdf, "CHUNK", 100_000)
+    draws = np.random.default_rng(0).integers(0, 2, (6, 50_000)).astype(float)
+    ds = xr.Dataset({"a": (("checkpoint", "image"), draws)})
+    file = netcdf.write(ds, tmp_path / "r.nc")
+    monkeypatch.setattr(hdf5_checks, "LARGEST", 1_000_000)
+    monkeypatch.setattr(netcdf, "LIMIT", 2_000_000)
+    read = netcdf.read(file, "")
+    assert not read.variables["a"]._in_memory
+    np.testing.assert_array_equal(read["a"].isel(checkpoint=[1, 4], image=slice(7)), ds["a"][[1, 4], :7])
+    np.testing.assert_array_equal(read["a"].isel(checkpoint=2), ds["a"][2])
+    with pytest.raises(ResultsError, match="has 2,400,000 bytes, and at most 2,000,000 are read at once"):
+        read["a"].load()
+
+
+@pytest.mark.parametrize("shape", [(47, 3, 7, 500), (3000, 2, 13, 50_000), (1, 1, 1, 1), (5, 7, 1, 2**19)])
+def test_chunks_hold_what_is_read_together_and_no_more_than_their_limit(shape: tuple[int, ...]) -> None:
+    array = xr.Variable(("checkpoint", "data", "layer", "image"), np.broadcast_to(np.float32(0), shape))
+    chunk = netcdf.chunk_shape(array)
+    assert all(1 <= part <= whole for part, whole in zip(chunk, shape, strict=True))
+    assert np.prod(chunk) * 4 <= netcdf.CHUNK
+    assert chunk[1] == 1 or chunk[0] == shape[0]  # a second image set only where all checkpoints fit
+    whole = np.prod(shape) * 4
+    parts = np.prod([-(-n // part) for n, part in zip(shape, chunk, strict=True)])
+    assert parts <= max(1, 4 * whole / netcdf.CHUNK + shape[1])
 
 
 def test_many_small_arrays_are_not_read_where_together_they_are_large(
