@@ -167,9 +167,10 @@ def attributes_of(item: Any, rest: int = 0) -> tuple[dict[str, Any], int]:
     for name in names:
         attribute = h5a.open(item.id, name)
         size += int(attribute.get_storage_size())
-        many = attribute.dtype.kind == "O" and attribute.shape and math.prod(attribute.shape) * rest > 4 * ATTRIBUTES
+        kind, shape = attribute.dtype, attribute.shape  # each is made anew by the file's library whenever it is asked
+        many = kind.kind == "O" and shape and math.prod(shape) * rest > 4 * ATTRIBUTES
         if size <= ATTRIBUTES and not many and name not in UNUSED:
-            value = found[name.decode("utf-8", "surrogateescape")] = _value(item, attribute)
+            value = found[name.decode("utf-8", "surrogateescape")] = _value(item, attribute, kind, shape)
             size += len(value) if isinstance(value, str) else 0
         if size > ATTRIBUTES or (many and name not in UNUSED):
             raise ResultsError(
@@ -179,14 +180,13 @@ def attributes_of(item: Any, rest: int = 0) -> tuple[dict[str, Any], int]:
     return found, size
 
 
-def _value(item: Any, attribute: Any) -> Any:
-    """An attribute as `item.attrs` gives it."""
+def _value(item: Any, attribute: Any, kind: Any, shape: Any) -> Any:
+    """An attribute of this type and shape as `item.attrs` gives it."""
     import numpy as np
 
-    kind = attribute.dtype
-    if attribute.shape is None or kind.subdtype is not None or kind.kind not in "iufO":
+    if shape is None or kind.subdtype is not None or kind.kind not in "iufO":
         return item.attrs[attribute.name]
-    values = np.empty(attribute.shape, kind)
+    values = np.empty(shape, kind)
     attribute.read(values)
     if kind.kind == "O":
         for place, each in np.ndenumerate(values):
