@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import warm
 from PIL import Image
 
 from probekit import models
@@ -61,8 +60,5 @@ def run(line: str, desk: Path, instead: Mapping[str, str]) -> None:
     for folder in ("/data/val", "/data/imagenet"):
         line = line.replace(folder, str(desk / "data"))
     words = shlex.split(line, comments=True)
-    done = subprocess.run(
-        [sys.executable, *PROGRAMS[words[0]], *words[1:]],
-        cwd=desk, env=environment(desk), capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
+    done = warm.run(*PROGRAMS[words[0]], *words[1:], cwd=desk, env=environment(desk))
     assert done.returncode == 0, done.stderr[-2000:]

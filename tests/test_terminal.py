@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import warm
 
 from probekit.errors import ProbekitError, printable
 
@@ -49,20 +50,27 @@ def test_ctrl_c_ends_a_command_within_two_seconds_with_one_line(tidying: str) ->
     assert (process.returncode, err) == (130, "probekit: stopped.\n")
 
 
+PROBES = "-m probekit probes"
+HELP = """-c 'from probekit import cli; cli.ANSWERS = ("--help",); cli.main()' --help"""
+"""A command like `probes`, whose answer is standard output, that imports no torch."""
+FULL = "probekit: standard output cannot be written: the disk is full\n"
+
+
 @pytest.mark.parametrize(
-    ("output", "code", "error"),
+    ("command", "output", "code", "error"),
     [
-        (">&-", 0, ""),
-        ("2>&-", 0, ""),
-        (">&- 2>&-", 0, ""),
-        (">/dev/full", 1, "probekit: standard output cannot be written: the disk is full\n"),
-        ("2>/dev/full", 0, ""),
-        ("| true; exit ${PIPESTATUS[0]}", 0, ""),
+        (HELP, ">&-", 0, ""),
+        (HELP, "2>&-", 0, ""),
+        (HELP, ">&- 2>&-", 0, ""),
+        (HELP, ">/dev/full", 1, FULL),
+        (PROBES, ">/dev/full", 1, FULL),
+        (HELP, "2>/dev/full", 0, ""),
+        (HELP, "| true; exit ${PIPESTATUS[0]}", 0, ""),
     ],
 )
-def test_output_that_nobody_takes(output: str, code: int, error: str) -> None:
+def test_output_that_nobody_takes(command: str, output: str, code: int, error: str) -> None:
     done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m probekit probes {output}"], capture_output=True, text=True, check=False
+        ["bash", "-c", f"{sys.executable} {command} {output}"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (code, error)
 
@@ -72,9 +80,7 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     assert printable("a\tb\nc", line=True) == "a b c"
     assert printable("größe 類 × α") == "größe 類 × α"
     assert str(ProbekitError("no \x1b]0;title\x07")) == "no \\x1b]0;title\\x07"
-    done = subprocess.run(
-        [sys.executable, "-m", "probekit", "inspect", "no\x1b[31m.pth"], capture_output=True, text=True, check=False
-    )
+    done = warm.run("-m", "probekit", "inspect", "no\x1b[31m.pth")
     assert done.returncode == 2
     assert "\x1b" not in done.stderr
     assert "Traceback" not in done.stderr

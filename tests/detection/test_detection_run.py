@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import warm
 import xarray as xr
 from safetensors.torch import load_file
 from small_detection import SMALL, SOURCE, by_pycocotools
@@ -91,7 +90,8 @@ def test_an_interrupted_run_ends_with_the_same_bits(done, tmp_path: Path, monkey
 def killed(root: Path, *points: str) -> None:
     """Kill a run at each point, take it up again, and compare its end with that of an uninterrupted one."""
     program = Path(__file__).parent / "killed_detection.py"
-    subprocess.run([sys.executable, str(program), str(root), *points], check=True, timeout=900)
+    done = warm.run(program, root, *points, timeout=900)
+    assert done.returncode == 0, done.stderr
     if "file:all" in points:
         files = int((root / "files").read_text())
         points = (*points[:-1], *(f"file:{call}" for call in range(1, files + 1)))

@@ -12,6 +12,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+import warm
 import xarray as xr
 from tiny_measured import COUNTS, SPEC, tiny
 
@@ -484,20 +485,16 @@ def test_the_sets_that_fit_the_training_data_are_chosen() -> None:
     assert json.loads(ds.attrs["provenance"])["records"][0]["data"]["spec"] == SPEC
 
 
-def called(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-
-
 def test_the_command_line_says_the_same_names(tmp_path) -> None:
     tiny().save(tmp_path / "a", format="probekit")
-    command = [sys.executable, "-m", "probekit.cli"]
+    command = ["-m", "probekit.cli", "evaluate", str(tmp_path / "a")]
     env = {**os.environ, "PROBEKIT_CACHE": str(tmp_path / "cache"), "PROBEKIT_PROGRESS": "0"}
     counts = json.dumps({"train": 20, "val": 10, "test": 10})
     asked = ["--suite", "knn", "--data", SPEC, "--counts", counts, "-o", str(tmp_path / "r.nc")]
-    run = called([*command, "evaluate", str(tmp_path / "a"), *asked], env)
+    run = subprocess.run([sys.executable, *command, *asked], env=env, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     assert "knn_accuracy" in schema.read(tmp_path / "r.nc")
-    run = called([*command, "evaluate", str(tmp_path / "a"), "--suite", "knnn"], env)
+    run = warm.run(*command, "--suite", "knnn", env=env)
     assert run.returncode == 2
     assert run.stderr.startswith("probekit: No suite or probe is called 'knnn'. Did you mean 'knn'?")

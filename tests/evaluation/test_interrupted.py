@@ -6,11 +6,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+import warm
 import xarray as xr
 from tiny_measured import SPEC, tiny
 
@@ -54,15 +54,12 @@ print("forwards", sum(forwards))
 """ % (PROBES, SPEC, COUNTS)  # noqa: UP031 - the text is full of braces
 
 
-def run(checkpoint: Path, cache: Path, moment: str, number: int) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", CHILD, str(checkpoint), str(cache) + ".nc", moment, str(number)],
-        env={**os.environ, "PROBEKIT_CACHE": str(cache), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True,
-    )  # fmt: skip
+def run(checkpoint: Path, cache: Path, moment: str, number: int) -> CompletedProcess[str]:
+    env = {**os.environ, "PROBEKIT_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    return warm.run("-c", CHILD, checkpoint, f"{cache}.nc", moment, number, env=env)
 
 
-def forwards(run: subprocess.CompletedProcess[str]) -> int:
+def forwards(run: CompletedProcess[str]) -> int:
     assert run.returncode == 0, run.stderr
     return int(run.stdout.split()[-1])
 

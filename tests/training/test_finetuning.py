@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import warm
 from safetensors.torch import load_file
 from small_tuning import PLAIN, WHOLE, encoder, splits
 from torch import nn
@@ -239,16 +238,17 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch)
 
 def test_a_killed_process_leaves_a_run_that_ends_with_the_same_bits(tmp_path: Path) -> None:
     output = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, str(Path(__file__).parent / "small_tuning.py"), str(output)])
+    process = warm.start(Path(__file__).parent / "small_tuning.py", output)
     deadline = time.monotonic() + 300
     try:
         while not any(file.name >= "step-000000012.pt" for file in (output / "state").glob("step-*.pt")):
-            assert process.poll() is None
+            assert process.is_alive()
             assert time.monotonic() < deadline
             time.sleep(0.01)
     finally:
         process.kill()
-    assert process.wait() == -signal.SIGKILL
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not (output / "finished.json").exists()
     for folder in (output, tmp_path / "whole"):
         probekit.finetune(encoder(), splits(), output=folder, **WHOLE | {"epochs": 20.0})

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+import warm
 from one_process import measure
 
 from probekit.training.directory import RunDirectory
@@ -26,16 +25,15 @@ def launch(processes: int, script: str, *arguments: object) -> None:
     for rank in range(processes):
         ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
         environment = os.environ | {key: str(value) for key, value in (ranks | where).items()}
-        command = [sys.executable, str(Path(__file__).with_name(script)), *map(str, arguments)]
-        running.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+        running.append(warm.start(Path(__file__).with_name(script), *arguments, env=environment))
     try:
         for process in running:
-            _, errors = process.communicate(timeout=600)
-            assert process.returncode == 0, errors[-3000:]
+            process.join(600)
+            assert process.exitcode == 0
     finally:
         for process in running:
             process.kill()
-            process.communicate()
+            process.join()
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import warm
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import ViTMAEForPreTraining
@@ -114,17 +113,18 @@ probekit.train(some_images(), mask_ratio=0.5, patch_size=4, images=800, device="
 def killed_once(output: Path) -> int:
     """Start a run that saves every step, kill it once it has saved; the number of the last whole state."""
     code = KILLED.format(here=str(Path(__file__).parent), output=str(output))
-    process = subprocess.Popen([sys.executable, "-c", code])
+    process = warm.start("-c", code)
     states = output / "state"
     deadline = time.monotonic() + 300
     try:
         while not (states.is_dir() and any(file.name >= "step-000000012.pt" for file in states.glob("step-*.pt"))):
-            assert process.poll() is None
+            assert process.is_alive()
             assert time.monotonic() < deadline
             time.sleep(0.01)
     finally:
         process.kill()
-    assert process.wait() == -signal.SIGKILL
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
     return max(int(file.stem[5:]) for file in states.glob("step-*.pt"))
 
 
