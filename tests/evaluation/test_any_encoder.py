@@ -10,6 +10,7 @@ import timm
 import torch
 import transformers
 from timm.models.vision_transformer import VisionTransformer
+from tiny_measured import QUICK
 
 import probekit
 from probekit import probes
@@ -74,7 +75,7 @@ def bare():
 @pytest.fixture(scope="module")
 def found(vit):
     return {
-        data: probekit.compare(checkpoints(vit), suite="all", data=data, counts=COUNTS, cache=False)
+        data: probekit.compare(checkpoints(vit), suite="all", data=data, counts=COUNTS, options=QUICK, cache=False)
         for data in ("shapes", "quadtree")
     }
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 import warm
 import xarray as xr
-from tiny_measured import COUNTS, SPEC, tiny
+from tiny_measured import COUNTS, QUICK, SPEC, tiny
 
 import probekit
 from probekit import files, models, probes, schema
@@ -445,7 +445,7 @@ def test_every_variable_and_coordinate_says_what_it_is_and_zarrs_standard_format
         global_pool="avg",
     )  # fmt: skip
     ds = probekit.evaluate(
-        models.load(plain, device="cpu", mean=[0.5] * 3, std=[0.5] * 3), "all", "shapes", counts=COUNTS
+        models.load(plain, device="cpu", mean=[0.5] * 3, std=[0.5] * 3), "all", "shapes", counts=COUNTS, options=QUICK
     )
     assert [name for name, array in ds.variables.items() if "long_name" not in array.attrs] == []
     xr.testing.assert_identical(schema.read(schema.write(ds, tmp_path / "r.nc")), ds)

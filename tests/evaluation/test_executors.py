@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 import xarray as xr
 from tiny_measured import COUNTS, SPEC, tiny
 
@@ -189,6 +190,13 @@ def die_once(marker: str) -> int:
     return os.getpid()
 
 
+@pytest.fixture
+def quick_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes have torch when they start; the README's command with `local:2` starts them as users do."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: warm.CONTEXT)
+
+
+@pytest.mark.usefixtures("quick_start")
 def test_a_process_that_is_killed_is_replaced_and_all_end_with_their_parent(tmp_path: Path, capfd) -> None:
     workers = LocalWorkers(1)
     try:
@@ -205,6 +213,7 @@ def test_a_process_that_is_killed_is_replaced_and_all_end_with_their_parent(tmp_
     assert not multiprocessing.active_children()  # ended, waited for, and none begun anew
 
 
+@pytest.mark.usefixtures("quick_start")
 def test_local_processes_give_what_one_process_gives(saved: list[str], own_cache: Path) -> None:
     there = probekit.compare(saved, executor="local:2", **MEASURED)
     assert sum(record["forwards"] for record in json.loads(there.attrs["provenance"])["records"]) > 0
