@@ -18,16 +18,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from probekit.errors import ProbekitError, printable
 from probekit.files import reason
+from probekit.stopping import STOPPED
 
-PATIENCE = 1.5
+PATIENCE = 1.2
 """Seconds after Ctrl-C in which a command may tidy up."""
-
-STOPPED = 130
-"""Exit code after Ctrl-C."""
 
 
 class Tolerant:
@@ -124,22 +122,44 @@ def leave_soon_on_interrupt(line: str) -> None:
 
     def end() -> None:
         say(line)
-        for child in multiprocessing.active_children():
-            child.kill()
-        os._exit(STOPPED)
+        end_now()
 
     def interrupted(number: int, frame: FrameType | None) -> None:
         if interrupted_before:
             end()
         interrupted_before.append(True)
-        timer = threading.Timer(PATIENCE, end)
-        timer.daemon = True
-        timer.start()
+        within_patience()
         raise KeyboardInterrupt
 
     interrupted_before: list[bool] = []
     with suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGINT, interrupted)
+        _ends[:] = [end]
+
+
+_ends: list[Callable[[], None]] = []
+"""What ends the present command where it does not end by itself."""
+
+
+def within_patience() -> None:
+    """End the command that runs, if one does, after `PATIENCE`: to be called on Ctrl-C."""
+    for end in _ends:
+        timer = threading.Timer(PATIENCE, end)
+        timer.daemon = True
+        timer.start()
+
+
+def end_now() -> NoReturn:
+    """End this process and its helpers without more ado.
+
+    (Waiting for libraries to wind up takes seconds, and the interpreter may end by the signal instead of the code.)
+    """
+    for child in multiprocessing.active_children():
+        child.kill()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, RuntimeError):
+            stream.flush()
+    os._exit(STOPPED)
 
 
 def stoppable(command: Callable[..., Any], kept: str) -> Callable[..., Any]:
@@ -157,8 +177,6 @@ def stoppable(command: Callable[..., Any], kept: str) -> Callable[..., Any]:
             return command(*args, **kwargs)
         except KeyboardInterrupt as stopped:
             say(str(stopped) or f"stopped. {kept}".rstrip())
-            for child in multiprocessing.active_children():
-                child.kill()
             raise SystemExit(STOPPED) from None
 
     return run
@@ -182,7 +200,12 @@ def run_command(command: Callable[[], object], *, answers: bool = False) -> None
         except ProbekitError as error:
             say(str(error))
             sys.exit(2)
-        except SystemExit:
+        except KeyboardInterrupt:  # while options were read
+            say("stopped.")
+            end_now()
+        except SystemExit as left:
+            if left.code == STOPPED:
+                end_now()
             out.flush()
             if answers and out.fault not in (None, errno.EPIPE):
                 say(f"standard output cannot be written: {reason(OSError(out.fault, ''))}")

@@ -13,13 +13,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "probekit"
 
 ROOMS = [
-    "constants", "errors", "checks", "dataset_checks", "owners", "files", "seals", "locks", "terminal", "plugins",
+    "constants", "errors", "checks", "dataset_checks", "owners", "files", "seals", "locks", "stopping", "terminal",
+    "plugins",
     "hdf5_checks", "netcdf", "schema", "cache", "progress", "masking", "measures", "latents", "data", "models",
     "results", "plot", "collect", "probes", "evaluation", "training", "detection", "report", "cli",
 ]  # fmt: skip
 """Top to bottom: a room imports only from rooms above it."""
 
-GROUND = {"constants", "errors", "checks", "owners", "files", "seals", "locks", "terminal", "plugins"}
+GROUND = {"constants", "errors", "checks", "owners", "files", "seals", "locks", "stopping", "terminal", "plugins"}
 """What every room may import: these import nothing but the standard library."""
 
 CLOSED = {

@@ -54,6 +54,62 @@ PROBES = "-m probekit probes"
 HELP = """-c 'from probekit import cli; cli.ANSWERS = ("--help",); cli.main()' --help"""
 """A command like `probes`, whose answer is standard output, that imports no torch."""
 FULL = "probekit: standard output cannot be written: the disk is full\n"
+EARLY = """
+import signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "%s":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["probekit", "probes"]
+from %s import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "probekit.terminal", "torch"])
+@pytest.mark.parametrize("command", ["probekit.cli", "probekit.report.__main__"])
+def test_ctrl_c_while_a_command_is_imported(module: str, command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY % (module, command)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (130, 1)
+    assert done.stderr.startswith("probekit: stopped.")
+
+
+def test_ctrl_c_in_a_text_that_is_executed_gives_the_exit_code() -> None:
+    """The interpreter ends by the signal where one was raised inside exec(), as when data classes are made."""
+    waits = "        while True:\n            time.sleep(0.01)"
+    loop = SLOW.replace(waits, "        exec('while True: time.sleep(0.01)')")
+    assert "exec" in loop
+    process = subprocess.Popen(
+        [sys.executable, "-c", loop, "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "probekit: stopped.\n")
+
+
+@pytest.mark.parametrize(("number", "ended"), [("SIGINT", "stopped at once"), ("SIGTERM", "step done")])
+def test_ctrl_c_does_not_wait_for_a_long_step_of_training(number: str, ended: str) -> None:
+    """SIGTERM does: schedulers wait after it, and the state of the step is worth having."""
+    script = f"""
+import signal, time
+from probekit import terminal
+from probekit.training.signals import interruptible
+
+terminal.leave_soon_on_interrupt("stopped at once")
+with interruptible() as stop:
+    signal.raise_signal(signal.{number})
+    time.sleep(terminal.PATIENCE + 0.5)  # the step
+    terminal.say("step done")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr == f"probekit: {ended}\n"
 
 
 @pytest.mark.parametrize(

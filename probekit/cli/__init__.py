@@ -1,69 +1,32 @@
-"""The command line. Each command calls the Python function of the same name; nothing is computed here.
-
-Commands import what they need when they run, so that `probekit --help` is immediate.
-"""
+"""The command line. Each command calls the Python function of the same name; nothing is computed here."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
+from probekit.stopping import end_on_interrupt
 
-from probekit.cli import detecting, looking, measuring, training
-from probekit.cli.grouping import Lists, grouped
-from probekit.terminal import run_command, stoppable
-
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Which level of representation did this masked autoencoder learn, and how does that follow from its masks?",
-)
-KEPT = "What was measured is kept: the same command goes on from there."
-STATE = "The last saved state is kept: the same command goes on from there."
-
-for command, kept in (
-    (looking.inspect, ""),
-    (looking.probes, ""),
-    (looking.checkpoints, ""),
-    (looking.board, ""),
-    (measuring.evaluate, KEPT),
-    (measuring.compare, KEPT),
-    (measuring.features, KEPT),
-    (measuring.report, KEPT),
-    (training.train, STATE),
-    (training.finetune, STATE),
-    (detecting.detect, STATE),
-):
-    app.command(cls=Lists)(stoppable(grouped(command), kept))
-
-data_app = typer.Typer(no_args_is_help=True, help="Look at image sets.")
-data_app.command("show")(stoppable(looking.data_show, ""))
-app.add_typer(data_app, name="data")
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        import probekit
-
-        typer.echo(f"mae-probekit {probekit.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Options of the command itself."""
-
+if TYPE_CHECKING:
+    from probekit.cli.commands import app as app
 
 ANSWERS = ("inspect", "probes", "checkpoints")
 """Commands whose answer is standard output alone, so that losing it is a failure."""
 
 
+def __getattr__(name: str) -> Any:
+    """`app`, the commands for typer, which is imported on first use: `main` must be ready for Ctrl-C before that."""
+    if name == "app":
+        from probekit.cli.commands import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def main() -> None:
     """Run the command line; see `terminal.run_command` for errors and exit codes."""
+    end_on_interrupt()
+    from probekit.cli.commands import app
+    from probekit.terminal import run_command
+
     run_command(lambda: app(prog_name="probekit"), answers=" ".join(sys.argv[1:2]) in ANSWERS)

@@ -7,9 +7,12 @@ import atexit
 import gc
 import sys
 
+from probekit.stopping import end_on_interrupt
+
 
 def main() -> None:
     """Write the report of a results file, or hand the arguments to the command line."""
+    end_on_interrupt()
     arguments = sys.argv[1:]
     if len(arguments) == 1 and arguments[0].endswith(".nc") and not arguments[0].startswith("-"):
         from probekit.terminal import run_command, stoppable
