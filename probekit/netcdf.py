@@ -26,11 +26,14 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from probekit.errors import ProbekitError, ResultsError, ResultsWarning, printable
-from probekit.files import read_bytes, regular, write_bytes
+from probekit.files import opened, read_bytes, regular, write_bytes
 from probekit.hdf5_checks import LIMIT, attributes_of, check, may_wait
 from probekit.seals import sealed, unsealed_size
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
+
+MARGIN = 4096
+"""Most bytes that may follow the end of HDF5's own content; a seal takes 84."""
 
 ONLY_A_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
 HOUSEKEEPING = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_FillValue", "coordinates")
@@ -93,16 +96,21 @@ def read(path: str | os.PathLike[str], advice: str, *, lazily: bool = False) -> 
     Raises:
         ResultsError: no regular file, empty, damaged, no netCDF 4, too large, or with data outside the file.
     """
-    regular(path, what="a results file", limit=LIMIT, error=ResultsError)
-    content = read_bytes(path, what="a results file", limit=LIMIT, error=ResultsError)
-    if not content:
+    size = regular(path, what="a results file", limit=LIMIT, error=ResultsError).st_size
+    if not size:
         raise ResultsError(f"{path} is empty: the run that wrote it did not finish. {advice}")
-    head = content[: len(MAGIC)]
-    if head != MAGIC:
-        raise ResultsError(f"{path} cannot be read as netCDF (it begins with {head!r}). Expected netCDF 4. {advice}")
+    with opened(path, what="a results file", error=ResultsError) as file:  # before all of it is read
+        head = file.read(48)
+    if not head.startswith(MAGIC):
+        begins = head[: len(MAGIC)]
+        raise ResultsError(f"{path} cannot be read as netCDF (it begins with {begins!r}). Expected netCDF 4. {advice}")
+    end = _end(head)
+    if end is not None and size > end + MARGIN:
+        raise ResultsError(f"{path} is damaged: it has {size:,} bytes and says that it ends after {end:,}. {advice}")
+    content = read_bytes(path, what="a results file", limit=LIMIT, error=ResultsError)
     stream = io.BytesIO(content)
-    size = unsealed_size(stream)
-    if size is None:
+    size = unsealed_size(stream) or 0
+    if not size:
         raise ResultsError(f"{path} is damaged: its contents do not match the digest at its end. {advice}")
     try:
         ds = _read(stream, path, lazily)
@@ -121,6 +129,15 @@ def read(path: str | os.PathLike[str], advice: str, *, lazily: bool = False) -> 
             stacklevel=2,
         )
     return ds
+
+
+def _end(head: bytes) -> int | None:
+    """Where a file says that its HDF5 content ends; None where its first bytes are of a kind that is not known here."""
+    version = head[8] if len(head) == 48 else 255
+    place = 28 if version in (2, 3) else 40
+    if version > 3 or version == 1 or head[9 if place == 28 else 13] != 8:
+        return None
+    return int.from_bytes(head[place : place + 8], "little")
 
 
 def _read(stream: BinaryIO, path: str | os.PathLike[str], lazily: bool) -> xr.Dataset:

@@ -290,3 +290,20 @@ def test_a_pipe_and_what_is_no_netcdf_are_refused_at_once(tmp_path: Path) -> Non
     for name, message in {"pipe": "is a pipe", "text": "Expected netCDF 4", "empty": "is empty"}.items():
         with pytest.raises(ProbekitError, match=message):
             netcdf.read(tmp_path / f"{name}.nc", "")
+
+
+@pytest.mark.parametrize("latest", [False, True])
+@pytest.mark.parametrize("size", [2**14, 2**30])
+def test_a_file_that_goes_on_after_its_end_is_refused_before_it_is_read(
+    tmp_path: Path, latest: bool, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a copy into a file that was there, or one that a file system filled with zeros."""
+    file = tmp_path / "r.nc"
+    with h5py.File(file, "w", libver="latest" if latest else "earliest") as stored:
+        stored["a"] = np.arange(3.0)
+    with pytest.warns(ResultsWarning, match="no digest"):
+        netcdf.read(file, "")
+    os.truncate(file, size)
+    monkeypatch.setattr(netcdf, "read_bytes", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(ResultsError, match=rf"has {size:,} bytes and says that it ends after"):
+        netcdf.read(file, "")

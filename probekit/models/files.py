@@ -21,11 +21,14 @@ from torch import Tensor
 from probekit.errors import CheckpointError, a_kind
 from probekit.files import opened, regular
 from probekit.files import read_json as parse_json
-from probekit.models import networks, pickles
+from probekit.models import networks, pickles, records
 from probekit.models.pickles import DAMAGED
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names of weights in a directory, best first."""
+
+CONFIGURATIONS = (("config", "config.json"), ("preprocessor", "preprocessor_config.json"))
+"""Attributes of what is found in a directory, and the files that they are read from."""
 
 EXPECTED = "a file written by torch.save or safetensors"
 """What a file of weights is, for messages."""
@@ -73,6 +76,8 @@ def read_file(path: Path) -> Found:
         raise CheckpointError(
             f"{path} is empty (0 bytes): the copy or the run that wrote it did not finish. Fetch it again."
         )
+    if path.name in WEIGHTS:
+        records.check(path.parent, (path.name, *(name for _, name in CONFIGURATIONS)))
     content = _safetensors(path) if _is_safetensors(path) else pickles.read(path)
     found = networks.entries(content)
     if not found:
@@ -157,7 +162,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _beside(found: Found, folder: Path) -> None:
     """Attach the configuration files of a directory."""
-    for attribute, name in (("config", "config.json"), ("preprocessor", "preprocessor_config.json")):
+    for attribute, name in CONFIGURATIONS:
         if os.path.lexists(folder / name):
             setattr(found, attribute, read_json(folder / name))
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from probekit.errors import ResultsError
-from probekit.files import write_text
+from probekit.files import read_bytes, write_bytes
 from probekit.plot import published
 from probekit.plot.rows import Results
 from probekit.report.tables import TableCell, cell
@@ -21,6 +21,9 @@ COLUMNS = (
     "knn_accuracy", "shape_bias", "segmentation_miou", "masked_ssim",
 )  # fmt: skip
 """What the board shows of each checkpoint, as far as it was measured."""
+
+LARGEST_PAGE = 2**24
+"""Most bytes of a page that the board is put into."""
 
 PLACE = re.compile(r"(<!-- board -->\n).*?(<!-- /board -->)", re.S)
 
@@ -100,11 +103,13 @@ def update(folder: Path, pages: Sequence[Path], *, check: bool = False) -> list[
         The pages that were out of date.
 
     Raises:
-        ResultsError: a page without that place.
+        ResultsError: a page without that place, or one that is not there.
+        StorageError: a page that cannot be read or written.
     """
     text, changed = tables(folder), []
     for page in pages:
-        old = page.read_text(encoding="utf-8")
+        content = read_bytes(page, what="a page of Markdown", limit=LARGEST_PAGE, error=ResultsError)
+        old = content.decode("utf-8", errors="surrogateescape").replace("\r\n", "\n")
         if not PLACE.search(old):
             raise ResultsError(
                 f"{page} has no place for the board: put <!-- board --> and <!-- /board --> where it goes."
@@ -113,5 +118,5 @@ def update(folder: Path, pages: Sequence[Path], *, check: bool = False) -> list[
         if new != old:
             changed.append(page)
             if not check:
-                write_text(page, new)
+                write_bytes(page, new.encode("utf-8", errors="surrogateescape"))
     return changed

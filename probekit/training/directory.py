@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import xxhash
 
 from probekit.errors import ProbekitError, StorageError, TrainingError
 from probekit.files import opened, read_bytes, read_json, unwritable, write_text, written_whole
 from probekit.locks import Lock
+from probekit.models import records
 from probekit.seals import seal, unsealed_size
 from probekit.training.settings import EARLIER
 
@@ -127,14 +127,9 @@ class RunDirectory:
 
     def finish(self, facts: dict[str, Any]) -> None:
         """Mark the run as finished; its states are no longer needed."""
-        record = facts | {"files": self.digests()}
+        record = facts | {"files": records.digests(self.path)}
         write_text(self.path / "finished.json", json.dumps(record, indent=1), kept=KEPT)
         shutil.rmtree(self.states, ignore_errors=True)
-
-    def digests(self) -> dict[str, str]:
-        """Digests of the weights and their configuration, by name."""
-        files = [*self.path.glob("*.safetensors"), *self.path.glob("*config.json")]
-        return {file.name: digest_of(file) for file in sorted(files)}
 
     def check_finished(self) -> None:
         """Raise where a file of the finished run is not as it was written.
@@ -142,8 +137,7 @@ class RunDirectory:
         Raises:
             TrainingError: naming the files.
         """
-        written, found = (self.finished or {}).get("files", {}), self.digests()
-        changed = [name for name in written if found.get(name) != written[name]] if isinstance(written, dict) else []
+        changed = records.changed(self.path)
         if changed:
             raise TrainingError(
                 f"{self.path}: {', '.join(changed)} changed since the run finished, or its record finished.json did. "
@@ -232,18 +226,6 @@ class RunDirectory:
     def read_log(self) -> list[dict[str, Any]]:
         """All lines of the log."""
         return [json.loads(line) for line in self._log_lines(sys.maxsize)] if self.log_path.is_file() else []
-
-
-def digest_of(file: Path) -> str:
-    """Of a file's content, read a part at a time; empty for what is no readable file."""
-    digest = xxhash.xxh3_128()
-    try:
-        with opened(file) as stream:
-            while part := stream.read(1 << 20):
-                digest.update(part)
-    except (ProbekitError, OSError):
-        return ""
-    return digest.hexdigest()
 
 
 class BusyError(TrainingError):

@@ -64,3 +64,10 @@ def test_what_is_missing_is_named(tmp_path) -> None:
     (tmp_path / "README.md").write_text("nothing")
     with pytest.raises(ResultsError, match="no place for the board"):
         board.update(tmp_path, [tmp_path / "README.md"])
+
+
+def test_a_page_that_is_not_there_is_named(folder) -> None:
+    with pytest.raises(ResultsError, match=r"no file .*gone\.md"):
+        board.update(folder, [folder / "gone.md"])
+    with pytest.raises(ResultsError, match="a folder; expected a page of Markdown"):
+        board.update(folder, [folder])
