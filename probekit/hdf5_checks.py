@@ -39,6 +39,9 @@ ATTRIBUTES = 64 * 2**20
 TEXTS = 2**17
 """Most texts in a file: they are looked at one by one."""
 
+NAMES = 4096
+"""Most arrays in a file: results of every probe have some 300."""
+
 LATER = 2**18
 """Bytes from which on an array of numbers may stay in the file until it is asked for."""
 
@@ -79,6 +82,8 @@ def check(file: Any, path: str | os.PathLike[str]) -> Checked:
     """
     import h5py
 
+    if len(file) > NAMES:
+        raise ResultsError(f"{path} has {len(file):,} arrays; a results file has at most {NAMES:,}.")
     total = at_once = largest = characters = texts = 0
     own = {name: _own(path, name, file) for name in file}
     items = {name: item for name, item in own.items() if isinstance(item, h5py.Dataset)}  # groups are not read

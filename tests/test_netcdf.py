@@ -307,3 +307,12 @@ def test_a_file_that_goes_on_after_its_end_is_refused_before_it_is_read(
     monkeypatch.setattr(netcdf, "read_bytes", lambda *_, **__: pytest.fail("read"))
     with pytest.raises(ResultsError, match=rf"has {size:,} bytes and says that it ends after"):
         netcdf.read(file, "")
+
+
+def test_more_arrays_than_any_results_have_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5_checks, "NAMES", 3)
+    for count in (3, 4):
+        file = netcdf.write(xr.Dataset({f"a{number}": number for number in range(count)}), tmp_path / f"{count}.nc")
+    assert len(netcdf.read(tmp_path / "3.nc", "")) == 3
+    with pytest.raises(ResultsError, match="has 4 arrays; a results file has at most 3"):
+        netcdf.read(file, "")
