@@ -21,6 +21,7 @@ from torch import Tensor
 
 from probekit import cache
 from probekit.collect import passes, recorders
+from probekit.collect.freed import give_back
 from probekit.collect.image_sets import Splits
 from probekit.collect.ladder import MaskedPixels, MaskedSource, PooledViews
 from probekit.collect.needs import EXTRA, GRADIENT_STEPS, IMPLIED, NEEDS, Planned, Stage, measurable
@@ -30,7 +31,7 @@ from probekit.collect.readings import Readings
 from probekit.collect.recorders import Recorder
 from probekit.collect.schedule import Recording
 from probekit.collect.store import LAYOUT, Store
-from probekit.collect.untrained import untrained
+from probekit.collect.untrained import outlined, untrained
 from probekit.data import SPLITS
 from probekit.errors import ProbeError, ProbekitError, StorageError, did_you_mean
 from probekit.files import read_bytes, write_bytes
@@ -108,7 +109,7 @@ class Measurements(Readings):
                 twins.setdefault(int(which.removeprefix("-") or 0), []).append(need)
         found = [one for stage in self.stages(filter(measurable, wanted)) for one in self._planned(stage)]
         for initialisation, twin in {} if self.model.no_twin else twins.items():
-            more = self.untrained(initialisation).planned(twin)
+            more = Measurements(outlined(self.prepared, initialisation), self.sets, self.root).planned(twin)
             found += [one._replace(title=f"untrained: {one.title}") for one in more]
         if "gradients" in wanted:
             rows = self.rows("gradients")
@@ -212,6 +213,9 @@ class Measurements(Readings):
             running.append(Recording(recorder, self._stores[name]))
         title = f"{self.prepared.checkpoint.name} on {self.images().name}: {stage}"
         self.forwards += passes.run(self.prepared, source, running, title) * source.per_row
+        takes.clear()
+        running.clear()  # what recorders summed up goes with them
+        give_back()
 
     def _store(self, recorder: Recorder) -> Store:
         """Where a recorder's rows lie."""
@@ -283,6 +287,6 @@ class Measurements(Readings):
             initialisation: seed of the weights.
         """
         if initialisation not in self._twins:
-            twin = untrained(self.prepared, initialisation)
-            self._twins = {initialisation: Measurements(twin, self.sets, self.root)}  # one at a time is in memory
+            self._twins.clear()  # one at a time is in memory
+            self._twins[initialisation] = Measurements(untrained(self.prepared, initialisation), self.sets, self.root)
         return self._twins[initialisation]

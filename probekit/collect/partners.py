@@ -12,7 +12,7 @@ means of the partners differ from that is known at the end, and is stored as the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,9 @@ from probekit.errors import ProbeError
 from probekit.measures import level_shares
 
 SCALINGS = (*level_shares.SCALINGS, "whitened")
+
+AT_ONCE = 1 << 22
+"""Numbers of tokens whose products are taken at a time, 16 MiB in float32."""
 
 
 class Reference(NamedTuple):
@@ -41,11 +44,12 @@ class Reference(NamedTuple):
     scales: tuple[Tensor, ...]
     matrix: Tensor
 
-    def scaled(self, centred: Tensor) -> list[Tensor]:
-        """Centred features (..., features) in each of `SCALINGS`."""
+    def scaled(self, centred: Tensor) -> Iterator[Tensor]:
+        """Centred features (..., features) in each of `SCALINGS`, one after the other."""
+        for scale in self.scales:
+            yield centred * scale
         matrix = self.matrix.to(centred.dtype)
-        white = centred.reshape(*centred.shape[:-1], -1, len(matrix)) @ matrix
-        return [*(centred * scale for scale in self.scales), white.flatten(-2)]
+        yield (centred.reshape(*centred.shape[:-1], -1, len(matrix)) @ matrix).flatten(-2)
 
 
 def reference(
@@ -133,7 +137,9 @@ def terms(blocks: Tensor) -> Tensor:
     features).
     """
     height = len(blocks) - 1
-    products = torch.einsum("grf,hrf->ghr", blocks, blocks)
+    several = max(1, AT_ONCE // max(1, len(blocks) * blocks.shape[2]))
+    parts = blocks.split(several, dim=1)  # products copy their factors
+    products = torch.cat([torch.einsum("grf,hrf->ghr", part, part) for part in parts], dim=2)
     covariance = torch.stack([products[:h, h].mean(dim=0) for h in range(1, height + 1)])
     squares = torch.stack([products[block, block] for block in range(height + 1)])
     variance = torch.stack([(squares[:h].mean(dim=0) + squares[h]) / 2 for h in range(1, height + 1)])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from probekit import progress
+from probekit.collect.freed import give_back
 from probekit.collect.prepared import Batch, PreparedModel, Source
 from probekit.collect.schedule import Recording, fill, groups, stretches
 from probekit.errors import ProbeError, StorageError
@@ -53,6 +54,7 @@ def complete(prepared: PreparedModel, source: Source, recordings: Sequence[Recor
     missing = sum(last - first for group in groups(recordings) for first, last in stretches(recordings, *group, size))
     training = prepared.model.training
     prepared.model.eval()
+    give_back()
     try:
         with (
             progress.bar(stage, missing * source.per_row, "forwards") as advance,

@@ -12,7 +12,7 @@ from probekit.collect.subject import Subject
 from probekit.errors import ProbeError
 
 IN_MEMORY = 192 * 2**20
-"""A table of features up to this many bytes is read once and kept while the probes of one checkpoint run."""
+"""Tables of features up to this many bytes together are read once and kept while the probes of one checkpoint run."""
 
 
 class Readings(Subject):
@@ -82,9 +82,10 @@ class Readings(Subject):
     def _column(self, name: str, array: str, layer: int, place: int) -> np.ndarray:
         """Rows of one layer at one of its places, at that layer's own width: float32 (rows, width)."""
         stored = self.store(name)[array]
-        if len(set(stored.shapes)) > 1 or stored.nbytes > IN_MEMORY:
-            return Column(stored, layer, place)[:]
         if name not in self._tables:
+            held = sum(table.nbytes for table in self._tables.values())
+            if len(set(stored.shapes)) > 1 or held + stored.nbytes > IN_MEMORY:
+                return Column(stored, layer, place)[:]
             self._tables[name] = np.asarray(stored[:])
         return np.asarray(self._tables[name][:, layer, place], dtype=np.float32)
 

@@ -301,9 +301,10 @@ class Moments(Recorder):
 
     def summary(self) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
-        for index, moments in enumerate(self.layers):
-            offset = moments.mean - self._origin[index].double().cpu().numpy()
-            within = self._products[index].numpy() / moments.count - offset.T @ offset
+        for index in range(len(self.layers)):
+            moments = self.layers.pop(0)  # what is summed up is let go: of large images it takes hundreds of MB
+            offset = moments.mean - self._origin.pop(index).double().cpu().numpy()
+            within = self._products.pop(index).numpy() / moments.count - offset.T @ offset
             found |= {f"mean.{index}": moments.mean, f"variance.{index}": moments.variance}
             found[f"within.{index}"] = within / len(offset)
         return found

@@ -179,13 +179,13 @@ class Shard:
         if summary:
             packed = io.BytesIO()
             np.savez(packed, allow_pickle=False, **dict[str, Any](summary))
-            self._summary = self._kept("summary", ".npz", packed.getvalue())
+            self._summary = self._kept("summary", ".npz", packed.getbuffer())
         self.arrays, self.done = arrays, self.done + self._buffered
         self._buffer.clear()
         self._buffered = 0
         self._mark()
 
-    def _kept(self, stem: str, suffix: str, content: bytes) -> dict[str, Any]:
+    def _kept(self, stem: str, suffix: str, content: bytes | memoryview) -> dict[str, Any]:
         """Write a file whose name tells its content; returns what the marker says of it."""
         digest = xxhash.xxh3_128_hexdigest(content)
         name = f"{stem}-{digest[:16]}{suffix}"
@@ -199,7 +199,7 @@ class Shard:
         }  # fmt: skip
         self._replace("done.json", json.dumps({"body": body, "digest": _digest_of(body)}).encode())
 
-    def _replace(self, name: str, content: bytes) -> None:
+    def _replace(self, name: str, content: bytes | memoryview) -> None:
         kept = (
             f"{self.done} of {self.rows} images are stored and stay valid; run the same command again to go on from "
             "there once there is room, or point PROBEKIT_CACHE at another folder."

@@ -213,9 +213,9 @@ class Subject:
         """Images as the checkpoint sees them, before normalisation: uint8 (n, height, width, channels)."""
         return np.stack([self.prepared.preprocess(images[int(index)]) for index in indices])
 
-    def inputs(self, images: ImageSet, rows: int) -> np.ndarray:
-        """The first images as the checkpoint gets them, normalised: float32 (rows, channels, height, width)."""
-        batches = images.batches(256, self.prepared.preprocess, indices=np.arange(rows))
+    def inputs(self, images: ImageSet, rows: np.ndarray) -> np.ndarray:
+        """Some images as the checkpoint gets them, normalised: float32 (len(rows), channels, height, width)."""
+        batches = images.batches(256, self.prepared.preprocess, indices=rows)
         return np.concatenate([batch["image"].numpy() for batch in batches])
 
     @property

@@ -30,10 +30,18 @@ def untrained(prepared: PreparedModel, initialisation: int) -> PreparedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(initialisation)
         model.cpu().initialise()
-    card = copy.copy(checkpoint.card)
+    return _named(prepared, model.to(prepared.device).eval(), initialisation)
+
+
+def outlined(prepared: PreparedModel, initialisation: int) -> PreparedModel:
+    """What `untrained` gives, with the checkpoint's own weights: to ask what is stored of it, never to measure it."""
+    return _named(prepared, prepared.checkpoint.model, initialisation)
+
+
+def _named(prepared: PreparedModel, model: Any, initialisation: int) -> PreparedModel:
+    card = copy.copy(prepared.checkpoint.card)
     card.name = f"{card.name} (untrained)"
-    fresh = replace(checkpoint, model=model.to(prepared.device).eval(), card=card)
-    twin = PreparedModel(fresh, prepared.settings)
+    twin = PreparedModel(replace(prepared.checkpoint, model=model, card=card), prepared.settings)
     twin.facts = {**prepared.facts, "weights": f"untrained-{initialisation}", "architecture": _architecture(model)}
     return twin
 

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from probekit import cache, probes, progress
 from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits
+from probekit.collect.freed import give_back
 from probekit.collect.needs import LIMITS, NEEDS, Planned, measurable, reads_pooled
 from probekit.data import SPLITS
 from probekit.errors import ProbeError, ProbekitError
@@ -179,6 +180,7 @@ class Evaluation:
         out: results.Arrays = {}
         for name, file in missing.items():
             measurements.lacking.clear()
+            give_back()
             try:
                 found = self.probe(name, measurements)
             except (OSError, MemoryError):  # the machine's faults are nobody's missing number

@@ -34,7 +34,10 @@ def area_fraction(masks: ArrayLike, grid: tuple[int, int]) -> Floats:
     if array.ndim != 3 or array.dtype != np.bool_:
         raise ProbeError(f"Object masks are {array.dtype} {array.shape}, expected bool (n, height, width).")
     down, across = (overlaps(side, cells) for side, cells in zip(array.shape[1:], grid, strict=True))
-    return np.asarray(down @ array.astype(np.float64) @ across.T)
+    cover = np.zeros((len(array), *grid))
+    for place, mask in enumerate(array):  # one at a time: in float64 all masks of large images would fill the memory
+        cover[place] = down @ mask.astype(np.float64) @ across.T
+    return cover
 
 
 def overlaps(side: int, cells: int) -> Floats:

@@ -39,6 +39,8 @@ NUMERICAL = 1e-12
 LIDAR_DELTA = 1e-4
 """Added to the diagonal of LiDAR's within-image covariance."""
 AMPLITUDE_EPSILON = 1e-6
+SPECTRA = 1 << 22
+"""Numbers that are transformed at a time, 64 MiB of complex ones."""
 
 
 def table(features: ArrayLike, least: int = 2) -> Floats:
@@ -256,15 +258,19 @@ def fourier_log_amplitude(tokens: ArrayLike) -> Floats:
         diagonal of the smaller
         side, in nats: k / side cycles per patch. The last column says how much of the finest structure is left.
     """
-    array = np.asarray(tokens, dtype=np.float64)
+    array = np.asarray(tokens)
     if array.ndim != 4 or min(array.shape[1:3]) < 2:
         raise ProbeError(
             f"Tokens of shape {array.shape}, expected (images, rows, columns, dims) of 2 x 2 patches or more."
         )
     steps = np.arange(-(-min(array.shape[1:3]) // 2))
-    spectrum = np.fft.fft2(array, axes=(1, 2))[:, steps, steps]
-    amplitude = np.log(np.abs(spectrum) + AMPLITUDE_EPSILON).mean(axis=-1)
-    return np.asarray(amplitude - amplitude[:, :1])
+    amplitude = np.empty((len(array), len(steps)))
+    several = max(1, SPECTRA // max(1, array[0].size)) if len(array) else 1
+    for start in range(0, len(array), several):
+        part = slice(start, start + several)
+        spectrum = np.fft.fft2(array[part].astype(np.float64), axes=(1, 2))[:, steps, steps]
+        amplitude[part] = np.log(np.abs(spectrum) + AMPLITUDE_EPSILON).mean(axis=-1)
+    return amplitude - amplitude[:, :1]
 
 
 def silhouette(distances: ArrayLike, labels: ArrayLike) -> Floats:

@@ -29,11 +29,14 @@ SCALINGS = ("raw", "standardised")
 NO_VARIANCE = 1e-12
 """Variance, relative to the largest mean square of a feature, below which a feature counts as constant."""
 
+AT_ONCE = 1 << 20
+"""Numbers of a batch that are centred at a time, where it holds more: 8 MiB in float64."""
 
-def flat(features: ArrayLike) -> Floats:
-    """(pairs, features) in float64; NaN is an error."""
+
+def flat(features: ArrayLike, least: int = 2) -> Floats:
+    """(pairs, features) in float64; NaN is an error, and so are fewer pairs than `least`."""
     array = np.asarray(features, dtype=np.float64)
-    if array.ndim < 2 or len(array) < 2:
+    if array.ndim < 2 or len(array) < least:
         raise ProbeError(
             f"Features of shape {array.shape}, expected two pairs or more: (pairs, dims) or (pairs, positions, dims)."
         )
@@ -67,10 +70,23 @@ def level_terms(features: ArrayLike, partner: ArrayLike, *, scaling: str = "raw"
     ours, theirs = flat(features), flat(partner)
     if ours.shape != theirs.shape:
         raise ProbeError(f"Features {ours.shape} and partners {theirs.shape} differ in shape: they must come in pairs.")
-    square = 0.5 * ((ours**2).mean(axis=0) + (theirs**2).mean(axis=0))
-    ours, theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
-    variance = 0.5 * ((ours**2).mean(axis=0) + (theirs**2).mean(axis=0))
-    weights = weights_of(variance, square, scaling)
+    return terms_about(ours, theirs, (Moments().update(ours), Moments().update(theirs)), scaling=scaling)
+
+
+def terms_about(
+    features: Floats, partner: Floats, moments: tuple[Moments, Moments], *, scaling: str = "raw"
+) -> tuple[Floats, Floats]:
+    """As `level_terms`, of some of the pairs, given the moments of all: what is too large for memory goes in parts.
+
+    Args:
+        features, partner: (some pairs, dims), in float64 as `flat` gives them.
+        moments: of the features and of the partners, over all pairs.
+        scaling: "raw" or "standardised".
+    """
+    about, other = moments
+    variance = 0.5 * (about.variance + other.variance)
+    weights = weights_of(variance, variance + 0.5 * (about.mean**2 + other.mean**2), scaling)
+    ours, theirs = features - about.mean, partner - other.mean
     return (ours * theirs) @ weights, 0.5 * (ours**2 + theirs**2) @ weights
 
 
@@ -91,16 +107,24 @@ class Moments:
 
     def update(self, batch: ArrayLike) -> Moments:
         """Add a batch (n, ...)."""
-        array = np.asarray(batch, dtype=np.float64)
-        mean = array.mean(axis=0)
-        self._merge(len(array), mean, ((array - mean) ** 2).sum(axis=0))
+        array = np.asarray(batch)
+        mean = array.mean(axis=0, dtype=np.float64)
+        step, squares = max(1, AT_ONCE // max(1, mean.size)), np.zeros_like(mean)
+        for start in range(0, len(array), step):
+            around = array[start : start + step] - mean
+            around *= around
+            squares += around.sum(axis=0)
+        self._merge(len(array), mean, squares)
         return self
 
     def _merge(self, count: int, mean: Floats, squares: Floats) -> None:
         total = self.count + count
+        if not self.count:
+            self.mean, self._squares = np.zeros_like(mean), np.zeros_like(squares)
         shift = mean - self.mean
-        self._squares = self._squares + squares + shift**2 * (self.count * count / total)
-        self.mean = self.mean + shift * (count / total)
+        self._squares += squares
+        self._squares += shift**2 * (self.count * count / total)
+        self.mean += shift * (count / total)
         self.count = total
 
     @property

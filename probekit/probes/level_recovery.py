@@ -285,17 +285,21 @@ def twin_residuals(measurements: Measurements, truth: dict[str, Noise], regresso
         for variable in VARIABLES[1:5]:
             measurements.lacking[variable.name] = f"there is no untrained twin to compare with: {reason}"
         return None
-    found = []
-    for initialisation in range(TWINS):
-        twin = measurements.untrained(initialisation)
-        facts = {"of": "level_recovery", "version": VERSION, "regressor": asdict(regressor)}
+    return np.stack([_twin_residual(measurements, truth, regressor, one) for one in range(TWINS)])
 
-        def compute(twin: Measurements = twin) -> dict[str, np.ndarray]:
-            twin.gather(NEEDS)
-            return {"residual": residuals(twin, truth, regressor).test}
 
-        found.append(twin.kept(facts, compute)["residual"])
-    return np.stack(found)
+def _twin_residual(
+    measurements: Measurements, truth: dict[str, Noise], regressor: Regressor, initialisation: int
+) -> np.ndarray:
+    """Residuals of one untrained twin, (layers, nodes, images); it is let go before the next one is made."""
+    twin = measurements.untrained(initialisation)
+    facts = {"of": "level_recovery", "version": VERSION, "regressor": asdict(regressor)}
+
+    def compute() -> dict[str, np.ndarray]:
+        twin.gather(NEEDS)
+        return {"residual": residuals(twin, truth, regressor).test}
+
+    return twin.kept(facts, compute)["residual"]
 
 
 def labelled(measurements: Measurements, profile: RecoveryProfile) -> dict[str, xr.DataArray]:

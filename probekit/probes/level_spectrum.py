@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 
@@ -75,10 +77,9 @@ def run(measurements: Measurements, *, untrained: bool) -> dict[str, xr.DataArra
     out |= VARIABLES[1].arrays(mean, mean_ci, coords=coords, per_image=per_image)
     if reason := missing_whitening(measurements, mean[..., -1]):
         measurements.lacking["representation_level, whitened"] = reason
-    pixels = pixel_features(measurements)
-    _, _, mean, mean_ci, _ = spectra(*terms_of(pixels), measurements.seed, order)
+    pixels, simple = terms_of_pixels(measurements)
+    _, _, mean, mean_ci, _ = spectra(*pixels, measurements.seed, order)
     out |= VARIABLES[2].arrays(mean, mean_ci, coords={"scaling": list(SCALINGS)})
-    simple = [terms_of([baseline(name, images) for images in pixels]) for name in BASELINES]
     above, below = (np.stack([one[part] for one in simple], axis=1) for part in (0, 1))
     _, _, mean, mean_ci, _ = spectra(above, below, measurements.seed, order)
     here = {"baseline": list(BASELINES), "scaling": list(SCALINGS)}
@@ -118,18 +119,79 @@ def spectra(
     return share, share_ci, level_shares.representation_level(share), mean_ci, per_image.astype(np.float32)
 
 
-def pixel_features(measurements: Measurements) -> list[np.ndarray]:
-    """The pairs' images as the checkpoint sees them, then their partners: (pairs, channels, height, width) each."""
+Terms = tuple[np.ndarray, np.ndarray]
+"""Covariance and variance terms, (pairs, ..., scalings, H) each."""
+
+PIXELS = 1 << 23
+"""Numbers of a part of the pairs: their images and those of one height's partners, 64 MiB in float64."""
+
+
+def terms_of_pixels(measurements: Measurements) -> tuple[Terms, list[Terms]]:
+    """The terms of all pixels, and of each of `BASELINES`. Large images are looked at in parts, twice: pixels are
+    centred and scaled by what all pairs together say."""
     pairs = measurements.partners()
-    return [measurements.inputs(images, pairs.rows) for images in (pairs.image_set, *pairs.partners)]
+    sets = (pairs.image_set, *pairs.partners)
+    dims = len(measurements.preprocess.mean) * int(np.prod(measurements.image_size))
+    step = max(1, PIXELS // (2 * dims)) if pairs.rows < IMAGES_PER_DIMENSION * dims else pairs.rows
+    parts = [np.arange(start, min(start + step, pairs.rows)) for start in range(0, pairs.rows, step)]
+    weights = projections(dims)
+    moments = [level_shares.Moments() for _ in sets]
+    simple: list[list[list[np.ndarray]]] = [[[] for _ in sets] for _ in BASELINES]
+    whole: list[np.ndarray] = []
+    for rows in parts:
+        for number, images in enumerate(sets):
+            pixels = measurements.inputs(images, rows)
+            for found, name in zip(simple, BASELINES, strict=True):
+                found[number].append(baseline(name, pixels, weights))
+            flat = level_shares.flat(pixels, least=1)
+            moments[number].update(flat)
+            if len(parts) == 1:
+                whole.append(flat)
+    if len(parts) == 1:
+        of_pixels = terms_of(whole)
+    else:
+        of_pixels = _in_parts(parts, lambda rows: [measurements.inputs(images, rows) for images in sets], moments)
+    return of_pixels, [terms_of([np.concatenate(one) for one in found]) for found in simple]
 
 
-def baseline(name: str, images: np.ndarray) -> np.ndarray:
-    """One of `BASELINES` of images (pairs, channels, height, width): (pairs, features)."""
+def _in_parts(
+    parts: list[np.ndarray],
+    images: Callable[[np.ndarray], list[np.ndarray]],
+    moments: list[level_shares.Moments],
+) -> Terms:
+    """As `terms_of`, part by part; not whitened, which takes two pairs for each pixel."""
+    found: list[np.ndarray] = []
+    for rows in parts:
+        base, *others = images(rows)
+        ours = level_shares.flat(base, least=1)
+        terms = np.zeros((2, len(rows), len(SCALINGS), len(others)))
+        for h, partner in enumerate(others):
+            theirs = level_shares.flat(partner, least=1)
+            for place, scaling in enumerate(level_shares.SCALINGS):
+                about = moments[0], moments[h + 1]
+                terms[:, :, place, h] = level_shares.terms_about(ours, theirs, about, scaling=scaling)
+        found.append(terms)
+    covariance, variance = np.concatenate(found, axis=1)
+    return covariance, variance
+
+
+def projections(dims: int) -> np.ndarray:
+    """The weights of the random features, (dims, `RANDOM`)."""
+    weights = np.random.default_rng(0).standard_normal((dims, RANDOM))
+    weights /= np.sqrt(dims)  # in place: of large images they take hundreds of MB
+    return weights
+
+
+def baseline(name: str, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """One of `BASELINES` of images (pairs, channels, height, width): (pairs, features).
+
+    Args:
+        name: which.
+        images: normalised.
+        weights: `projections` of all pixels of an image.
+    """
     if name == "random_features":
-        flat = images.reshape(len(images), -1).astype(np.float64)
-        weights = np.random.default_rng(0).standard_normal((flat.shape[1], RANDOM)) / np.sqrt(flat.shape[1])
-        return np.asarray(np.maximum(flat @ weights, 0))
+        return np.asarray(np.maximum(images.reshape(len(images), -1).astype(np.float64) @ weights, 0))
     cells = 1 if name == "mean_colour" else 4
     parts = [
         cell.mean(axis=(2, 3), dtype=np.float64)
@@ -139,7 +201,7 @@ def baseline(name: str, images: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def terms_of(features: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def terms_of(features: list[np.ndarray]) -> Terms:
     """Covariance and variance terms of images' and of their partners' features: (pairs, scalings, H), levels 1..H."""
     base, *others = (one.reshape(len(one), -1) for one in features)
     found = [

@@ -24,6 +24,9 @@ NEEDS = ("features:train", "features:val", "features:test")
 REQUIRES = ("splits",)
 OPTIONS: dict[str, object] = {}
 
+PIXELS = 1 << 20
+"""Pixels that are described at a time: a float64 number for each of them takes 8 MiB."""
+
 
 def run(measurements: Measurements) -> dict[str, xr.DataArray]:
     truth = {
@@ -49,8 +52,9 @@ def run(measurements: Measurements) -> dict[str, xr.DataArray]:
 def properties(measurements: Measurements, images: ImageSet, rows: int) -> dict[str, np.ndarray]:
     """Property -> float64 (rows, dimensions), of the images as preprocessed."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in texture.TARGETS}
-    for start in range(0, rows, 256):
-        indices = range(start, min(start + 256, rows))
+    step = max(1, PIXELS // int(np.prod(measurements.image_size)))
+    for start in range(0, rows, step):
+        indices = range(start, min(start + step, rows))
         pixels = measurements.pixels(images, indices)
         for name, target in texture.TARGETS.items():
             values = np.asarray(target(pixels), dtype=np.float64)

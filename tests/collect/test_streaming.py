@@ -8,11 +8,12 @@ import torch
 from tiny_measured import SPEC, tiny
 
 from probekit import models, probes
-from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits, stored
+from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits, readings, stored
 from probekit.collect.stored import Column
 from probekit.errors import ProbeError, ResultsError
 from probekit.evaluation import compare
 from probekit.measures import linear
+from probekit.probes import level_spectrum
 
 NOTHING = 1e-9
 """GiB in which no features fit: every fit reads them in chunks."""
@@ -132,3 +133,35 @@ def test_memory_is_no_part_of_a_key(checkpoint, sets, tmp_path) -> None:
         for memory in (1.0, 2.0)
     ]
     assert facts[0] == facts[1]
+
+
+def test_pixels_of_large_images_go_in_parts(measure, many: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    measurements, found = measure(data=many), []
+    for numbers in (1 << 23, 2 * 3 * 16 * 16 * 9):  # 9 pairs at a time
+        monkeypatch.setattr(level_spectrum, "PIXELS", numbers)
+        found.append(level_spectrum.terms_of_pixels(measurements))
+    (pixels, simple), (in_parts, simple_in_parts) = found
+    np.testing.assert_allclose(in_parts, pixels, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(simple_in_parts, simple, rtol=1e-10, atol=1e-12)
+
+
+def test_tables_of_features_are_kept_while_there_is_room(measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    measurements = measure()
+    measurements.gather(["features:train", "features:test"])
+    expected = [measurements.pooled(split, 1, "mean") for split in ("train", "test")]
+    size = measurements.store("features:train")["pooled"].nbytes
+    for room, held in ((0, 0), (size, 1), (10 * size, 2)):
+        monkeypatch.setattr(readings, "IN_MEMORY", room)
+        measurements._tables.clear()
+        for split, features in zip(("train", "test"), expected, strict=True):
+            np.testing.assert_array_equal(measurements.pooled(split, 1, "mean"), features)
+        assert len(measurements._tables) == held
+
+
+def test_a_plan_knows_what_is_stored_of_the_untrained_twin_without_making_it(measure) -> None:
+    measurements = measure()
+    needs = ["untrained:features:test", "untrained-1:features:test"]
+    assert [one.missing for one in measurements.planned(needs)] == [30, 30]
+    assert not measurements._twins
+    measurements.untrained(1).gather(["features:test"])
+    assert [one.missing for one in measurements.planned(needs)] == [30, 0]

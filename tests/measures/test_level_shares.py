@@ -83,6 +83,21 @@ def test_terms_sum_to_the_shares() -> None:
     assert nested == pytest.approx([level_shares.level_share(features, p) for p in partners])
 
 
+@pytest.mark.parametrize("scaling", level_shares.SCALINGS)
+def test_terms_of_a_few_pairs_at_a_time_are_those_of_all(scaling: str) -> None:
+    features, partners = pairs([1.0, 0.5, 0.7, 1.0], n=50)
+    features[:, 2] = partners[0][:, 2] = 3.0  # constant: counts for nothing, in every part
+    moments = level_shares.Moments(), level_shares.Moments()
+    parts = np.split(np.arange(50), [20, 21])
+    for part in parts:
+        for one, array in zip(moments, (features, partners[0]), strict=True):
+            one.update(array[part])
+    found = [level_shares.terms_about(features[p], partners[0][p], moments, scaling=scaling) for p in parts]
+    np.testing.assert_allclose(
+        np.concatenate(found, axis=1), level_shares.level_terms(features, partners[0], scaling=scaling), rtol=1e-10
+    )
+
+
 def tokens(n: int = 150) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
     common = rng.standard_normal((n, 5, 3))

@@ -202,7 +202,7 @@ def spectrum_of(features, sets: Splits, scaling: int = 0) -> np.ndarray:
     base = blocks[0]
     matrix = fit_whitening(base).matrix if scaling == 2 else None
     around: Reference = reference(base.mean(axis=0), base.var(axis=0), torch.device("cpu"), matrix)
-    scaled = around.scaled(torch.from_numpy(blocks) - around.mean)[scaling].double()
+    scaled = list(around.scaled(torch.from_numpy(blocks) - around.mean))[scaling].double()
     correction = terms(scaled.mean(dim=1, keepdim=True))
     covariance, variance = (terms(scaled) - correction).numpy()
     return level_shares.spectrum(covariance.sum(axis=1) / variance.sum(axis=1))
@@ -273,11 +273,12 @@ def test_constant_features_have_no_share_rather_than_a_wrong_one() -> None:
 
 def test_simple_features_have_a_level_and_mean_colour_is_no_position() -> None:
     images = np.random.default_rng(0).normal(size=(20, 3, 9, 10))
-    np.testing.assert_allclose(level_spectrum.baseline("mean_colour", images), images.mean(axis=(2, 3)))
-    assert level_spectrum.baseline("pooled_pixels", images).shape == (20, 48)
+    weights = level_spectrum.projections(3 * 9 * 10)
+    np.testing.assert_allclose(level_spectrum.baseline("mean_colour", images, weights), images.mean(axis=(2, 3)))
+    assert level_spectrum.baseline("pooled_pixels", images, weights).shape == (20, 48)
     even = np.ones((2, 3, 8, 8)) * np.array([0.2, 0.7])[:, None, None, None]
-    np.testing.assert_allclose(level_spectrum.baseline("pooled_pixels", even)[1], 0.7)
-    random = level_spectrum.baseline("random_features", images)
-    np.testing.assert_array_equal(random, level_spectrum.baseline("random_features", images))
+    np.testing.assert_allclose(level_spectrum.baseline("pooled_pixels", even, weights)[1], 0.7)
+    random = level_spectrum.baseline("random_features", images, weights)
+    np.testing.assert_array_equal(weights, level_spectrum.projections(3 * 9 * 10))
     assert (random >= 0).all()
     assert random.any(axis=0).mean() > 0.9
