@@ -96,6 +96,9 @@ class PairTerms(Recorder):
         self.references = references
         self.poolings = (*prepared.poolings, "token")
         self._layers: list[Tensor] = []
+        self.begin()
+
+    def begin(self) -> None:
         self._sums: dict[tuple[int, str], Tensor] = {}
 
     @property

@@ -38,6 +38,8 @@ def run(prepared: PreparedModel, source: Source, recordings: Sequence[Recording]
     computed = 0
     for _ in range(ATTEMPTS):
         if not all(recording.store.complete for recording in recordings):
+            for recording in recordings:
+                recording.recorder.begin()
             computed += complete(prepared, source, recordings, stage)
         if all([recording.store.prove() for recording in recordings]):
             return computed

@@ -49,6 +49,9 @@ class Recorder(abc.ABC):
         """Bytes that a row of features or tokens takes in the store; 0 for what is small beside them."""
         return 0
 
+    def begin(self) -> None:  # noqa: B027 - most recorders have nothing to forget
+        """Forget what was summed up: called whenever the rows are gone through from the start."""
+
     @abc.abstractmethod
     def layer(self, index: int, tokens: Tensor, attention: Tensor | None, batch: Batch) -> None:
         """Recording what is wanted of one layer (tokens float32)."""
@@ -285,7 +288,10 @@ class Moments(Recorder):
 
     def __init__(self, prepared: PreparedModel, source: Source) -> None:
         super().__init__(prepared, source)
-        self.layers = [level_measures.Moments() for _ in range(prepared.layers)]
+        self.begin()
+
+    def begin(self) -> None:
+        self.layers = [level_measures.Moments() for _ in range(self.prepared.layers)]
         self._origin: dict[int, Tensor] = {}
         self._products: dict[int, Tensor] = {}
 

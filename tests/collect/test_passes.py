@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from tiny_measured import tiny
 from probekit.collect import PassSettings, PreparedModel
 from probekit.collect.pass_settings import Preparation
 from probekit.collect.prepared import Source
+from probekit.collect.store import Store
 from probekit.errors import ProbeError
 from probekit.masking import expand
 from probekit.models import MaskedAutoencoder
@@ -53,6 +56,30 @@ def reference(measure):
 @pytest.mark.parametrize("how", [{"batch_size": 1}, {"batch_size": 7}, {"workers": 2}])
 def test_the_same_numbers_however_it_is_run(measure, reference, how) -> None:
     same(reference, arrays(measure("other", **how)))
+
+
+@pytest.mark.parametrize("name", ["moments", "pairs"])
+def test_what_is_summed_up_is_summed_up_anew_where_rows_are_measured_again(measure, monkeypatch, name: str) -> None:
+    """Measurements that are deleted while they are taken are taken again: nothing of the first time stays."""
+    expected = measure("whole")
+    expected.gather([name])
+    prove, deleted = Store.prove, []
+
+    def deleting(self: Store) -> bool:
+        if self.names() == expected.store(name).names() and not deleted:
+            deleted.append(self.folder)
+            shutil.rmtree(self.folder)
+        return prove(self)
+
+    monkeypatch.setattr(Store, "prove", deleting)
+    again = measure("again")
+    with pytest.warns(RuntimeWarning, match="is measured again"):
+        again.gather([name])
+    assert deleted
+    for array in expected.store(name).names():
+        np.testing.assert_array_equal(again.store(name)[array][:], expected.store(name)[array][:])
+    for part, values in expected.store(name).summary().items():
+        np.testing.assert_array_equal(again.store(name).summary()[part], values, err_msg=part)
 
 
 def test_shuffled_images_give_the_same_rows(measure, sets, checkpoint) -> None:
