@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+LONGEST = 10_000
+"""Most characters of a message that are shown: what came in may be of any length."""
+
 
 class ProbekitError(ValueError):
     """Something that was asked for cannot be done; the message says why and what would work."""
@@ -19,7 +22,9 @@ class ProbekitError(ValueError):
     """What was computed before, as a results dataset, where there is something."""
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = printable(super().__str__())
+        left_out = len(text) - LONGEST
+        return text if left_out <= 0 else f"{text[: LONGEST // 2]} [{left_out:,} characters] {text[-LONGEST // 2 :]}"
 
 
 class CheckpointError(ProbekitError):

@@ -48,6 +48,7 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     """Write a dataset as a sealed netCDF file, whole or not at all; returns its path.
 
     Raises:
+        ResultsError: the dataset holds values that netCDF has no type for.
         StorageError: the file cannot be written; what was there before is unchanged.
     """
     # Per-image outcomes and pictures compress well; strings cannot be compressed by HDF5 filters. Of the shipped grid,
@@ -57,7 +58,13 @@ def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
         for key, array in ds.variables.items()
         if array.dtype.kind in "fiub" and array.size and array.ndim
     }
-    content = ds.to_netcdf(None, engine="h5netcdf", encoding=encoding)
+    try:
+        content = shown(ds).to_netcdf(None, engine="h5netcdf", encoding=encoding)
+    except (ValueError, TypeError, OverflowError) as error:  # what is not written is the dataset's fault, not a disk's
+        raise ResultsError(
+            f"{path} cannot be written: the dataset holds what netCDF cannot ({str(error)[:300]}). Give variables and "
+            "attributes plain numbers and texts."
+        ) from error
     return write_bytes(path, sealed(content))
 
 

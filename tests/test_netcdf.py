@@ -316,3 +316,13 @@ def test_more_arrays_than_any_results_have_are_refused(tmp_path: Path, monkeypat
     assert len(netcdf.read(tmp_path / "3.nc", "")) == 3
     with pytest.raises(ResultsError, match="has 4 arrays; a results file has at most 3"):
         netcdf.read(file, "")
+
+
+def test_texts_that_netcdf_cannot_hold_are_made_visible_or_refused(tmp_path: Path) -> None:
+    ds = xr.Dataset({"a": ("x", [1.0, 2.0])}, {"loss": ("x", np.array(["a\0b", "\x1b[31m"], dtype=object))})
+    found = netcdf.read(netcdf.write(ds, tmp_path / "r.nc"), "")
+    assert found.loss.values.tolist() == ["a\\x00b", "\\x1b[31m"]
+    for value in ("a\0b", object(), {"a": 1}):
+        with pytest.raises(ResultsError, match="the dataset holds what netCDF cannot"):
+            netcdf.write(ds.assign_attrs(note=value), tmp_path / "r.nc")
+    assert netcdf.read(tmp_path / "r.nc", "").sizes == {"x": 2}

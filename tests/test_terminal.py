@@ -172,3 +172,11 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
         time.sleep(0.05)
     os.kill(worker, signal.SIGKILL)
     pytest.fail("the worker outlived its parent")
+
+
+def test_a_message_is_never_longer_than_anyone_reads() -> None:
+    text = str(ProbekitError("begin " + "a" * 10**6 + " end"))
+    assert len(text) < 10_100
+    assert text.startswith("begin aaa")
+    assert text.endswith("aaa end")
+    assert "990,010 characters" in text

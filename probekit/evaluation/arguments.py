@@ -15,7 +15,7 @@ from probekit.collect import Counts
 from probekit.collect.pass_settings import Preparation
 from probekit.data import Preprocess
 from probekit.data.request import SAMPLINGS
-from probekit.errors import ProbeError, did_you_mean
+from probekit.errors import ProbeError, did_you_mean, printable
 from probekit.evaluation import suites
 
 POOLINGS = ("cls", "mean", "native")
@@ -143,9 +143,12 @@ def coords_of(coords: Any, measured: int) -> dict[str, list[Any]]:
         if not all(isinstance(one, str | int | float) for one in values):
             raise ProbeError(f"coords: {name}={given!r}: expected numbers or texts.")
         if any(isinstance(one, str) for one in values):
-            checked[name] = [str(one) for one in values]
-        else:
+            checked[name] = [printable(str(one), line=True) for one in values]
+            continue
+        try:
             checked[name] = [float(one) for one in values]
+        except OverflowError as error:
+            raise ProbeError(f"coords: {name} has a number of more than 308 digits; give it as a text.") from error
     return checked
 
 

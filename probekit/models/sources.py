@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from probekit.errors import CheckpointError, did_you_mean
@@ -123,7 +123,8 @@ def check_options(asked: Mapping[str, Any]) -> dict[str, Any]:
         if given[name] is not None and not (type(given[name]) is int and given[name] > 0):
             raise CheckpointError(f"load: {name} is {given[name]!r}; expected a whole number above 0.")
     size, epsilon = given["image_size"], given["layer_norm_eps"]
-    if size is not None and not (len(size) == 2 and all(type(edge) is int and edge > 0 for edge in size)):
+    pair = isinstance(size, Sequence) and len(size) == 2 and all(type(edge) is int and edge > 0 for edge in size)
+    if size is not None and not pair:
         raise CheckpointError(f"load: image_size is {size!r}; expected (height, width) in pixels, or one side.")
     if epsilon is not None and not (isinstance(epsilon, int | float) and 0 < epsilon < 1):
         raise CheckpointError(f"load: layer_norm_eps is {epsilon!r}; expected a number from 0 to 1.")

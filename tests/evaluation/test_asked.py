@@ -70,6 +70,7 @@ def test_only_layers_that_are_asked_for_are_fitted(monkeypatch: pytest.MonkeyPat
         ({"coords": {"layer": 1}}, "probekit's own"),
         ({"coords": {"my loss": 1}}, "is no name"),
         ({"coords": {"loss": object()}}, "numbers or texts"),
+        ({"coords": {"loss": 10**400}}, "more than 308 digits"),
     ],
 )
 def test_what_cannot_be_is_refused(asked: dict[str, Any], message: str) -> None:

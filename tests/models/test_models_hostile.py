@@ -265,6 +265,7 @@ def test_a_card_refuses_what_it_cannot_hold_at_any_time(tiny, field, value) -> N
         ({"mean": (0.5,) * 2, "std": (0.5,) * 2}, "expected three numbers each"),
         ({"num_heads": 0}, "num_heads is 0; expected a whole number above 0"),
         ({"num_heads": "4"}, "num_heads is '4'; expected a whole number above 0"),
+        ({"image_size": 1.5}, r"image_size is 1.5; expected"),
         ({"image_size": (1, 2, 3)}, r"image_size is \(1, 2, 3\); expected"),
         ({"interpolation": "cubic"}, "interpolation is 'cubic'; expected one of"),
         ({"patch_size": -8}, "patch_size is -8; expected"),
