@@ -90,7 +90,14 @@ class Measurements(Readings):
     # --- taking -----------------------------------------------------------------------------------------------------
 
     def gather(self, needs: Iterable[str]) -> None:
-        """Measure what is missing of `needs`."""
+        """Take the measurements that are not stored yet.
+
+        Args:
+            needs: names of measurements (`probekit.collect.needs.NEEDS` and `EXTRA`).
+
+        Raises:
+            ProbeError: a name that is unknown.
+        """
         for stage in self.stages(needs):
             self._run(stage.source, stage.recorders(), stage.title)
 
@@ -100,6 +107,9 @@ class Measurements(Readings):
         Args:
             needs: as in `gather`; besides, `untrained:NEED` is a need of the untrained twin (`untrained-1:NEED` of the
                 one of initialisation 1), and `gradients` are integrated gradients.
+
+        Returns:
+            One entry for each pass over images, with its title, images and forwards.
         """
         wanted = list(dict.fromkeys(needs))
         twins: dict[int, list[str]] = {}
@@ -235,6 +245,9 @@ class Measurements(Readings):
         Args:
             facts: what determines them besides the model, the images and their numbers, the layers and the seed.
             compute: gives the arrays where they are not there.
+
+        Returns:
+            Name -> array, stored or computed.
         """
         images = {split: (self.sets[split].fingerprint, self.size(split)) for split in SPLITS if self.sets.has(split)}
         name = cache.key(
@@ -285,6 +298,9 @@ class Measurements(Readings):
 
         Args:
             initialisation: seed of the weights.
+
+        Returns:
+            The twin's measurements; only the last one asked for stays in memory.
         """
         if initialisation not in self._twins:
             self._twins.clear()  # one at a time is in memory

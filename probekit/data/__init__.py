@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from probekit.data.base import SPLITS, ArraySet, ImageSet
+from probekit.data.base import SPLITS, ImageSet
+from probekit.data.memory import ArraySet
 from probekit.data.preprocess import Preprocess
 from probekit.data.spec import SHIPPED, SOURCES, load
 

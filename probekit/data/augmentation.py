@@ -143,6 +143,14 @@ class TrainingStream(_Augmented):
         augment: None: as the image set allows (sets with known latents are not augmented: it would change them).
         rank, world: this process, and how many there are.
         workers: processes that decode (sets in memory need none).
+
+    Raises:
+        DataError: a batch of no images, a rank out of range, or a range of crops outside (0, 1].
+
+    Example:
+        >>> stream = TrainingStream(probekit.data.load("shapes", "train"), 4, Preprocess(32, 32))
+        >>> stream.batch(0).shape
+        torch.Size([4, 3, 32, 32])
     """
 
     def __init__(
@@ -217,13 +225,29 @@ class TrainingStream(_Augmented):
         return self.normalise(pixels)
 
     def batch(self, step: int) -> torch.Tensor:
-        """The batch of a step: float32 (batch_size, 3, height, width), a pure function of (seed, step, rank, world)."""
+        """The batch of a step, a pure function of (seed, step, rank, world).
+
+        Args:
+            step: number of the step, from 0.
+
+        Returns:
+            float32 (batch_size, channels, height, width), normalised.
+        """
         return self._tensor(self._pixels(step))
 
     def iterate(
         self, start_step: int = 0, stop_step: int | None = None, *, prefetch: int = 2
     ) -> Generator[torch.Tensor, None, None]:
-        """`batch(start_step)`, `batch(start_step + 1)`, ..., computed ahead of the caller."""
+        """Batches in order, computed ahead of the caller.
+
+        Args:
+            start_step: the first step.
+            stop_step: the step before which it ends; None goes on without end.
+            prefetch: batches that are prepared ahead.
+
+        Yields:
+            `batch(start_step)`, `batch(start_step + 1)`, ...
+        """
         steps = range(start_step, 2**62 if stop_step is None else stop_step)
         workers = 0 if self.packed else self.workers
         for pixels in ahead(_Step(self), steps, workers=workers, prefetch=prefetch):
@@ -258,6 +282,14 @@ class Views(_Augmented):
         count: views per image.
         seed: of the views.
         keys: whole numbers >= 0, one per image, that its views are drawn by; None = by its index.
+
+    Raises:
+        DataError: fewer than one view per image.
+
+    Example:
+        >>> views = Views(probekit.data.load("shapes", "test"), Preprocess(32, 32), count=2)
+        >>> views.batch(np.arange(4)).shape
+        torch.Size([4, 2, 3, 32, 32])
     """
 
     def __init__(
@@ -279,8 +311,14 @@ class Views(_Augmented):
         self.keys = keys
 
     def batch(self, indices: np.ndarray) -> torch.Tensor:
-        """float32 (len(indices), count, 3, height, width); an image's views depend on its index (its key, where
-        there are keys) and the seed alone."""
+        """The views of some images. An image's views depend on its index (or its key) and the seed alone.
+
+        Args:
+            indices: int (n,), numbers of images in the set.
+
+        Returns:
+            float32 (n, count, channels, height, width), normalised.
+        """
         import torch
 
         drawn_by = np.asarray(indices if self.keys is None else self.keys[indices])

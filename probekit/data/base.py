@@ -17,6 +17,7 @@ import numpy as np
 
 from probekit import cache, progress
 from probekit.data import loading
+from probekit.data.decode import decoder_versions
 from probekit.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -87,6 +88,11 @@ class ImageSet(abc.ABC):
         colour_baseline: True where colour alone nearly tells the labels, so that a colour histogram's accuracy
             (`probekit.data.baselines`) belongs beside any accuracy.
         disjoint: True if the source guarantees that its splits share no image.
+
+    Example:
+        >>> images = probekit.data.load("shapes", "test", count=8)
+        >>> images, images[0].shape, images.labels.dtype
+        (<Shapes 'shapes' test: 8 images, 8 classes>, (32, 32, 3), dtype('int64'))
     """
 
     latents: dict[int, np.ndarray] | None = None
@@ -135,7 +141,16 @@ class ImageSet(abc.ABC):
         description: str = "",
         size: int | None = None,
     ) -> None:
-        """`size` is the number of images where `labels` is None."""
+        """Set what every image set has.
+
+        Args:
+            name, spec, split, classes, origin, facts, licence, description: see `ImageSet`.
+            labels: (n,), numbers of classes, or None.
+            size: number of images where `labels` is None.
+
+        Raises:
+            DataError: no images, an unknown split, or labels that are no numbers of classes.
+        """
         self.name = name
         self.spec = spec
         self.split = check_split(split)
@@ -164,7 +179,7 @@ class ImageSet(abc.ABC):
         return self._size
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """The image as it is, uint8 (height, width, channels)."""
+        """Image `index` as it is, uint8 (height, width, channels); a negative index counts from the end."""
         index = range(len(self))[operator.index(index)]  # negative indices, and an IndexError past the end
         return self.read(index)
 
@@ -180,19 +195,50 @@ class ImageSet(abc.ABC):
         return self.labels
 
     def partners(self, keep: int, seed: int = 0) -> ImageSet:
-        """For each image one that shares its latents of height >= `keep`: only of sets that are made from latents."""
+        """A second set whose image i shares some latents with image i of this one.
+
+        Args:
+            keep: lowest height of the latents that are shared; those below are drawn anew.
+            seed: of the new latents.
+
+        Returns:
+            As many images, without labels of their own.
+
+        Raises:
+            DataError: the images are not made from latents.
+        """
         raise DataError(f"{self.spec}: the images come from no known latents, so they have no partners.")
 
     @abc.abstractmethod
     def read(self, index: int) -> np.ndarray:
-        """Image `index`, decoded: uint8 (height, width, channels). A DataError names an image that cannot be read."""
+        """Decode one image.
+
+        Args:
+            index: 0 to n - 1.
+
+        Returns:
+            uint8 (height, width, channels).
+
+        Raises:
+            DataError: the image cannot be read; it names the image.
+        """
 
     def picture(self, index: int) -> Any:
         """As `read`, or a Pillow picture of the same pixels where that saves copying a large image."""
         return self.read(index)
 
     def pixels(self, indices: np.ndarray) -> np.ndarray:
-        """Several images of one size at once: uint8 (len(indices), height, width, channels)."""
+        """Decode several images of one size.
+
+        Args:
+            indices: int (m,), each from 0 to n - 1.
+
+        Returns:
+            uint8 (m, height, width, channels).
+
+        Raises:
+            DataError: an image cannot be read, or the images differ in size.
+        """
         images = [self.read(int(index)) for index in indices]
         for index, image in zip(indices, images, strict=True):
             if image.shape != images[0].shape:
@@ -273,45 +319,12 @@ class ImageSet(abc.ABC):
             DataError: an image cannot be read, or its channels do not fit `preprocess`.
 
         Example:
-            >>> images = load("shapes", "val", count=8)
+            >>> images = probekit.data.load("shapes", "val", count=8)
             >>> next(images.batches(4))["image"].shape
             torch.Size([4, 3, 32, 32])
         """
         return loading.batches(self, size, preprocess, indices=indices, device=device, workers=workers,
                                prefetch=prefetch)  # fmt: skip
-
-
-class ArraySet(ImageSet):
-    """Images in memory: `images` is uint8 (n, height, width, channels). The fingerprint covers their bytes."""
-
-    in_memory = True
-
-    def __init__(self, images: np.ndarray, **description: Any) -> None:
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] < 1:
-            raise DataError(
-                f"{description.get('spec')}: images are {images.dtype} of shape {images.shape}; "
-                "uint8 of shape (n, height, width, channels) is expected."
-            )
-        super().__init__(**({"size": len(images)} | description))
-        if len(images) != len(self):
-            raise DataError(f"{self.spec}: {len(images)} images but {len(self)} labels.")
-        self.images = images
-        self.channels = images.shape[3]
-
-    def read(self, index: int) -> np.ndarray:
-        return np.asarray(self.images[index])
-
-    def rank_keys(self) -> Sequence[str]:
-        return self.pixel_digests()
-
-    def pixel_digests(self) -> list[str]:
-        return [pixel_digest(image) for image in self.images]
-
-    def content(self) -> str:
-        return hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
-
-    def pixels(self, indices: np.ndarray) -> np.ndarray:
-        return np.asarray(self.images[indices])
 
 
 def pixel_digest(image: np.ndarray) -> str:
@@ -331,11 +344,3 @@ def _digest(value: Any) -> str:
         digest.update(f"{key} {array.dtype} {array.shape}".encode())
         digest.update(array.data)
     return digest.hexdigest()
-
-
-def decoder_versions() -> dict[str, str]:
-    """Versions of what decodes and resizes: with the same ones, the same file gives the same bytes."""
-    import PIL
-    from PIL import features
-
-    return {"pillow": PIL.__version__, "jpeg": str(features.version("jpg")), "zlib": str(features.version("zlib"))}

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import PIL
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from probekit import files
 from probekit.errors import DataError, ProbekitError
@@ -145,3 +146,8 @@ def alone() -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(str(error).replace(OF_A_SET, "Give the path of another picture.")) from error
+
+
+def decoder_versions() -> dict[str, str]:
+    """Versions of what decodes and resizes: with the same ones, the same file gives the same bytes."""
+    return {"pillow": PIL.__version__, "jpeg": str(features.version("jpg")), "zlib": str(features.version("zlib"))}

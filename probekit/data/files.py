@@ -19,8 +19,8 @@ import numpy as np
 
 from probekit import cache, progress
 from probekit.data.bands import ValueRange, is_multiband, open_bands, scaling, to_uint8
-from probekit.data.base import ImageSet, decoder_versions, pixel_digest
-from probekit.data.decode import open_rgb
+from probekit.data.base import ImageSet, pixel_digest
+from probekit.data.decode import decoder_versions, open_rgb
 from probekit.errors import DataError, StorageError
 from probekit.files import write_text
 

@@ -12,6 +12,7 @@ order give the same splits, and copies of an image fall next to each other.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -19,13 +20,60 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from probekit.data.bands import ValueRange, as_range, channels_last, scaling, to_uint8
-from probekit.data.base import SPLITS, ArraySet, ImageSet, pixel_digest
+from probekit.data.base import SPLITS, ImageSet, pixel_digest
 from probekit.data.labelling import Labelling, read_labels
 from probekit.data.request import Request
 from probekit.data.selecting import Found, select
 from probekit.data.splits import Part, split_name
 from probekit.data.torch_dataset import Items, ReadOnce, TorchSet, item_image, items_of
 from probekit.errors import DataError, did_you_mean
+
+
+class ArraySet(ImageSet):
+    """Images in memory. The fingerprint covers their bytes.
+
+    Args:
+        images: uint8 (n, height, width, channels).
+        description: what `ImageSet` takes: `name`, `spec`, `split`, `classes`, `labels`, `origin`, `facts`.
+
+    Raises:
+        DataError: another type or shape, or another number of labels.
+
+    Example:
+        >>> grey = np.zeros((4, 8, 8, 1), dtype=np.uint8)
+        >>> ArraySet(grey, name="grey", spec="grey", split="test", classes="ab", labels=[0, 1, 0, 1],
+        ...          origin="stored", facts={})
+        <ArraySet 'grey' test: 4 images, 2 classes>
+    """
+
+    in_memory = True
+
+    def __init__(self, images: np.ndarray, **description: Any) -> None:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] < 1:
+            raise DataError(
+                f"{description.get('spec')}: images are {images.dtype} of shape {images.shape}; "
+                "uint8 of shape (n, height, width, channels) is expected."
+            )
+        super().__init__(**({"size": len(images)} | description))
+        if len(images) != len(self):
+            raise DataError(f"{self.spec}: {len(images)} images but {len(self)} labels.")
+        self.images = images
+        self.channels = images.shape[3]
+
+    def read(self, index: int) -> np.ndarray:
+        return np.asarray(self.images[index])
+
+    def rank_keys(self) -> Sequence[str]:
+        return self.pixel_digests()
+
+    def pixel_digests(self) -> list[str]:
+        return [pixel_digest(image) for image in self.images]
+
+    def content(self) -> str:
+        return hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
+
+    def pixels(self, indices: np.ndarray) -> np.ndarray:
+        return np.asarray(self.images[indices])
 
 
 class Source(NamedTuple):

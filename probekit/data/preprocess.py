@@ -141,7 +141,17 @@ class Preprocess:
             warnings.warn(f"{images.spec}: {words}", stacklevel=4)
 
     def geometry(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """(height, width) after resizing an image of this size, and (top, left) of the crop in it."""
+        """Where an image is resized to, and what is cropped.
+
+        Args:
+            height, width: of the image in pixels.
+
+        Returns:
+            (height, width) after resizing, then (top, left) of the crop in it.
+
+        Raises:
+            DataError: nothing is resized, and the image is smaller than the crop.
+        """
         if self.interpolation == "none":
             resized = height, width
         else:
@@ -182,7 +192,17 @@ class Preprocess:
         return np.asarray(image.crop((left, top, left + self.width, top + self.height)))
 
     def convert(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (height, width, channels) with the channels that the model takes (see `conversion`)."""
+        """Give an image the channels that the model takes (see `conversion`).
+
+        Args:
+            pixels: uint8 (height, width) or (height, width, channels).
+
+        Returns:
+            uint8 (height, width, channels of the model).
+
+        Raises:
+            DataError: the model cannot take such images.
+        """
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         if pixels.shape[2] == self.channels:
             return pixels
@@ -192,7 +212,14 @@ class Preprocess:
         return np.repeat(pixels, 3, axis=2)
 
     def nearest(self, values: np.ndarray) -> np.ndarray:
-        """A map of any type (height, width), resized by nearest neighbour and cropped as the image is."""
+        """Bring a map to the image's size by nearest neighbour, and crop it as the image is.
+
+        Args:
+            values: (height, width), of any type.
+
+        Returns:
+            (height, width) of the result, of the same type.
+        """
         if values.shape == (self.height, self.width):
             return values
         height, width, top, left = self.geometry(*values.shape)
@@ -201,7 +228,14 @@ class Preprocess:
         return values[np.ix_(rows[top : top + self.height], columns[left : left + self.width])]
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (batch, channels, height, width) -> float32 of the same shape, (pixels / 255 - mean) / std."""
+        """Scale pixels as the model expects: (pixels / 255 - mean) / std.
+
+        Args:
+            pixels: (batch, channels, height, width), from 0 to 255.
+
+        Returns:
+            float32 of the same shape.
+        """
         import torch
 
         mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)

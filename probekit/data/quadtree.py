@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probekit import progress
-from probekit.data.base import ArraySet, ImageSet
+from probekit.data.base import ImageSet
+from probekit.data.memory import ArraySet
 from probekit.data.quadtree_process import MIDDLE, QuadtreeSettings, generating_process, invert, to_images
 from probekit.data.randomness import generator
 from probekit.errors import DataError

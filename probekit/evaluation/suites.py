@@ -17,7 +17,18 @@ from probekit.errors import ProbeError, did_you_mean
 
 @dataclass(frozen=True)
 class Plan:
-    """Probes on one image set; `explicit` where the user named them, so that one that cannot run is an error."""
+    """Probes on one image set.
+
+    Args:
+        data: the image set, as `probekit.data.load` takes it.
+        probes: names of the probes.
+        counts: how many images each part of a measurement uses.
+        explicit: whether the user named the probes, so that one that cannot run is an error.
+
+    Example:
+        >>> SUITES["attention"].plans[0].probes
+        ('attention_distance', 'attention_entropy', 'attention_nmi', 'attention_maps')
+    """
 
     data: Any
     probes: tuple[str, ...]
@@ -27,7 +38,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Suite:
-    """A published list of plans."""
+    """A published list of plans.
+
+    Args:
+        version: grows with every change of probes, image sets or counts, since it changes numbers.
+        summary: one line for `probekit probes`.
+        plans: the probes on each image set.
+
+    Example:
+        >>> SUITES["attention"].version
+        1
+    """
 
     version: int
     summary: str

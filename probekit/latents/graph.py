@@ -49,6 +49,10 @@ class LatentGraph:
         parent_start, parent_index: the parents' positions in compressed rows: those of the node at p are
             parent_index[parent_start[p] : parent_start[p + 1]], in the order of its edges.
 
+    Example:
+        >>> LatentGraph.quadtree(2)
+        LatentGraph(5 latents, 4 observables, height 2)
+
     Raises:
         GraphError: a cycle, an edge that starts at an observable, a latent without observable descendant, or noise
             dimensions below 1; the message names the nodes.

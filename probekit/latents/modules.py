@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from probekit.latents.graph import LatentGraph
-from probekit.latents.nodes import GraphError
+from probekit.latents.nodes import GraphError, Node
 from probekit.latents.samples import Array, Layout
 
 
@@ -63,6 +63,70 @@ def scales(graph: LatentGraph, noise_scale: float | Mapping[int, float]) -> dict
                 f"noise_scale at height {height} is {given.get(height)}; expected a number above 0 for each height."
             )
     return scales
+
+
+def drawn_blocks(
+    graph: LatentGraph, keys: Sequence[Node], scales: Mapping[int, float], depth: int, seed: int
+) -> list[Block]:
+    """The modules of all nodes, their rotations drawn.
+
+    Args:
+        graph: the latent graph.
+        keys: one per node; nodes with one key share their function.
+        scales: of the noise, by height.
+        depth: layers per module.
+        seed: of the rotations.
+
+    Raises:
+        GraphError: nodes with one key whose shapes or heights differ.
+    """
+    steps = np.zeros(len(graph), dtype=np.int64)
+    groups: dict[tuple[int, int, tuple[int, ...], int], list[int]] = {}
+    for position in range(len(graph)):
+        parents = graph.parents(position)
+        steps[position] = steps[parents].max(initial=-1) + 1
+        shape = tuple(graph.dims[parents].tolist()), int(graph.noise_dims[position])
+        groups.setdefault((int(steps[position]), int(graph.heights[position]), *shape), []).append(position)
+    seeds = _first_with_key(graph, keys)
+    blocks = []
+    for (_, height, parent_dims, noise_dim), members in sorted(groups.items()):
+        layers = depth if parent_dims else 0
+        size = noise_dim + sum(parent_dims)
+        rotations = np.empty((layers, len(members), size, size))
+        for row, position in enumerate(members):
+            rng = np.random.default_rng([seed, seeds[position]])
+            for layer in range(layers):
+                rotations[layer, row] = orthogonal(size, rng)
+        blocks.append(
+            Block(
+                positions=np.array(members),
+                parents=np.array([graph.parents(position) for position in members]).reshape(len(members), -1),
+                parent_dims=parent_dims,
+                noise_dim=noise_dim,
+                scale=scales[height],
+                rotations=rotations,
+                gain=np.ones((layers, len(members), size)),
+                offset=np.zeros((layers, len(members), size)),
+                weights=np.ascontiguousarray(rotations.transpose(0, 1, 3, 2)),
+            )
+        )
+    return blocks
+
+
+def _first_with_key(graph: LatentGraph, keys: Sequence[Node]) -> list[int]:
+    """For each node the position of the first node with its key: the seed of the function they share."""
+    first: dict[Node, int] = {}
+    seeds = []
+    for position, key in enumerate(keys):
+        leader = first.setdefault(key, position)
+        shapes = [(graph.dims[p], len(graph.parents(p)), graph.heights[p]) for p in (leader, position)]
+        if shapes[0] != shapes[1]:
+            nodes = graph.nodes[leader], graph.nodes[position]
+            raise GraphError(
+                f"tie gives {nodes[0]!r} and {nodes[1]!r} one function, but their shapes or heights differ."
+            )
+        seeds.append(leader)
+    return seeds
 
 
 def orthogonal(size: int, rng: np.random.Generator) -> Array:

@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 from probekit.checks import instance
 from probekit.errors import did_you_mean
 from probekit.latents.graph import LatentGraph
-from probekit.latents.modules import Block, layout, means, orthogonal, scales
+from probekit.latents.modules import Block, drawn_blocks, layout, means, scales
 from probekit.latents.nodes import GraphError, Node
 from probekit.latents.samples import Array, Draw
 
@@ -52,6 +52,11 @@ class GeneratingProcess:
 
     Raises:
         GraphError: a parameter out of range, or nodes tied whose shapes differ.
+
+    Example:
+        >>> process = GeneratingProcess(LatentGraph.quadtree(2), seed=0)
+        >>> process.draw(5, np.random.default_rng(0))["x", 0, 0].shape
+        (5, 3)
     """
 
     def __init__(
@@ -80,7 +85,7 @@ class GeneratingProcess:
         self.n_classes = n_classes if root == "mixture" else 0
         self._scales = scales(graph, noise_scale)
         self._keys = [node if tie is None else tie(node) for node in graph.nodes]
-        self.blocks = self._blocks()
+        self.blocks = drawn_blocks(graph, self._keys, self._scales, depth, seed)
         self.layout = layout(graph, self.blocks)
         self.means = means(n_classes, int(graph.noise_dims[0]), mixture_spread, seed) if root == "mixture" else None
         self._mixture_scale = 1.0 / np.sqrt(1.0 + mixture_spread**2 / int(graph.noise_dims[0]))
@@ -88,57 +93,6 @@ class GeneratingProcess:
             self._calibrate(calibration)
 
     # ---------------------------------------------------------------- parameters
-    def _blocks(self) -> list[Block]:
-        graph = self.graph
-        depth = np.zeros(len(graph), dtype=np.int64)
-        groups: dict[tuple[int, int, tuple[int, ...], int], list[int]] = {}
-        for position in range(len(graph)):
-            parents = graph.parents(position)
-            depth[position] = depth[parents].max(initial=-1) + 1
-            shape = tuple(graph.dims[parents].tolist()), int(graph.noise_dims[position])
-            groups.setdefault((int(depth[position]), int(graph.heights[position]), *shape), []).append(position)
-        seeds = self._first_with_key()
-        blocks = []
-        for (_, height, parent_dims, noise_dim), members in sorted(groups.items()):
-            layers = self.depth if parent_dims else 0
-            size = noise_dim + sum(parent_dims)
-            rotations = np.empty((layers, len(members), size, size))
-            for row, position in enumerate(members):
-                rng = np.random.default_rng([self.seed, seeds[position]])
-                for layer in range(layers):
-                    rotations[layer, row] = orthogonal(size, rng)
-            blocks.append(
-                Block(
-                    positions=np.array(members),
-                    parents=np.array([graph.parents(position) for position in members]).reshape(len(members), -1),
-                    parent_dims=parent_dims,
-                    noise_dim=noise_dim,
-                    scale=self._scales[height],
-                    rotations=rotations,
-                    gain=np.ones((layers, len(members), size)),
-                    offset=np.zeros((layers, len(members), size)),
-                    weights=np.ascontiguousarray(rotations.transpose(0, 1, 3, 2)),
-                )
-            )
-        return blocks
-
-    def _first_with_key(self) -> list[int]:
-        """For each node the position of the first node with its key: the seed of the function they share."""
-        first: dict[Node, int] = {}
-        seeds = []
-        for position, key in enumerate(self._keys):
-            leader = first.setdefault(key, position)
-            shapes = [
-                (self.graph.dims[p], len(self.graph.parents(p)), self.graph.heights[p]) for p in (leader, position)
-            ]
-            if shapes[0] != shapes[1]:
-                nodes = self.graph.nodes[leader], self.graph.nodes[position]
-                raise GraphError(
-                    f"tie gives {nodes[0]!r} and {nodes[1]!r} one function, but their shapes or heights differ."
-                )
-            seeds.append(leader)
-        return seeds
-
     def _calibrate(self, samples: int) -> None:
         """Set every layer's affine map from one seeded draw, from the roots down; tied nodes get the same one."""
         noise = self._noise(samples, np.random.default_rng([self.seed, len(self.graph)]))[0]
@@ -204,6 +158,10 @@ class GeneratingProcess:
     def draw(self, n: int, rng: np.random.Generator) -> Draw:
         """Draw `n` samples of every node.
 
+        Args:
+            n: number of samples.
+            rng: of the noise.
+
         Returns:
             A mapping node -> float64 (n, dim), with `.noise` and `.labels`.
         """
@@ -217,6 +175,9 @@ class GeneratingProcess:
             draw: a full draw of this process.
             keep: nodes to share; none gives an independent draw, the observables give the same one.
             rng: of the fresh noise.
+
+        Returns:
+            A draw with as many samples as `draw`.
         """
         kept = self.graph.closure(keep)
         noise, labels = self._noise(draw.samples, rng)
@@ -283,7 +244,14 @@ class GeneratingProcess:
 
     # ---------------------------------------------------------------- labelled
     def sample(self, n: int, seed: int) -> xr.Dataset:
-        """Draw `n` samples as a dataset: see `Draw.to_dataset`. The same seed gives the same samples.
+        """Draw samples as a dataset.
+
+        Args:
+            n: number of samples.
+            seed: of the noise; the same seed gives the same samples.
+
+        Returns:
+            See `Draw.to_dataset`.
 
         Example:
             >>> process.sample(100, seed=0).sizes["sample"]  # doctest: +SKIP
@@ -298,11 +266,24 @@ class GeneratingProcess:
             latents: from `sample` (its `noise` is what the draw is made of).
             keep: nodes to share.
             seed: of the fresh noise.
+
+        Returns:
+            A dataset like `latents`.
         """
         return self.redraw(self.from_dataset(latents), keep, np.random.default_rng(seed)).to_dataset()
 
     def from_dataset(self, ds: xr.Dataset) -> Draw:
-        """The draw that a dataset of `sample` holds, made again from its noise."""
+        """The draw that a dataset holds, made again from its noise.
+
+        Args:
+            ds: from `sample`.
+
+        Returns:
+            The draw, with its labels.
+
+        Raises:
+            GraphError: the dataset is of another graph.
+        """
         flat = ds["noise"].to_numpy()
         if flat.shape[1] != self.graph.noise_dims.sum():
             raise GraphError(

@@ -89,6 +89,11 @@ class Draw(Nodes):
         layout, blocks, known: as in `Nodes`.
         noise: the nodes' own noise (samples, noise dim), at unit scale: a mapping with the same nodes.
         labels: int64 (samples,): class of each sample where the root is a mixture and known, else None.
+
+    Example:
+        >>> draw = process.draw(100, np.random.default_rng(0))  # doctest: +SKIP
+        >>> draw.level(1).shape, draw.noise.level(1).shape  # doctest: +SKIP
+        ((100, 4, 2), (100, 4, 1))
     """
 
     def __init__(
@@ -109,10 +114,12 @@ class Draw(Nodes):
         return {node: self[node] for node in self.layout.graph.observables if node in self}
 
     def to_dataset(self) -> xr.Dataset:
-        """Labelled: `latents`, `observables`, `noise` (sample, component), and `label` (sample) where there is one.
+        """The draw as a labelled dataset.
 
-        A component is one dimension of one node; the coordinates `<kind>_node`, `<kind>_height` and `<kind>_dim` say
-        which.
+        Returns:
+            `latents`, `observables` and `noise` (sample, component), and `label` (sample) where there is one. A
+            component is one dimension of one node; the coordinates `<kind>_node`, `<kind>_height` and `<kind>_dim` say
+            which.
         """
         graph = self.layout.graph
         latents, total = len(graph.latents), len(graph.nodes)

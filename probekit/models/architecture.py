@@ -6,6 +6,7 @@ modules again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
@@ -229,14 +230,34 @@ def _positions_of(module: Any) -> dict[str, Any]:
     }
 
 
-def unusual(record: Architecture) -> dict[str, Any]:
-    """What a state dict says of itself only where it is not as in most models."""
+def described(record: Architecture) -> dict[str, Any]:
+    """What the shapes of the tensors do not tell, as JSON-able values; rare parts only where there are any."""
     decoder = record.decoder
-    found: dict[str, Any] = {"rotary": record.rotary} if record.rotary is not None else {}
+    found: dict[str, Any] = {
+        "num_heads": record.num_heads,
+        "decoder_num_heads": None if decoder is None else decoder.num_heads,
+        "grid": list(record.grid),
+        "layer_norm_eps": record.layer_norm_eps,
+        "decoder_layer_norm_eps": None if decoder is None else decoder.layer_norm_eps,
+        "antialias": record.antialias,
+        "global_pool": record.global_pool,
+        "qkv_bias": record.qkv_bias,
+    }
+    found |= {"rotary": record.rotary} if record.rotary is not None else {}
     if decoder is not None:
         found |= {} if decoder.final_norm else {"decoder_final_norm": False}
         found |= {} if decoder.rotary is None else {"decoder_rotary": decoder.rotary}
     return found
+
+
+def refuse_other(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """CheckpointError where two descriptions of equal shapes differ in arithmetic."""
+    for name in ("num_heads", "decoder_num_heads", "layer_norm_eps", "decoder_layer_norm_eps", "grid"):
+        if name in theirs and theirs[name] != ours[name]:
+            raise CheckpointError(
+                f"These weights are of a model with {name} = {theirs[name]}, this one has {ours[name]}. Load the file "
+                "with probekit.load instead, which builds the model to fit."
+            )
 
 
 def _decoder_of(decoder: Decoder) -> DecoderArchitecture:

@@ -38,6 +38,11 @@ class Checkpoint:
 
     Raises:
         CheckpointError: card and model disagree on how pixels are scaled.
+
+    Example:
+        >>> checkpoint = probekit.load("shipped:quadtree-r0.75-p4-s0")
+        >>> checkpoint.card.mask_ratio, checkpoint.card.patch_size, checkpoint.verdict.decoder
+        (0.75, 4, True)
     """
 
     model: TokenModel

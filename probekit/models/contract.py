@@ -29,21 +29,30 @@ CONTRACT = ("channels", "image_size", "vit_patch_size", "num_prefix_tokens", "de
 
 
 class Layer(NamedTuple):
-    """One layer of a forward: 0 is the embedding, 1..L the blocks, L after the final norm."""
+    """One layer of a forward pass.
+
+    Attributes:
+        index: 0 = the embedding, 1 to L = the blocks, L after the final norm.
+        tokens: (batch, prefix + patches, width); prefix tokens first, patches in raster order.
+        attention: softmax probabilities used in this forward, (batch, heads, queries, keys); None for the embedding.
+    """
 
     index: int  # type: ignore[assignment]  # the name that users rely on, though tuples have a method of it
     tokens: Tensor
-    """(batch, prefix + patches, width); prefix tokens first, patches in raster order."""
     attention: Tensor | None
-    """Softmax probabilities used in this forward, (batch, heads, queries, keys); None for the embedding."""
 
 
 class LayerShape(NamedTuple):
-    """What a layer holds for images of one size."""
+    """What a layer holds for images of one size.
+
+    Attributes:
+        patches: number of its patch tokens.
+        grid: (rows, columns) of its patches; None where their number fits no grid of the image's proportions.
+        width: size of a token.
+    """
 
     patches: int
     grid: tuple[int, int] | None
-    """(rows, columns) of its patches; None where their number fits no grid of the image's proportions."""
     width: int
 
 
@@ -102,6 +111,9 @@ class TokenModel(nn.Module, abc.ABC):
         Args:
             images: float (batch, channels, height, width), normalised.
             attention: also give the softmax probabilities of blocks 1 to L.
+
+        Yields:
+            `Layer` 0 to L.
         """
 
     # --- what it is -------------------------------------------------------------------------------------------------
@@ -151,7 +163,17 @@ class TokenModel(nn.Module, abc.ABC):
         return self.pixels.tensors(self.device)[1].flatten()
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """(rows, columns) of ViT patches of an image of this size; DataError if they do not fit."""
+        """The grid of ViT patches of an image.
+
+        Args:
+            height, width: of the image in pixels.
+
+        Returns:
+            (rows, columns).
+
+        Raises:
+            DataError: the patch does not divide the image.
+        """
         size = self.vit_patch_size
         if height % size or width % size or height < size or width < size:
             near = [max(size, round(side / size) * size) for side in (height, width)]
@@ -162,7 +184,14 @@ class TokenModel(nn.Module, abc.ABC):
         return height // size, width // size
 
     def shapes(self, height: int, width: int) -> tuple[LayerShape, ...]:
-        """What each layer 0..L holds for images of this size: found with one blank image, once."""
+        """What each layer holds for images of one size, found with one blank image, once.
+
+        Args:
+            height, width: of the images in pixels.
+
+        Returns:
+            A `LayerShape` for each layer 0 to L.
+        """
         if (height, width) not in self._shapes:
             blank = torch.zeros(1, self.channels, height, width, device=self.device)
             with torch.inference_mode():
@@ -187,7 +216,14 @@ class TokenModel(nn.Module, abc.ABC):
     # --- forward ----------------------------------------------------------------------------------------------------
 
     def encode(self, images: Tensor) -> Tensor:
-        """Tokens of the last layer: (batch, prefix + patches, width)."""
+        """The last layer of `trace`.
+
+        Args:
+            images: float (batch, channels, height, width), normalised.
+
+        Returns:
+            Tokens after the final norm: (batch, prefix + patches, width).
+        """
         *_, last = self.trace(images)
         return last.tokens
 
@@ -196,7 +232,18 @@ class TokenModel(nn.Module, abc.ABC):
         return self.encode(images)
 
     def pool(self, tokens: Tensor, pooling: str) -> Tensor:
-        """(batch, width) from the tokens of any layer: `cls`, or `mean` over the patch tokens only."""
+        """One vector per image from the tokens of any layer.
+
+        Args:
+            tokens: (batch, prefix + patches, width).
+            pooling: one of `poolings`: `cls`, or `mean` over the patch tokens only.
+
+        Returns:
+            (batch, width).
+
+        Raises:
+            ProbekitError: this model has no such pooling.
+        """
         self.check_pooling(pooling)
         return tokens[:, 0] if pooling == "cls" else tokens[:, self.num_prefix_tokens :].mean(dim=1)
 

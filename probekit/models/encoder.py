@@ -37,6 +37,17 @@ class Encoder(TokenModel):
 
     A subclass sets `channels, image_size, vit_patch_size, num_prefix_tokens, depth, width` (on the class or in
     `__init__`) and defines `trace`; see `TokenModel`.
+
+    Args:
+        mean, std: per channel, of pixels in [0, 1]; None takes ImageNet's, and `load` warns.
+
+    Example:
+        >>> class Pixels(Encoder):
+        ...     channels, image_size, vit_patch_size, num_prefix_tokens, depth, width = 3, (32, 32), 8, 0, 0, 192
+        ...     def trace(self, images):
+        ...         yield Layer(0, torch.nn.functional.unfold(images, 8, stride=8).transpose(1, 2), None)
+        >>> probekit.load(Pixels(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))).model.shapes(32, 32)
+        (LayerShape(patches=16, grid=(4, 4), width=192),)
     """
 
     @staticmethod

@@ -1,8 +1,7 @@
 """The one model class: a timm `VisionTransformer` as encoder and, where the checkpoint has one, our decoder.
 
 Masks are inputs, never drawn inside, so that any two models can be given the same ones. Hidden patches are dropped
-before they are embedded: the patch projection is a linear map of unfolded patches, and only visible patches are
-unfolded into it.
+before they are embedded (`embedding.embed`).
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from probekit.errors import CheckpointError, MaskError, ProbekitError
-from probekit.models import architecture, blocks, embedding, pixels, positions, relative
+from probekit.models import architecture, blocks, embedding, initialisation, pixels, relative
 from probekit.models.architecture import Architecture, DecoderArchitecture
 from probekit.models.contract import Layer, LayerShape, TokenModel
 from probekit.models.decoder import Decoder
@@ -25,10 +24,6 @@ from probekit.models.decoder import Decoder
 class MaskedAutoencoder(TokenModel):
     """A vision transformer that can leave out patches, and the decoder that predicts them, if there is one.
 
-    Images are float (batch, channels, height, width), normalised by `mean` and `std`; height and width are multiples of
-    the ViT patch. `hidden` is bool (batch, patches) in raster order, True = hidden, the same number in every row; None
-    hides nothing.
-
     Args:
         encoder: a timm `VisionTransformer` with square patches; its classification head is dropped.
         decoder: None for an encoder alone.
@@ -36,6 +31,16 @@ class MaskedAutoencoder(TokenModel):
         mean, std: of the pixels in [0, 1], one number a channel; None = as assumed where nothing is recorded (three
             channels: ImageNet's).
         antialias: how encoder positions are resampled for other image sizes: False as MAE does, True as timm does.
+
+    Raises:
+        CheckpointError: an encoder with parts that are not supported, or `mean` and `std` of another length.
+
+    Example:
+        >>> model = MaskedAutoencoder.create(
+        ...     image_size=(32, 32), vit_patch_size=8, width=24, depth=2, num_heads=2, decoder_width=16,
+        ...     decoder_depth=1, decoder_num_heads=2)
+        >>> model.encode(torch.rand(5, 3, 32, 32)).shape  # [CLS] and 16 patches
+        torch.Size([5, 17, 24])
     """
 
     def __init__(
@@ -55,13 +60,7 @@ class MaskedAutoencoder(TokenModel):
         self.encoder, self.decoder = encoder, decoder
         self.antialias = antialias
         record = self.architecture
-        mean, std = (mean, std) if mean is not None and std is not None else pixels.assumed_scale(record.channels)[:2]
-        if len(mean) != record.channels or len(std) != record.channels:
-            raise CheckpointError(
-                f"mean has {len(mean)} numbers and std {len(std)}; the encoder takes images of {record.channels} "
-                "channels. Give one number of each for every channel."
-            )
-        self.pixels = pixels.PixelScale(tuple(map(float, mean)), tuple(map(float, std)), normalised_targets)
+        self.pixels = pixels.scale_of(mean, std, record.channels, normalised_targets)
         self.image_size, self.vit_patch_size, self.channels = record.image_size, record.vit_patch_size, record.channels
         self.width, self.depth, self.num_heads = record.width, record.depth, record.num_heads
         self.num_prefix_tokens, self.class_token = int(encoder.num_prefix_tokens), encoder.cls_token is not None
@@ -88,10 +87,18 @@ class MaskedAutoencoder(TokenModel):
         """A fresh model as MAE initialises it: sin-cos positions, Xavier-uniform weights, tokens of deviation 0.02.
 
         Args:
-            image_size: (height, width) in pixels.
+            image_size: (height, width) in pixels, multiples of the ViT patch.
+            vit_patch_size: side of the ViT patch in pixels.
+            width, depth, num_heads: of the encoder: size of a token, number of blocks, attention heads in each.
+            mlp_ratio: hidden width of the encoder's MLPs, as a multiple of `width`; the decoder's is always 4.
+            decoder_width, decoder_depth, decoder_num_heads: the same of the decoder.
             channels: of the images.
+            normalised_targets: whether the decoder predicts per-patch normalised pixels.
             mean, std: of the pixels in [0, 1], per channel; ImageNet's where None and there are three.
             seed: of the weights; None draws from torch's global generator.
+
+        Returns:
+            The model on the CPU, in training mode.
         """
         record = Architecture(
             image_size, vit_patch_size, width, depth, num_heads, int(width * mlp_ratio), channels,
@@ -105,25 +112,9 @@ class MaskedAutoencoder(TokenModel):
             model.initialise()
         return model
 
-    @torch.no_grad()
     def initialise(self) -> None:
         """Draw every weight anew, as MAE does, from torch's global generator; layer norms become the identity."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.LayerNorm):
-                module.reset_parameters()
-        encoder, grid = self.encoder, self.encoder.patch_embed.grid_size
-        if encoder.cls_token is not None:
-            nn.init.normal_(encoder.cls_token, std=0.02)
-        if encoder.pos_embed is not None:
-            encoder.pos_embed.copy_(positions.sin_cos(grid, self.width, num_prefix_tokens=self.num_prefix_tokens))
-            encoder.pos_embed.requires_grad_(False)
-        relative.initialise(encoder)
-        if self.decoder is not None:
-            self.decoder.initialise_positions()
+        initialisation.initialise(self.encoder, self.decoder)
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -173,34 +164,34 @@ class MaskedAutoencoder(TokenModel):
     def set_extra_state(self, state: Tensor) -> None:
         """Refuse the state of a model whose shapes may agree but whose arithmetic differs."""
         theirs, ours = json.loads(bytes(state.tolist())), self.description()
-        for name in ("num_heads", "decoder_num_heads", "layer_norm_eps", "decoder_layer_norm_eps", "grid"):
-            if name in theirs and theirs[name] != ours[name]:
-                raise CheckpointError(
-                    f"These weights are of a model with {name} = {theirs[name]}, this one has {ours[name]}. Load "
-                    "the file with probekit.load instead, which builds the model to fit."
-                )
+        architecture.refuse_other(theirs, ours)
 
     def description(self) -> dict[str, Any]:
         """What the shapes of the tensors do not tell, as JSON-able values."""
-        record, decoder = self.architecture, self.architecture.decoder
-        return {
-            "num_heads": record.num_heads,
-            "decoder_num_heads": None if decoder is None else decoder.num_heads,
-            "grid": list(record.grid),
-            "layer_norm_eps": record.layer_norm_eps,
-            "decoder_layer_norm_eps": None if decoder is None else decoder.layer_norm_eps,
+        return architecture.described(self.architecture) | {
             "normalised_targets": self.normalised_targets,
             "mean": [round(value, 6) for value in self.mean.tolist()],
             "std": [round(value, 6) for value in self.std.tolist()],
-            "antialias": record.antialias,
-            "global_pool": record.global_pool,
-            "qkv_bias": record.qkv_bias,
-        } | architecture.unusual(record)
+        }
 
     # --- forward ----------------------------------------------------------------------------------------------------
 
     def encode(self, images: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Tokens after the final norm: (batch, prefix + visible, width), prefix first, patches in raster order."""
+        """The encoder's features.
+
+        Args:
+            images: float (batch, channels, height, width), normalised by `mean` and `std`; height and width are
+                multiples of the ViT patch.
+            hidden: bool (batch, patches) in raster order, True = hidden, the same number in every row; None hides
+                nothing.
+
+        Returns:
+            Tokens after the final norm: (batch, prefix + visible, width), prefix first, patches in raster order.
+
+        Raises:
+            DataError: images of other channels, or of a size that the ViT patch does not divide.
+            MaskError: a mask of another shape, or with unequal numbers of hidden patches.
+        """
         visible, grid = self._check(images, hidden)
         return self._encode(images, visible, grid)
 
@@ -208,6 +199,7 @@ class MaskedAutoencoder(TokenModel):
         """One forward, layer by layer: what is not kept by the caller is freed before the next layer is computed.
 
         Args:
+            images, hidden: as in `encode`.
             attention: also give the softmax probabilities, computed once, in this forward.
 
         Yields:
@@ -219,22 +211,26 @@ class MaskedAutoencoder(TokenModel):
         x = embedding.embed(self.encoder, images, visible, grid, antialias=self.antialias)
         yield Layer(0, x, None)
         for index, (block, place) in enumerate(self._placed(visible, grid), start=1):
-            x, probabilities = (
-                blocks.forward_with_probabilities(block, x, place)
-                if attention
-                else (blocks.forward(block, x, place), None)
-            )
+            probabilities = None
+            if attention:
+                x, probabilities = blocks.forward_with_probabilities(block, x, place)
+            else:
+                x = blocks.forward(block, x, place)
             yield Layer(index, self.encoder.norm(x) if index == self.depth else x, probabilities)
             del probabilities
 
     def predict(self, images: Tensor, hidden: Tensor | None = None, *, hidden_only: bool = False) -> Tensor:
-        """The decoder's output: (batch, patches, vit_patch_size² * channels), raster order.
-
-        A patch's values are in the order (row, column, channel).
+        """The decoder's output for every patch.
 
         Args:
-            hidden_only: give the hidden patches alone, (batch, hidden, ...), and spare the work for the others in the
-                last block: what the training loss needs.
+            images, hidden: as in `encode`.
+            hidden_only: predict the hidden patches alone, which the training loss needs: (batch, hidden, ...).
+
+        Returns:
+            (batch, patches, vit_patch_size² * channels), in raster order; a patch's values as (row, column, channel).
+
+        Raises:
+            CheckpointError: there is no decoder.
         """
         decoder = self._decoder()
         if hidden_only and hidden is None:
@@ -262,13 +258,20 @@ class MaskedAutoencoder(TokenModel):
     def reconstruct(
         self, images: Tensor, hidden: Tensor | None = None, *, statistics: str = "image", paste_visible: bool = False
     ) -> Tensor:
-        """The predicted picture, in [0, 1], clipped: (batch, channels, height, width).
+        """The predicted picture.
 
         Args:
-            hidden: None is reconstruction without masking: every patch is seen, every patch predicted.
+            images: as in `encode`.
+            hidden: as in `encode`; None is reconstruction without masking: every patch is seen, every patch predicted.
             statistics: where means and variances come from if targets are normalised: `image` (one of each from all
                 visible pixels), `neighbours` (interpolated from visible patches), `target` (the oracle: leaks).
             paste_visible: show visible patches as they are instead of as predicted. Not for metrics.
+
+        Returns:
+            (batch, channels, height, width), in [0, 1], clipped.
+
+        Raises:
+            MaskError: `statistics` or `paste_visible` needs a mask that was not given.
         """
         pixels.check_statistics(statistics, hidden)
         if paste_visible and hidden is None:
@@ -280,17 +283,13 @@ class MaskedAutoencoder(TokenModel):
             prediction = pixels.undo_normalisation(prediction, patches, hidden, grid, statistics)
         if paste_visible and hidden is not None:
             prediction = torch.where(hidden[..., None], prediction, patches)
-        picture = pixels.unpatchify(prediction, self.vit_patch_size, grid)
-        mean, std = self.pixels.tensors(picture.device)
-        return (picture * std + mean).clamp(0, 1)
+        return self.pixels.picture(pixels.unpatchify(prediction, self.vit_patch_size, grid))
 
     def forward(self, images: Tensor, hidden: Tensor | None = None, *, hidden_only: bool = False) -> Tensor:
         """`predict` where there is a decoder, `encode` where there is none (what wrappers such as DDP call)."""
-        return (
-            self.encode(images, hidden)
-            if self.decoder is None
-            else self.predict(images, hidden, hidden_only=hidden_only)
-        )
+        if self.decoder is None:
+            return self.encode(images, hidden)
+        return self.predict(images, hidden, hidden_only=hidden_only)
 
     def patchify(self, images: Tensor) -> Tensor:
         """(batch, patches, vit_patch_size² * channels), raster order, pixels as (row, column, channel)."""
@@ -303,12 +302,15 @@ class MaskedAutoencoder(TokenModel):
         return pixels.normalise(patches) if self.normalised_targets else patches
 
     def pool(self, tokens: Tensor, pooling: str) -> Tensor:
-        """(batch, width) from the tokens of any layer.
+        """One vector per image from the tokens of any layer.
 
         Args:
             tokens: (batch, prefix + visible, width).
             pooling: `cls`; `mean` = patch tokens only, through `fc_norm` where there is one; `native` = the input of
                 the model's own head.
+
+        Returns:
+            (batch, width).
         """
         self.check_pooling(pooling)
         encoder = self.encoder
@@ -319,8 +321,6 @@ class MaskedAutoencoder(TokenModel):
         pooled: Tensor = tokens[:, self.num_prefix_tokens :].mean(dim=1) if patches else encoder.pool(tokens)
         pooled = encoder.fc_norm(pooled)
         return pooled
-
-    # --- parts ------------------------------------------------------------------------------------------------------
 
     def _decoder(self) -> Decoder:
         if self.decoder is None:

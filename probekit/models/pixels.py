@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from probekit.constants import IMAGENET_MEAN, IMAGENET_STD
-from probekit.errors import MaskError, ProbekitError, did_you_mean
+from probekit.errors import CheckpointError, MaskError, ProbekitError, did_you_mean
 
 EPSILON = 1e-6
 """Added to a patch's variance before the root, as MAE does."""
@@ -52,11 +52,34 @@ class PixelScale:
         mean, std = (torch.tensor(tuple(v), dtype=torch.float32, device=device) for v in (self.mean, self.std))
         return mean[:, None, None], std[:, None, None]
 
+    def picture(self, images: Tensor) -> Tensor:
+        """Normalised images (..., channels, height, width) as pixels in [0, 1], clipped."""
+        mean, std = self.tensors(images.device)
+        return (images * std + mean).clamp(0, 1)
+
     def same(self, other: PixelScale) -> bool:
         """Whether two agree, to 1e-6."""
         ours, theirs = (*self.mean, *self.std), (*other.mean, *other.std)
         near = len(ours) == len(theirs) and all(abs(a - b) <= 1e-6 for a, b in zip(ours, theirs, strict=True))
         return near and self.normalised_targets == other.normalised_targets
+
+
+def scale_of(
+    mean: Sequence[float] | None, std: Sequence[float] | None, channels: int, normalised_targets: bool | None
+) -> PixelScale:
+    """The scale of a model's pixels; what is assumed for so many channels where mean or deviation is not given.
+
+    Raises:
+        CheckpointError: not one number of each for every channel.
+    """
+    if mean is None or std is None:
+        mean, std, _ = assumed_scale(channels)
+    if len(mean) != channels or len(std) != channels:
+        raise CheckpointError(
+            f"mean has {len(mean)} numbers and std {len(std)}; the encoder takes images of {channels} channels. Give "
+            "one number of each for every channel."
+        )
+    return PixelScale(tuple(map(float, mean)), tuple(map(float, std)), normalised_targets)
 
 
 def patchify(images: Tensor, size: int) -> Tensor:

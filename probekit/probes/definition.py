@@ -33,6 +33,10 @@ class Probe:
         choices: option -> the texts that it may be.
         after: option -> what `run` measures besides `needs` where it is on: what a dry run counts.
         run: `run(measurements, **options) -> {name: xr.DataArray}`.
+
+    Example:
+        >>> probekit.probes.find("knn").options
+        {'ks': [10, 20, 100, 200], 'temperature': 0.07}
     """
 
     name: str
@@ -51,7 +55,13 @@ class Probe:
         return [variable.version for variable in self.variables]
 
     def settings(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
-        """All options: the given ones checked, the others at their defaults.
+        """The options that a run uses.
+
+        Args:
+            options: option -> value, for those that differ from their defaults.
+
+        Returns:
+            All options: the given ones checked, the others at their defaults.
 
         Raises:
             ProbeError: an unknown option, or a value of another kind than the default.
@@ -64,11 +74,29 @@ class Probe:
         return {**self.options, **given}
 
     def measured(self, settings: Mapping[str, Any]) -> list[str]:
-        """All that it measures with these settings: `needs`, and what its options add."""
+        """The measurements that a run needs.
+
+        Args:
+            settings: all options, as `settings` returns them.
+
+        Returns:
+            `needs`, and what the options add.
+        """
         return [*self.needs, *(need for option, more in self.after.items() if settings[option] for need in more)]
 
     def lacking(self, prepared: PreparedModel, splits: Splits) -> str | None:
-        """Why this probe has no number for this checkpoint on this image set; None if it has."""
+        """Say why this probe cannot run.
+
+        Args:
+            prepared: the checkpoint.
+            splits: the image set.
+
+        Returns:
+            The reason; None if it can run.
+
+        Raises:
+            ProbeError: `requires` names no known requirement.
+        """
         for name in self.requires:
             if name not in REQUIREMENTS:
                 raise ProbeError(f"The probe {self.name} requires {name!r}. {did_you_mean(name, REQUIREMENTS)}")

@@ -36,7 +36,17 @@ AXES = ("seed", "mask_ratio", "patch_size")
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of a grid."""
+    """One combination of a grid.
+
+    Args:
+        mask_ratio: share of mask units to hide, in (0, 1).
+        patch_size: side of the mask unit in pixels.
+        seed: of weights, order, augmentation and masks.
+
+    Example:
+        >>> Cell(0.75, 8).name
+        'r0.75-p8-s0'
+    """
 
     mask_ratio: float
     patch_size: int

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from probekit.collect import Counts, Splits
-from probekit.data import load
-from probekit.data.base import KNOWN, ArraySet
+from probekit.data import ArraySet, load
+from probekit.data.base import KNOWN
 from probekit.data.interleaving import interleave_classes
 
 CLASSES = ("a", "b", "c")

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import probekit
 from probekit import masking, plot
@@ -60,5 +62,31 @@ def test_examples_run(name: str) -> None:
         assert runner.run(example).failed == 0
 
 
+CLASSES = {
+    name: one
+    for room in ROOMS
+    for module in [import_module(f"probekit.{room}")]
+    for name, one in ((f"{room}.{each}", getattr(module, each)) for each in module.__all__)
+    if inspect.isclass(one) and not issubclass(one, Exception) and f"{room}.{one.__name__}" not in (
+        "models.Card", "models.Layer", "models.LayerShape", "models.TokenModel",
+        "models.Verdict", "probes.Measurements", "training.Settings",
+    )
+}  # fmt: skip
+"""Classes that users make or read; the others come with them, and say what their attributes are."""
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_public_class_says_what_it_takes_with_an_example_that_runs(name: str) -> None:
+    one = CLASSES[name]
+    text = inspect.getdoc(one) or ""
+    assert "Args:" in text or "Attributes:" in text
+    assert "Example:" in text
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    names = {**vars(inspect.getmodule(one)), "probekit": probekit, "np": np, "torch": torch}
+    for example in doctest.DocTestFinder(recurse=False).find(one, name, globs=names):
+        assert runner.run(example).failed == 0
+
+
 def test_the_interface_is_found() -> None:
     assert {"probekit.load", "plot.by_setting", "masking.sample_hidden", "latents.recover"} <= set(FUNCTIONS)
+    assert {"models.MaskedAutoencoder", "models.Checkpoint", "data.ImageSet"} <= set(CLASSES)
