@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from typing import TypeVar
 
 import torch
@@ -58,9 +59,12 @@ def fit_at_rates(
     optimisers = [
         torch.optim.AdamW(one, lr=rate, weight_decay=DECAY) for one, rate in zip(parameters, rates, strict=True)
     ]
-    for step, batch in enumerate(batches):
+    numbers = count()
+    for batch in batches:  # `enumerate` would hold a batch while the next one is read
+        step = next(numbers)
         for place, (optimiser, rate) in enumerate(zip(optimisers, rates, strict=True)):
             optimiser.param_groups[0]["lr"] = rate * course(step, steps)
             optimiser.zero_grad(set_to_none=True)
             loss(place, batch).backward()
             optimiser.step()
+        del batch

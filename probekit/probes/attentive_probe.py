@@ -84,6 +84,7 @@ def applied(
             hits.append((head.linear(head.norm(pooled)).argmax(dim=1) == wanted).cpu().numpy())
             if sum(len(part) for part in maps) < kept:
                 maps.append(attention.mean(dim=1).cpu().numpy())
+            del batch  # the next one is not read beside it
     return np.concatenate(hits), np.concatenate(maps)[:kept]
 
 

@@ -20,6 +20,9 @@ HELD = 2**28
 WHOLE = 2**30
 """Bytes of float16 tokens of one layer up to which all images are shuffled together; of more, `PART` at a time."""
 
+AT_ONCE = 2**26
+"""Bytes of float16 tokens that are read at a time."""
+
 PART = 1024
 """Images that are shuffled together, so that what is read lies near."""
 
@@ -51,11 +54,22 @@ class Reader:
         if self._table is not None:
             found = torch.from_numpy(self._table[rows])
         elif self.stored is not None:
-            found = torch.from_numpy(self.stored.taken(0, rows))
+            return self._read(rows)
         else:
             parts = self.measurements.batches(rows, self.measurements.batch_size, self.split)
             return torch.cat([self._encoded(images) for images, _ in parts])
         return found.to(self.measurements.device).float().div_(self.scale)
+
+    def _read(self, rows: np.ndarray) -> Tensor:
+        """As `tokens`, from the store, some rows at a time: no batch is in memory in float16 and float32 at once."""
+        assert self.stored is not None  # `tokens` asks for it only then
+        shape = self.stored.shapes[0]
+        step = max(1, AT_ONCE // (2 * int(np.prod(shape))))
+        out = torch.empty(len(rows), *shape, device=self.measurements.device)
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            out[part] = torch.from_numpy(self.stored.taken(0, rows[part])).to(out.device)
+        return out.div_(self.scale)
 
     def all(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image in order, batch by batch."""
