@@ -172,12 +172,17 @@ def stoppable(command: Callable[..., Any], kept: str) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
+        handler, ends = signal.getsignal(signal.SIGINT), list(_ends)
         leave_soon_on_interrupt(f"stopped. {kept}".rstrip())
         try:
             return command(*args, **kwargs)
         except KeyboardInterrupt as stopped:
             say(str(stopped) or f"stopped. {kept}".rstrip())
             raise SystemExit(STOPPED) from None
+        finally:  # who called it from Python goes on, and has its own way with Ctrl-C
+            _ends[:] = ends
+            with suppress(ValueError, TypeError):  # not the main thread, or a handler that Python did not set
+                signal.signal(signal.SIGINT, handler)
 
     return run
 

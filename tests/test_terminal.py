@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import warm
 
+from probekit import terminal
 from probekit.errors import ProbekitError, printable
 
 SLOW = """
@@ -48,6 +49,13 @@ def test_ctrl_c_ends_a_command_within_two_seconds_with_one_line(tidying: str) ->
     _, err = process.communicate(timeout=30)
     assert time.monotonic() - began < 3  # 2 on an idle machine
     assert (process.returncode, err) == (130, "probekit: stopped.\n")
+
+
+def test_a_command_called_from_python_leaves_ctrl_c_as_it_was() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    assert terminal.stoppable(lambda: signal.getsignal(signal.SIGINT), "")() != before
+    assert signal.getsignal(signal.SIGINT) == before
+    assert terminal._ends == []
 
 
 PROBES = "-m probekit probes"

@@ -21,13 +21,13 @@ import numpy as np
 from probekit import cache
 from probekit.data.base import ImageSet
 from probekit.data.coco_masks import mask_of
-from probekit.data.decode import MAX_PIXELS, open_rgb
+from probekit.data.decode import MAX_PIXELS
 from probekit.data.files import FileSet, digests
 from probekit.data.folder import existing_folder
 from probekit.data.instances import Instances, Objects
 from probekit.data.request import Request
-from probekit.data.selecting import Found, select
-from probekit.data.splits import Part, split_name
+from probekit.data.selecting import pictures_below, select
+from probekit.data.splits import split_name
 from probekit.errors import DataError
 from probekit.files import read_json
 
@@ -87,15 +87,7 @@ def open_split(argument: str, request: Request, *, name: str | None = None) -> I
     found = {split: _read(root, file, spec) for split, file in _files(root, spec).items()}
     classes, identifiers = _classes({split: categories for split, (_, categories) in found.items()}, spec)
     parts = {split: annotated for split, (annotated, _) in found.items()}
-    chosen = select(
-        Found(
-            {key: Part.of(part.paths, None) for key, part in parts.items()},
-            [],
-            lambda part, index: open_rgb(root / parts[part].paths[index]),
-            lambda part, index: str(root / parts[part].paths[index]),
-        ),
-        request,
-    )
+    chosen = select(pictures_below(root, {split: part.paths for split, part in parts.items()}), request)
     part = parts[chosen.part]
     facts: dict[str, Any] = {"source": "coco", "object_classes": list(classes), **chosen.facts, **request.decoding}
     result = CocoSet(

@@ -26,14 +26,14 @@ from PIL import Image
 from probekit import cache, files, progress
 from probekit.data.bands import open_bands
 from probekit.data.base import ImageSet
-from probekit.data.decode import BROKEN, check_regular, check_size, open_rgb, unreadable
+from probekit.data.decode import BROKEN, check_regular, check_size, unreadable
 from probekit.data.files import FileSet, digests
 from probekit.data.folder import existing_folder
 from probekit.data.listing import images_below
 from probekit.data.maps import PixelMaps
 from probekit.data.request import Request
-from probekit.data.selecting import Found, select
-from probekit.data.splits import Part, split_name
+from probekit.data.selecting import pictures_below, select
+from probekit.data.splits import split_name
 from probekit.errors import DataError
 
 VOC = (
@@ -90,15 +90,7 @@ def open_split(
     root = existing_folder(argument, spec)
     kind = "depth" if spec.startswith("depth:") else "masks"
     layout, parts = _layout(root, kind, spec)
-    chosen = select(
-        Found(
-            {key: Part.of(pairs.images, None) for key, pairs in parts.items()},
-            [],
-            lambda part, index: open_rgb(root / parts[part].images[index]),
-            lambda part, index: str(root / parts[part].images[index]),
-        ),
-        request,
-    )
+    chosen = select(pictures_below(root, {split: pairs.images for split, pairs in parts.items()}), request)
     pairs = parts[chosen.part]
     mine = Pairs([pairs.images[i] for i in chosen.indices], [pairs.maps[i] for i in chosen.indices])
     facts: dict[str, Any] = {"source": spec.partition(":")[0], "layout": layout, **chosen.facts, **request.decoding}

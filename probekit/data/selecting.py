@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from probekit import progress
 from probekit.data import superclasses
 from probekit.data.base import ImageSet
+from probekit.data.decode import open_rgb
 from probekit.data.request import Request
 from probekit.data.sampling import draw
 from probekit.data.splits import Part, pick
@@ -35,6 +37,16 @@ class Found(NamedTuple):
     notes: tuple[str, ...] = ()
     """What the caller must hear of; `quiet` is for the description only."""
     quiet: tuple[str, ...] = ()
+
+
+def pictures_below(root: Path, paths: Mapping[str, Sequence[str]]) -> Found:
+    """Pictures without labels: their paths below a folder, by part."""
+    return Found(
+        {part: Part.of(listed, None) for part, listed in paths.items()},
+        [],
+        lambda part, index: open_rgb(root / paths[part][index]),
+        lambda part, index: str(root / paths[part][index]),
+    )
 
 
 class Chosen(NamedTuple):

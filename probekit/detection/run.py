@@ -24,7 +24,7 @@ from probekit.detection import pictures, results, scoring
 from probekit.detection.detector import Detector, build
 from probekit.detection.examples import Convert, Stream, instances_of
 from probekit.detection.loop import WEIGHTS, Run
-from probekit.detection.settings import NOT_RECIPE, DetectorSettings, resolve
+from probekit.detection.settings import DetectorSettings, resolve
 from probekit.errors import DataError, TrainingError
 from probekit.files import read_json, write_text
 from probekit.models import Checkpoint, MaskedAutoencoder
@@ -188,7 +188,7 @@ def prepared(
     weights."""
     start.preprocess.announce(train)
     recorded, told, last = directory.recorded(), dict(given), given["last_blocks"]
-    for name in NOT_RECIPE:
+    for name in DetectorSettings.not_compared:
         if name in told:
             raise TrainingError(f"{name} is no setting of detect(): it is recorded, or an argument of its own.")
     told["last_blocks"] = EVERYTHING if last is None else whole("last_blocks", last, least=0, error=TrainingError)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from probekit.errors import TrainingError
 from probekit.models import MaskedAutoencoder, windows
 from probekit.training.recipe import Recipe, check_counts, check_ranges, resolved
 from probekit.training.recipe import check as check_recipe
-from probekit.training.tuning_settings import EVERYTHING
+from probekit.training.tuning_settings import EVERYTHING, part_trained
 
 LEVELS = 4
 """Maps of the pyramid."""
@@ -35,9 +34,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """`base` is ViTDet's recipe for a ViT-B on COCO (100 epochs), but for the schedule, which here is a cosine; `tiny` is
 for models and images as small as those that ship with probekit, on two cores."""
-
-NOT_RECIPE = ("data", "data_fingerprint", "init", "init_sha256", "init_tensors", "preset", "seed")
-"""Settings that are not part of what two numbers must agree in to stand side by side; other arguments say them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +83,7 @@ class DetectorSettings(Recipe):
     @property
     def finetuned(self) -> str:
         """What of the encoder was trained, in the words that mark results."""
-        return {EVERYTHING: "full", 0: "head only"}.get(self.last_blocks, f"last {self.last_blocks} blocks")
-
-    def options(self) -> str:
-        """The recipe as JSON: what numbers must agree in to stand side by side."""
-        return json.dumps({name: value for name, value in self.record().items() if name not in NOT_RECIPE})
+        return part_trained(self.last_blocks)
 
 
 def strides(patch: int) -> tuple[float, ...]:

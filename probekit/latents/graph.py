@@ -122,11 +122,6 @@ class LatentGraph:
         """Height of the highest latent; 0 if there is none."""
         return int(self.heights.max())
 
-    @property
-    def intrinsic_dims(self) -> NDArray[np.int64]:
-        """int (nodes,): noise dimensions of the node and its ancestors, each counted once."""
-        return np.array([self.noise_dims[self.closure([node])].sum() for node in self.nodes])
-
     def parents(self, position: int) -> NDArray[np.int64]:
         """Positions of the parents of the node at `position`, in the order of its edges."""
         return self.parent_index[self.parent_start[position] : self.parent_start[position + 1]]

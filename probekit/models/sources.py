@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from probekit.errors import CheckpointError, did_you_mean
 from probekit.models.card import STATED, checked
 
 
-def _whole(text: str) -> Any:
-    numbers = tuple(int(part) for part in text.split(","))
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-def _real(text: str) -> Any:
-    numbers = tuple(float(part) for part in text.split(","))
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
 def _reals(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
+
+
+def _one_or_more(text: str, kind: Callable[[str], Any]) -> Any:
+    numbers = tuple(kind(part) for part in text.split(","))
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+_whole, _real = (partial(_one_or_more, kind=kind) for kind in (int, float))
 
 
 def _truth(text: str) -> bool:

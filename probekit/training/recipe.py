@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import torch
 
@@ -49,6 +50,10 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.95)
     precision: str = "auto"
 
+    not_compared: ClassVar[tuple[str, ...]] = (
+        "data", "data_fingerprint", "init", "init_sha256", "init_tensors", "preset", "seed",
+    )  # fmt: skip
+
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
@@ -62,6 +67,10 @@ class Recipe:
     def record(self) -> dict[str, Any]:
         """The settings as plain JSON values, to be stored and compared."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def options(self) -> str:
+        """The settings that two numbers must agree in to stand side by side, as JSON: all but `not_compared`."""
+        return json.dumps({name: value for name, value in self.record().items() if name not in self.not_compared})
 
 
 Kind = TypeVar("Kind", bound=Recipe)

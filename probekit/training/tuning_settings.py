@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +37,14 @@ LOOKS = 20
 EVERYTHING = -1
 """`last_blocks` of full fine-tuning, as it is recorded."""
 
-NOT_RECIPE = ("data", "data_fingerprint", "images", "seed", "preset", "init", "init_sha256", "init_tensors")
-"""Settings that are not part of what two numbers must agree in to stand side by side."""
+
+def part_trained(last_blocks: int) -> str:
+    """What of an encoder is trained, in words; `last_blocks` as in `TuningSettings`.
+
+    >>> part_trained(EVERYTHING), part_trained(4), part_trained(0)
+    ('full', 'last 4 blocks', 'head only')
+    """
+    return {EVERYTHING: "full", 0: "head only"}.get(last_blocks, f"last {last_blocks} blocks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,8 @@ class TuningSettings(Recipe):
     scale: tuple[float, float]
     min_lr: float
     last_blocks: int = EVERYTHING
+
+    not_compared = (*Recipe.not_compared, "images")
     augment: bool = True
     flip: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
@@ -87,19 +94,13 @@ class TuningSettings(Recipe):
 
     @property
     def trained(self) -> str:
-        """What is trained, in words."""
-        if self.last_blocks == EVERYTHING:
-            return "full"
-        return f"last {self.last_blocks} blocks" if self.last_blocks else "head only"
+        """What of the encoder is trained, in words."""
+        return part_trained(self.last_blocks)
 
     def checks(self) -> set[int]:
         """Steps after which `val` is looked at: the end of every epoch, or `LOOKS` times, evenly spaced."""
         looks = min(LOOKS, max(1, round(self.epochs)))
         return {max(1, round(self.steps * number / looks)) for number in range(1, looks + 1)}
-
-    def options(self) -> str:
-        """The recipe as JSON: what numbers after fine-tuning must agree in to stand side by side."""
-        return json.dumps({name: value for name, value in self.record().items() if name not in NOT_RECIPE})
 
     def words(self) -> str:
         """How and on what, in a line, for cards and coordinates; the same for all seeds and checkpoints."""

@@ -146,7 +146,7 @@ def test_dimensions_count_vectors_and_information() -> None:
     graph = LatentGraph([("a", "b"), ("a", "c"), ("b", "x"), ("c", "x")], noise_dims={"a": 2, "b": 1, "c": 1, "x": 3})
     at = graph.index["x"]
     assert graph.dims[at] == 3 + (1 + 2) + (1 + 2)
-    assert graph.intrinsic_dims[at] == 3 + 1 + 1 + 2
+    assert graph.intrinsic_dim(["x"]) == 3 + 1 + 1 + 2
     assert graph.dim(["b", "c"]) == 6
     assert graph.intrinsic_dim(["b", "c"]) == 4
 
