@@ -245,9 +245,12 @@ def not_applicable(ds: xr.Dataset) -> dict[str, dict[str, str]]:
         checkpoint -> probe -> the reason.
 
     Raises:
-        ResultsError: the attribute `not_applicable` is no JSON object.
+        ResultsError: the attribute `not_applicable` is no JSON object of objects.
     """
-    return _json_attribute(ds, "not_applicable")
+    found = _json_attribute(ds, "not_applicable")
+    if any(not isinstance(known, dict) for known in found.values()):
+        raise ResultsError("The attribute not_applicable is not checkpoint -> probe -> reason. Delete it.")
+    return found
 
 
 def provenance(ds: xr.Dataset) -> dict[str, Any]:

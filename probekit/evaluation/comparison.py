@@ -184,7 +184,11 @@ class Comparison:
                 _give_results(error, self.assembled(found, mixed, suite))
             raise error
         ds = self.assembled(found, mixed, suite)
-        assert ds is not None
+        if ds is None:
+            raise ProbeError(
+                "The results that were given hold no number, and nothing else was asked for: there is nothing to line "
+                "up. Give results with at least one measured checkpoint, or checkpoints."
+            )
         if failures:
             raise _without(failures, ds)
         if not schema.result_names(ds):

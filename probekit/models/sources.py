@@ -102,10 +102,7 @@ def check_options(asked: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = dict(asked)
     for name in ("mean", "std"):
-        if isinstance(given[name], int | float):
-            given[name] = (given[name],)
-        elif given[name] is not None and not isinstance(given[name], str):
-            given[name] = tuple(given[name])
+        given[name] = _as_tuple(given[name])
     if isinstance(given["image_size"], int):
         given["image_size"] = (given["image_size"], given["image_size"])
     for name, value in given.items():
@@ -130,3 +127,17 @@ def check_options(asked: Mapping[str, Any]) -> dict[str, Any]:
     if (given["mean"] is None) != (given["std"] is None):
         raise CheckpointError("load: mean and std belong together. Give both, one number for each channel.")
     return given
+
+
+def _as_tuple(value: Any) -> Any:
+    """One number, or several in anything that holds them, as a tuple; what is neither as it is, to be refused."""
+    if value is None or isinstance(value, str):
+        return value
+    if getattr(value, "ndim", 1) == 0:  # of NumPy or torch
+        value = value.item()
+    if isinstance(value, int | float):
+        return (value,)
+    try:
+        return tuple(value)
+    except TypeError:
+        return value

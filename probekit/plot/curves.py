@@ -161,6 +161,8 @@ def labelled(baseline: Sequence[Row], least: float) -> list[Row]:
 
 def extremes(rows: Sequence[Row]) -> str:
     """The highest and the lowest row in words, for the text that stands for a chart."""
+    if not rows:  # numbers whose mean over seeds is not finite
+        return "no finite number"
     low, high = min(rows, key=lambda row: row["value"]), max(rows, key=lambda row: row["value"])
     return f"from {low['value']:.3g} ({low['setting']}) to {high['value']:.3g} ({high['setting']})"
 

@@ -27,9 +27,11 @@ def trimmed(values: np.ndarray, bits: int) -> np.ndarray:
     Bits that are zero pack well. NaN stays NaN.
     """
     drop = 23 - bits
-    raw = np.ascontiguousarray(values, dtype="<f4").view(np.uint32)
+    with np.errstate(over="ignore"):  # what is too large for float32 is not shown
+        single = np.ascontiguousarray(values, dtype="<f4")
+    raw = single.view(np.uint32)
     rounded = (raw + np.uint32(1 << (drop - 1))) & ~np.uint32((1 << drop) - 1)
-    return np.where(np.isfinite(values), rounded, np.float32(np.nan).view(np.uint32)).astype("<u4").view("<f4")
+    return np.where(np.isfinite(single), rounded, np.float32(np.nan).view(np.uint32)).astype("<u4").view("<f4")
 
 
 def packed(value: Any) -> str:

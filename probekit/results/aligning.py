@@ -83,7 +83,10 @@ def _moved(array: xr.Variable, sources: Sources) -> xr.Variable:
     values = array.values
     for axis, dim in enumerate(array.dims):
         if dim in sources:
-            values = values.take(sources[dim], axis)
+            if not values.shape[axis]:  # nothing is there to be moved
+                values = np.empty((*values.shape[:axis], len(sources[dim]), *values.shape[axis + 1 :]), values.dtype)
+            else:
+                values = values.take(sources[dim], axis)
             values[(slice(None),) * axis + (sources[dim] < 0,)] = fill_of(values.dtype)
     return xr.Variable(array.dims, values, array.attrs, array.encoding)
 

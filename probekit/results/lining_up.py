@@ -82,6 +82,11 @@ def _stacked(name: Hashable, parts: Sequence[xr.Dataset], first: xr.Dataset, dim
     found = []
     for part in parts:
         if name in part.variables:
+            if set(part.variables[name].dims) != set(template.dims):
+                raise ResultsError(
+                    f"{name!r} has the dims {', '.join(map(str, part.variables[name].dims))} in one part and "
+                    f"{', '.join(map(str, template.dims))} in another. Rename them alike, or leave it out."
+                )
             found.append(part.variables[name].transpose(*template.dims).values)
         else:
             shape = [part.sizes[dim] if d == dim else template.sizes[d] for d in template.dims]

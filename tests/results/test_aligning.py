@@ -48,3 +48,11 @@ def test_arrays_are_merged_as_xarray_joins_them_outwards() -> None:
     xr.testing.assert_equal(out, whole)
     assert out.second.dtype == second.dtype
     assert out.first.attrs == {"units": "1"}
+
+
+def test_a_dim_of_which_nothing_is_left_is_filled() -> None:
+    out = on(small().isel(image=slice(0, 0)), {"image": np.arange(2)})
+    assert out.half.isnull().all()
+    assert {name: out[name].values.ravel().tolist() for name in FILL if name != "half"} == {
+        name: [fill] * 4 for name, fill in FILL.items() if name != "half"
+    }

@@ -9,7 +9,7 @@ import pytest
 import synthetic_results
 import xarray as xr
 
-from probekit import contrast, report, summary
+from probekit import compare, contrast, report, summary
 from probekit.errors import ProbekitError
 from probekit.results import lining_up, seed_spread
 from probekit.results.reading import opened
@@ -78,6 +78,8 @@ ODD = {
     "values text": array(NAME, lambda a: a.astype(str)),
     "values complex": array(NAME, lambda a: a * 1j),
     "values inf": array(NAME, lambda a: a * 0 + np.inf),
+    "values huge": array(NAME, lambda a: a * 0 + 1e308),
+    "everything nan": lambda ds: ds.map(lambda a: a * np.nan if a.dtype.kind == "f" else a, keep_attrs=True),
     "values nan": array(NAME, lambda a: a * np.nan),
     "a dim gained": array(NAME, lambda a: a.expand_dims(odd=2)),
     "a dim lost": array(f"{NAME}_ci", lambda a: a.isel(bound=0, drop=True)),
@@ -100,10 +102,13 @@ def test_an_odd_value_is_a_sentence_or_no_harm(ds: xr.Dataset, case: str) -> Non
     odd = ds.copy(deep=True)
     changed = ODD[case](odd)
     odd = changed if isinstance(changed, xr.Dataset) else odd
+    others = ds.assign_coords(checkpoint=[f"other {name}" for name in ds.checkpoint.values])
     uses = {
         "report": lambda: report.html(odd, script=""),
         "contrast": lambda: contrast(odd, baseline=str(ds.checkpoint.values[0])),
         "summary": lambda: summary(odd),
+        "compare": lambda: compare([odd]),
+        "compare with others": lambda: compare([odd, others]),
         "seeds": lambda: seed_spread(odd, "representation_level"),
         "lined up": lambda: lining_up.lined_up(lining_up.separated(opened(odd, "the test"))),
     }
