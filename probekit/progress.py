@@ -153,7 +153,7 @@ def run(title: str, total: int, plan: str, unit: str = "forwards") -> Iterator[N
 
 
 def _followed(title: str, total: int, unit: str) -> _Run:
-    """What shows work of a known length where there is no terminal."""
+    """Progress of a known length without a terminal: a notebook's bar, or lines in a log."""
     return _Cell(title, total, unit) if in_notebook() and not silent() else _Run(title, total, unit)
 
 

@@ -1,4 +1,4 @@
-"""What tells an image from others wherever it stands in its set: a digest of its pixels.
+"""Identify an image by a digest of its pixels, whatever its position in the set.
 
 Masks and views are drawn from it, so that an image gets the same ones in any order and beside any neighbours. What is
 drawn from a whole set (resampled images, landmarks) is drawn from its images sorted by it.

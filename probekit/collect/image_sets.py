@@ -106,7 +106,7 @@ class Splits:
         return interleave_classes(self._load(self.source, split, self.counts.split(split)))
 
     def _load(self, source: Any, split: str, count: int) -> ImageSet:
-        """`count` images of a split, or all of them where there are fewer."""
+        """Draw `count` images of a split, as `sampling` says; all images if there are fewer."""
         try:
             return data.load(source, split, count=count, exact=False, sampling=self.sampling)
         except MemoryError as error:
@@ -140,7 +140,7 @@ class Splits:
         return self._conflict or getattr(self.any, "conflict", None)  # sets without one do not have the attribute
 
     def shifted(self, spec: str) -> ImageSet:
-        """The images of a shifted test set, less those that are fitted or selected on."""
+        """The images of a shifted test set, without those used for fitting or selection."""
         if spec not in self._shifts:
             opened = interleave_classes(self._load(spec, "test", self.counts.shifted))
             self._shifts[spec] = without_copies(opened, [self[split] for split in ("train", "val") if self.has(split)])

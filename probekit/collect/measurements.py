@@ -45,7 +45,7 @@ def _whitening_of(features: Rows) -> np.ndarray:
 
 
 def _or_none(fit: Callable[[], np.ndarray]) -> np.ndarray | None:
-    """A whitening; None where there are too few images for one, or the features never vary."""
+    """The whitening; None if there are too few images, or if the features are constant."""
     try:
         return fit()
     except ProbeError:

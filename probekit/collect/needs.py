@@ -78,5 +78,5 @@ def reads_pooled(need: str) -> bool:
 
 
 def measurable(need: str) -> bool:
-    """Whether `gather` takes it; of what is only counted, the probe itself makes the forwards."""
+    """Whether `gather` measures it; otherwise the probe itself runs the forward passes."""
     return need != "gradients" and not need.startswith("untrained")

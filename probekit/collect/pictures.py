@@ -37,7 +37,7 @@ def reference_of(metric: str, make: Any, originals: np.ndarray, place: tuple[Any
 
 
 def originals_of(prepared: PreparedModel, batch: Tensor) -> np.ndarray:
-    """Normalised images back to float32 in [0, 1], on the exact 8-bit values they were made of."""
+    """Undo the normalisation: float32 in [0, 1], rounded to the original 8-bit values."""
     model = prepared.model
     plain = batch * model.std[:, None, None] + model.mean[:, None, None]
     return ((plain * 255).round() / 255).clamp(0, 1).cpu().numpy()

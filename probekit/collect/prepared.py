@@ -46,7 +46,7 @@ class Batch:
 
 
 class PreparedModel:
-    """A checkpoint and how images are put before it.
+    """A checkpoint with its preprocessing, masks and precision.
 
     Attributes:
         model, preprocess, settings: as they are.

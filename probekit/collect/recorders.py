@@ -46,7 +46,7 @@ class Recorder(abc.ABC):
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that a row of features or tokens takes in the store; 0 for what is small beside them."""
+        """Bytes per row in the store; 0 for recorders that are small compared with features and tokens."""
         return 0
 
     def begin(self) -> None:  # noqa: B027 - most recorders have nothing to forget
@@ -61,7 +61,7 @@ class Recorder(abc.ABC):
         """The finished rows of this batch: arrays whose first axis is the batch's rows."""
 
     def summary(self) -> dict[str, np.ndarray]:
-        """What is known only after the last row, if anything; `whole` recorders alone may have it."""
+        """Arrays that are known only after the last row; only `whole` recorders may have them."""
         return {}
 
 
@@ -113,7 +113,7 @@ def together(layers: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
 
 
 class LastPooled(Pooled):
-    """As `Pooled`, of the last layer alone: (rows, 1, poolings, width). For shifted test sets."""
+    """Like `Pooled`, but only the last layer: (rows, 1, poolings, width). For shifted test sets."""
 
     name = "last_features"
 

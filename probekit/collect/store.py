@@ -99,7 +99,7 @@ class Shard:
         self.prove()
 
     def prove(self) -> bool:
-        """Compare every file with its digest, once; whether all is well. If not, there are no rows any more."""
+        """Compare every file with its digest, once. Returns whether all match; if not, the rows are dropped."""
         for part in [*self.chunks, *([self._summary] if self._summary else [])]:
             if part["name"] not in self._proven:
                 damage = read_whole(self.folder / part["name"], part)

@@ -20,7 +20,7 @@ LIMIT = 4 * 2**30
 
 
 def chosen(prepared: PreparedModel) -> tuple[int, ...]:
-    """The layers whose tokens are kept: those that are asked for, or the last."""
+    """The layers whose tokens are kept: the requested ones, or the last."""
     asked = prepared.settings.layers or (-1,)
     return tuple(sorted({layer % prepared.layers for layer in asked}))
 

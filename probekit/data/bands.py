@@ -39,7 +39,7 @@ def as_range(value: Any, spec: str) -> ValueRange | None:
 
 
 def scaling(dtype: np.dtype[Any], value_range: ValueRange | None) -> str:
-    """How values of a type become 8 bits, in words; empty for 8-bit values as they are."""
+    """How values of a type are converted to 8 bits, in words; empty for 8-bit values."""
     if value_range is not None:
         return f"255 (v - {value_range[0]:g}) / ({value_range[1]:g} - {value_range[0]:g}), clipped"
     return {"u1": "", "b1": "255 v", "u2": "v / 257"}.get(dtype.kind + str(dtype.itemsize), "255 v")

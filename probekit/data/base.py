@@ -1,4 +1,4 @@
-"""What every image set is: images in a fixed order, with labels and whatever else is known about them.
+"""The base class of image sets: images in a fixed order, with labels and further annotations.
 
 An `ImageSet` is final data, not a stream: index i is always the same image. What is unknown for a set is None, never a
 guess. One function makes batches for all sets (`probekit.data.loading`).
@@ -258,7 +258,7 @@ class ImageSet(abc.ABC):
         return [str(index) for index in range(len(self))]
 
     def file_digests(self) -> list[str] | None:
-        """A digest of each image's file; None where images are no files."""
+        """A digest of each image's file; None if the images are not files."""
         return None
 
     def pixel_digests(self) -> list[str]:
@@ -271,7 +271,7 @@ class ImageSet(abc.ABC):
         return found
 
     def content(self) -> str:
-        """A digest of whatever the pixels depend on that `facts` do not say, such as the contents of files."""
+        """A digest of everything that the pixels depend on besides `facts`, such as file contents."""
         return ""
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What colour alone can do: what stands beside any accuracy on a set whose colours nearly tell the labels."""
+"""Colour-only baselines, reported next to accuracies on sets whose colours nearly determine the labels."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def mask_of(segmentation: Any, size: tuple[int, int], name: str) -> np.ndarray:
 
 
 def _outlines(polygons: list[Any]) -> list[list[float]]:
-    """Polygons of finite numbers whose outlines are no longer than `OUTLINE`."""
+    """Check that polygons are finite and that their outlines are at most `OUTLINE` long."""
     found, length = [], 0.0
     for polygon in polygons:
         points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)

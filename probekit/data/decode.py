@@ -111,7 +111,7 @@ def open_rgb(file: str | Path | IO[bytes], name: str = "", *, exif: bool = True,
 
 
 def check_regular(path: str | Path, name: str) -> None:
-    """Raise a DataError if the path exists but is no regular file: reading a pipe would block."""
+    """Raise a DataError if the path exists but is not a regular file: reading a pipe would block."""
     try:
         files.regular(path, what="an image", error=DataError)
     except ProbekitError as error:

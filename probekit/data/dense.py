@@ -276,7 +276,7 @@ def _depths(path: Path, scale: float) -> np.ndarray:
 
 
 def opened(path: Path, *, whole: bool = True) -> Image.Image:
-    """A picture as its file has it; its size alone where it is not wanted `whole`."""
+    """Open a picture without conversion; read only its size unless `whole`."""
     check_regular(path, str(path))
     try:
         with Image.open(path) as image:

@@ -143,7 +143,7 @@ def _kept(store: Path) -> dict[str, list[Any]]:
 
 
 def _keep(known: dict[str, list[Any]], store: Path) -> None:
-    """Write digests for the next call; a cache that cannot be written costs time then, and is no error now."""
+    """Write digests for the next call. A read-only cache is not an error: the next call takes longer."""
     try:
         write_text(store, json.dumps(known), kept="The fingerprint is right.")
     except StorageError as error:

@@ -123,7 +123,7 @@ def _lists(given: Mapping[str, Any]) -> dict[str, list[list[Any]]]:
 
 
 def _row(label: Any) -> list[Any] | None:
-    """The whole numbers or texts of one image; None where there is anything else."""
+    """The integers or strings of one image; None if there is any other type."""
     values = sorted(label) if isinstance(label, set | frozenset) else label
     if isinstance(values, str | np.str_):
         return [str(values)]

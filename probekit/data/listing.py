@@ -101,7 +101,7 @@ def split_folders(root: Path, spec: str, *, unlabelled: tuple[str, ...] = ()) ->
 
 
 def listing(root: Path, spec: str, *, prefix: str = "", levels: int | None = None) -> Listing:
-    """The images below a folder that is no split folder.
+    """The images below a folder that is not the folder of a split.
 
     Args:
         root: the folder.

@@ -19,7 +19,7 @@ from probekit.errors import DataError
 
 
 class Readable(Protocol):
-    """What batches are made of; every `ImageSet` is one."""
+    """What `batches` reads; every `ImageSet` fits."""
 
     spec: str
     split: str

@@ -83,7 +83,7 @@ WHOLE_SHARES = {"train": 0.2, "val": 0.2, "test": 0.6}
 
 @lru_cache(maxsize=1)
 def pictures() -> dict[str, np.ndarray]:
-    """Class name -> uint8 (height, width, 3), of those that are installed; a warning names any that is not."""
+    """Class name -> uint8 (height, width, 3), for the installed photographs; warns of missing ones."""
     found, missing = {}, []
     for name, place in PICTURES.items():
         path = picture_path(place)

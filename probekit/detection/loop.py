@@ -31,7 +31,7 @@ WEIGHTS = "detector.safetensors"
 
 
 class Run(Stepping):
-    """One run, from wherever its directory stands to its end.
+    """One run; it resumes from the last state in its directory.
 
     Args:
         settings: what determines the weights.

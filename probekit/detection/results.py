@@ -1,4 +1,4 @@
-"""The scores of a trained detector as a labelled dataset, with pictures of what it finds beside the truth."""
+"""The scores of a trained detector as a labelled dataset, with pictures of detections and ground truth."""
 
 from __future__ import annotations
 

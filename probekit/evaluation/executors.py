@@ -150,7 +150,7 @@ class LocalWorkers:
         return self._threads.submit(self._run, function, *args)
 
     def close(self) -> None:
-        """End all processes now, whatever they are doing."""
+        """Kill all processes at once."""
         self.closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         for process in list(self._started):

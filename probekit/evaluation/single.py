@@ -302,7 +302,7 @@ def make_evaluation(
     options: Mapping[str, Mapping[str, Any]],
     explicit: bool,
 ) -> Evaluation:
-    """An evaluation, with checked options, and with the probes that always run beside others."""
+    """Make an evaluation: check the options, and add the probes that always run."""
     beside = suites.beside(names)
     chosen = {name: probes.find(name).settings(options.get(name)) for name in (*names, *beside)}
     return Evaluation(PreparedModel(checkpoint, settings), source, chosen, explicit=explicit, beside=beside)

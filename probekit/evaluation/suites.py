@@ -231,7 +231,7 @@ def as_list(suite: Any) -> Any:
 
 
 def published(suite: Any) -> Suite | None:
-    """The suite of a name (`paper`: the newest version) or of a name and version (`paper@1`); None if it is none.
+    """The suite called `paper` (newest version) or `paper@1`; None if there is no such suite.
 
     Raises:
         ProbeError: a version that the suite does not have.

@@ -1,4 +1,4 @@
-"""What every file of the theory speaks of: nodes, and the error for graphs that break the theory's assumptions."""
+"""The type of nodes, and the error for graphs that violate the theory's assumptions."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ class _World:
         return np.concatenate([draw[x] for x in self._masked], axis=1)
 
     def targets(self, draw: Any) -> list[Floats]:
-        """c, the noise that c is made of, and s_v: each (samples, dims)."""
+        """c, the noise that determines c, and s_v: each (samples, dims)."""
         parts = (draw, self._c), (draw.noise, self._own), (draw.noise, self._specific)
         return [np.concatenate([values[node] for node in nodes], axis=1) for values, nodes in parts]
 

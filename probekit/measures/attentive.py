@@ -117,7 +117,7 @@ class CapiProbe(AttentiveHead):
 
 
 def heads_of(width: int) -> int:
-    """Attention heads of 64 channels each; one where the width is no multiple of 64."""
+    """Number of attention heads of 64 channels; one if 64 does not divide the width."""
     return width // 64 if width % 64 == 0 else 1
 
 

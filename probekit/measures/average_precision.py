@@ -45,7 +45,7 @@ class Matches:
 
 
 def average_precision(classes: Sequence[Matches], weights: Floats | None = None) -> Floats:
-    """Mean over classes of the area under precision over recall: (thresholds,); NaN where there is no object.
+    """Mean over classes of the area under the precision-recall curve: (thresholds,); NaN without objects.
 
     Args:
         classes: the matches of each class.

@@ -35,7 +35,7 @@ class State(NamedTuple):
 
 
 class Table:
-    """Rows less the training mean, float32, with a last column of ones for the bias: kept in memory if they fit, else
+    """Centred rows, float32, with a last column of ones for the bias: kept in memory if they fit, else
     read again.
 
     Iterating gives parts of as many rows as have at most `LOGIT_BYTES` of logits.

@@ -208,7 +208,7 @@ class KernelRidge:
 
 
 def pick_landmarks(features: Rows, count: int, seed: int, order: ArrayLike | None = None) -> Floats:
-    """`count` rows drawn without replacement (all of them, if there are no more), in the order of the rows.
+    """Draw at most `count` rows without replacement; they keep their order.
 
     With `order` (n,), each number once, rows are sorted by it before they are drawn.
     """
@@ -240,7 +240,7 @@ def kernels_on(
 
 
 def cholesky_root(square: Floats, penalties: Sequence[float]) -> Floats | None:
-    """Lower triangular root of the landmarks' kernel; None where its rounding could be seen beside the penalties."""
+    """Cholesky factor of the landmarks' kernel; None if its rounding error is not small against the penalties."""
     root, failed = lapack.dpotrf(square, lower=1)
     if failed:
         return None

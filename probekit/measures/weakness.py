@@ -1,4 +1,4 @@
-"""What makes a score mean less than it seems to, in words that are kept beside the numbers."""
+"""Caveats of a score, in words, stored with the numbers."""
 
 from __future__ import annotations
 

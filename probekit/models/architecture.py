@@ -293,7 +293,7 @@ def is_plain(module: nn.Module) -> bool:
 
 
 def check(encoder: nn.Module) -> None:
-    """Refuse by name what is no plain timm VisionTransformer."""
+    """Refuse encoders that are not a plain timm VisionTransformer, and name the part that differs."""
     kind = type(encoder)
     if kind is not VisionTransformer:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""timm's blocks, run in three ways: as they are but without spare copies, with the softmax probabilities kept, and for
+"""timm's blocks, run in three ways: unchanged but without extra copies, with the softmax probabilities kept, and for
 some of the tokens only.
 
 Fused attention never forms the probabilities, so a hook cannot read them. Here they are computed once, in the

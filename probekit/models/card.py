@@ -274,7 +274,7 @@ class Verdict:
         return (*self._warnings, *blind(self._model))
 
     def without(self, beginning: str) -> Verdict:
-        """The same verdict less the warnings that begin so: they have been answered."""
+        """A copy without the warnings that start with `beginning`."""
         kept = [text for text in self._warnings if not text.startswith(beginning)]
         return Verdict(
             self.format, self._model, missing=self.missing, left_over=self.left_over, notes=self.notes, warnings=kept,

@@ -67,7 +67,7 @@ class Checkpoint:
         self.__dict__.update(state, _changes=identity.look(state["model"]).changes)
 
     def look_again(self) -> None:
-        """Take the weights' own digest where they are no longer those that were read, and warn.
+        """Warn if the weights changed since they were read, and use their own digest from then on.
 
         Called wherever an open checkpoint is measured or trained on.
         """

@@ -1,4 +1,4 @@
-"""Whether a model's weights are still those that its digest speaks of.
+"""Detect whether a model's weights changed since its digest was computed.
 
 A digest reads every weight, once. Weights may be changed after that, and the cached numbers would be those of the old
 ones. So each measurement compares a sample, which takes milliseconds: some values of every tensor, and torch's count of

@@ -210,7 +210,7 @@ def decoder_width(tensors: Mapping[str, Tensor]) -> int:
 
 
 def projection(tensors: Mapping[str, Tensor], label: str) -> tuple[int, int, int]:
-    """(width, channels, side of a patch) of the patch projection; CheckpointError if it is none of square patches."""
+    """(width, channels, side of a patch) of the patch projection; CheckpointError if patches are not square."""
     shape = tuple(tensors["patch_embed.proj.weight"].shape)
     if len(shape) != 4 or shape[2] != shape[3] or 0 in shape:
         raise CheckpointError(

@@ -138,7 +138,7 @@ class MaskedAutoencoder(TokenModel):
 
     @property
     def no_attention(self) -> str | None:
-        """Some block types' attention is no plain softmax (q k) v."""
+        """Why attention cannot be read: some block types do not compute softmax(q k) v; None if it can."""
         opens = all(blocks.opens(block) for block in self.encoder.blocks)
         return None if opens else f"the attention of {type(self.encoder.blocks[0]).__name__} blocks cannot be read"
 

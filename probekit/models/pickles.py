@@ -41,7 +41,7 @@ class _Dtype:
 
 
 def _scalar(dtype: Any, data: Any = b"") -> Any:
-    """Stands in for numpy's scalar constructor: a Python number, or None for what is no plain number."""
+    """Replaces numpy's scalar constructor: returns a Python number, or None for other types."""
     if not isinstance(dtype, _Dtype) or not re.fullmatch(r"[biuf]\d{1,2}", dtype.code) or not isinstance(data, bytes):
         return None
     order = dtype.order if dtype.order in "<>" else "="

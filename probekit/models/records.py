@@ -18,7 +18,7 @@ SNAPSHOTS = "snapshots"
 
 
 def digest_of(file: Path) -> str:
-    """Of a file's content, read a part at a time; empty for what is no readable file."""
+    """Digest of a file, read in parts; empty if the file cannot be read."""
     digest = xxhash.xxh3_128()
     try:
         with opened(file) as stream:
@@ -37,7 +37,7 @@ def digests(run: Path) -> dict[str, str]:
 
 
 def changed(run: Path, names: Iterable[str] | None = None) -> list[str]:
-    """Files of a finished run that are not as they were written; none where there is no readable record.
+    """Files of a finished run that changed after they were written; empty without a readable record.
 
     Args:
         run: its directory.

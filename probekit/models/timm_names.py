@@ -37,7 +37,7 @@ def facts(config: dict[str, Any], mae_patch: int | None) -> dict[str, Any]:
 
 
 def encoder_on_meta(name: str, arguments: dict[str, Any] | None = None) -> VisionTransformer:
-    """The encoder that timm builds under a name, without weights; refused by name if it is no plain ViT."""
+    """The encoder that timm builds under a name, without weights; refused if it is not a plain ViT."""
     told = {key: value for key, value in (arguments or {}).items() if key != "num_classes"}
     try:
         with quiet():

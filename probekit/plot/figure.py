@@ -231,7 +231,7 @@ class Figure:
 
     @property
     def keys(self) -> dict[str, list[Key]]:
-        """The legend by group; an entry that several panels have stands once. One entry alone says nothing."""
+        """The legend by group, each entry once; empty if there is only one entry."""
         found: dict[str, dict[str, Key]] = {}
         for key in [*self.legend, *(key for panel in self.panels for key in panel.keys)]:
             found.setdefault(key.group, {}).setdefault(key.label, key)

@@ -184,7 +184,7 @@ def _cell(words: str, level: int | str, value: float, mark: str, runs: int) -> R
 
 
 def short(value: float) -> str:
-    """Two digits after the point, and none before it where there is nothing.
+    """Format with two decimals, without a leading zero.
 
     >>> short(0.456), short(-0.1), short(1.0), short(1.25)
     ('.46', '-.10', '1', '1.25')

@@ -1,4 +1,4 @@
-"""Shares that sum to one, as stacked bars: what the features of each checkpoint are made of."""
+"""Shares that sum to one, as stacked bars: the composition of each checkpoint's features."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def most_frequent(measurements: Measurements) -> np.ndarray:
 
 
 def say_what_weakens(measurements: Measurements, values: np.ndarray, interval: np.ndarray, of: str = "") -> None:
-    """Says, beside the numbers and kept with them, what makes accuracies mean less than they seem to.
+    """Store caveats about accuracies with the numbers.
 
     Args:
         measurements: of the probe.

@@ -78,7 +78,7 @@ class Reader:
             yield self.tokens(rows), self.labels[rows]
 
     def drawn(self, augment: bool) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
-        """Shuffled batches; the order depends on the images' pixels and the seed alone."""
+        """Shuffled batches; the order depends only on the images' pixels and the seed."""
 
         def batches(steps: int) -> Iterator[tuple[Tensor, Tensor]]:
             for epoch, rows in self.shuffled(steps, attentive.BATCH):

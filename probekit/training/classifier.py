@@ -84,7 +84,7 @@ def create(start: MaskedAutoencoder, settings: TuningSettings, classes: int) -> 
 
 
 def prepared(start: MaskedAutoencoder, settings: TuningSettings) -> MaskedAutoencoder:
-    """A copy of an encoder, without its decoder, whose trained weights alone take gradients.
+    """A copy of an encoder, without its decoder; only the trained weights take gradients.
 
     Raises:
         TrainingError: it has fewer blocks than are to be trained.

@@ -1,4 +1,4 @@
-"""How a run is carried out, whatever it trains: its directory's lock and record, its end, threads, trackers.
+"""What all kinds of runs share: the directory's lock and record, the end, threads, trackers.
 
 Nothing here changes the weights.
 """
@@ -69,7 +69,7 @@ def carried_out(
     directory: RunDirectory,
     conduct: Conduct,
 ) -> Iterator[None]:
-    """Bring a run to its end, from wherever its directory stands; yields between stretches of steps.
+    """Run to the end, resuming from the last state; yields between stretches of steps.
 
     Args:
         make: the run, at its start; called unless it is finished.

@@ -110,7 +110,7 @@ class RunDirectory:
         return conditions
 
     def recorded(self) -> dict[str, Any]:
-        """The settings of the run that is here; none where there is no readable one (`verify` says what is wrong)."""
+        """The settings recorded in the directory; empty if they cannot be read (`verify` raises the reason)."""
         try:
             return self.earlier | dict(read_json(self.path / "settings.json")["settings"])
         except (KeyError, TypeError, ValueError):

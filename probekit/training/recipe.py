@@ -1,4 +1,4 @@
-"""What every run has, whatever it trains: the settings that all recipes share, how they are read, and their checks."""
+"""The settings that all kinds of runs share, how they are read, and their checks."""
 
 from __future__ import annotations
 

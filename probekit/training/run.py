@@ -115,7 +115,7 @@ def training(
     conduct: Conduct,
     start: Start | None = None,
 ) -> Generator[None, None, None]:
-    """Train a run to its end, from wherever its directory stands; yields between stretches of steps."""
+    """Train a run to its end, resuming from the last state; yields between stretches of steps."""
 
     def make() -> Run:
         return Run(settings, image_set, accelerator, directory, workers=conduct.workers, start=start)

@@ -132,7 +132,7 @@ def resolve(preset: str, overrides: dict[str, Any], **known: Any) -> Settings:
 
 
 def check(settings: Settings) -> None:
-    """Raise for whatever is known to fail before the first step.
+    """Raise for everything that is known to fail before the first step.
 
     Raises:
         TrainingError: sizes that do not fit one another, or numbers out of range.

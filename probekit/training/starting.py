@@ -156,7 +156,7 @@ def model_from(start: Start, settings: Settings) -> MaskedAutoencoder:
 
 
 def freeze_fixed_positions(model: MaskedAutoencoder) -> None:
-    """Positions that are MAE's sines and cosines stay as they are; others were learned, and learn on."""
+    """Freeze positions that equal MAE's sines and cosines; other positions were learned, and are trained further."""
     table, encoder = model.encoder.pos_embed, model.encoder
     if table is None:
         return

@@ -1,4 +1,4 @@
-"""The steps of a run, whatever it trains: gradients over micro-batches and processes, the log, states, the end.
+"""The steps of all kinds of runs: gradients over micro-batches and processes, the log, states, the end.
 
 Everything random is a function of (seed, step), so the loop carries no generator. Accelerate finds the devices and
 processes and averages gradients; precision is chosen by the rule in `recipe.choose_precision`. A subclass says what a
@@ -29,7 +29,7 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Stepping(abc.ABC):
-    """A run, from wherever its directory stands to its end.
+    """A run; it resumes from the last state in its directory.
 
     Args:
         settings: what determines the weights; every "auto" resolved.

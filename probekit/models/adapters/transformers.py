@@ -64,7 +64,7 @@ class TransformersEncoder(Encoder):
         self.notes.append(f"Layer {self.depth} is transformers' {last}")
 
     def _prefix(self, tokens: int) -> int:
-        """Tokens that are no patches, from the configuration's patch size."""
+        """Number of prefix tokens, from the configuration's patch size."""
         patch = adapters.size_of(getattr(self.module.config, "patch_size", None))
         if patch is None or patch[0] != patch[1]:
             return 0

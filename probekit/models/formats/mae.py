@@ -67,7 +67,7 @@ def read(found: Found) -> Reading:
 
 
 def _published(found: Found, reading: Reading) -> str:
-    """The name of the published file that this is, by its name or its contents; empty if it is none."""
+    """Which published file this is, by its name or contents; empty if none."""
     if PUBLISHED.match(found.name):
         return found.name
     table, depth = reading.encoder.get("pos_embed"), sum(name.endswith(".attn.qkv.weight") for name in reading.encoder)
