@@ -61,14 +61,6 @@ def _splits(prepared: PreparedModel, splits: Splits) -> str | None:
     )
 
 
-def _train(prepared: PreparedModel, splits: Splits) -> str | None:
-    return None if splits.has("train") else "the image set has no train split to fit on"
-
-
-def _test(prepared: PreparedModel, splits: Splits) -> str | None:
-    return None if splits.has("test") else "the image set has no test split"
-
-
 def _classes(prepared: PreparedModel, splits: Splits) -> str | None:
     labels = splits.any.labels
     if labels is None:
@@ -81,54 +73,9 @@ def _classes(prepared: PreparedModel, splits: Splits) -> str | None:
     return None
 
 
-def _latents(prepared: PreparedModel, splits: Splits) -> str | None:
-    known = splits.any.height is not None
-    return None if known else "the latents of these images are not known (they are on 'quadtree')"
-
-
-def _masks(prepared: PreparedModel, splits: Splits) -> str | None:
-    known = splits.any.object_masks is not None
-    return None if known else "the image set has no object masks (it has on 'shapes')"
-
-
-def _conflict(prepared: PreparedModel, splits: Splits) -> str | None:
-    if splits.conflict:
-        return None
-    return "no version of the image set has conflicting shape and texture (one of 'shapes' has)"
-
-
-def _shifts(prepared: PreparedModel, splits: Splits) -> str | None:
-    return None if splits.shifts else "the image set has no shifted versions (it has on 'shapes')"
-
-
-def _colour(prepared: PreparedModel, splits: Splits) -> str | None:
-    asked = splits.any.colour_baseline
-    return None if asked else "the colours of this image set do not nearly tell its classes (they do on 'photos')"
-
-
-def _multilabel(prepared: PreparedModel, splits: Splits) -> str | None:
-    kind = splits.any.target_kind
-    return None if kind == "multilabel" else "the image set has not several labels per image (bool, images x labels)"
-
-
-def _regression(prepared: PreparedModel, splits: Splits) -> str | None:
-    kind = splits.any.target_kind
-    return None if kind == "regression" else "the image set has no numbers to predict (float, images x targets)"
-
-
-def _segmentation(prepared: PreparedModel, splits: Splits) -> str | None:
-    known = splits.any.segmentation is not None
-    return None if known else "the image set has no class for every pixel (it has on 'shapes' and segmentation:DIR)"
-
-
-def _depth(prepared: PreparedModel, splits: Splits) -> str | None:
-    known = splits.any.depth is not None
-    return None if known else "the image set has no depth for every pixel (it has on 'stereo_motorcycle', depth:DIR)"
-
-
-def _matches(prepared: PreparedModel, splits: Splits) -> str | None:
-    known = hasattr(splits.any, "correspondences")  # of stereo pairs alone
-    return None if known else "no second view with known matches comes with the images (on 'stereo_motorcycle' it does)"
+def _unless(met: Callable[[Splits], object], reason: str) -> Callable[[PreparedModel, Splits], str | None]:
+    """The requirement that something holds of the image set."""
+    return lambda prepared, splits: None if met(splits) else reason
 
 
 REQUIREMENTS: dict[str, Callable[[PreparedModel, Splits], str | None]] = {
@@ -140,18 +87,44 @@ REQUIREMENTS: dict[str, Callable[[PreparedModel, Splits], str | None]] = {
     "common_grid": _common_grid,
     "mask": _mask,
     "splits": _splits,
-    "train": _train,
-    "test": _test,
+    "train": _unless(lambda splits: splits.has("train"), "the image set has no train split to fit on"),
+    "test": _unless(lambda splits: splits.has("test"), "the image set has no test split"),
     "classes": _classes,
-    "latents": _latents,
-    "multilabel": _multilabel,
-    "regression": _regression,
-    "object_masks": _masks,
-    "segmentation": _segmentation,
-    "depth": _depth,
-    "matches": _matches,
-    "conflict": _conflict,
-    "shifts": _shifts,
-    "colour_baseline": _colour,
+    "latents": _unless(
+        lambda splits: splits.any.height is not None,
+        "the latents of these images are not known (they are on 'quadtree')",
+    ),
+    "multilabel": _unless(
+        lambda splits: splits.any.target_kind == "multilabel",
+        "the image set has not several labels per image (bool, images x labels)",
+    ),
+    "regression": _unless(
+        lambda splits: splits.any.target_kind == "regression",
+        "the image set has no numbers to predict (float, images x targets)",
+    ),
+    "object_masks": _unless(
+        lambda splits: splits.any.object_masks is not None, "the image set has no object masks (it has on 'shapes')"
+    ),
+    "segmentation": _unless(
+        lambda splits: splits.any.segmentation is not None,
+        "the image set has no class for every pixel (it has on 'shapes' and segmentation:DIR)",
+    ),
+    "depth": _unless(
+        lambda splits: splits.any.depth is not None,
+        "the image set has no depth for every pixel (it has on 'stereo_motorcycle', depth:DIR)",
+    ),
+    "matches": _unless(
+        lambda splits: hasattr(splits.any, "correspondences"),
+        "no second view with known matches comes with the images (on 'stereo_motorcycle' it does)",
+    ),
+    "conflict": _unless(
+        lambda splits: splits.conflict,
+        "no version of the image set has conflicting shape and texture (one of 'shapes' has)",
+    ),
+    "shifts": _unless(lambda splits: splits.shifts, "the image set has no shifted versions (it has on 'shapes')"),
+    "colour_baseline": _unless(
+        lambda splits: splits.any.colour_baseline,
+        "the colours of this image set do not nearly tell its classes (they do on 'photos')",
+    ),
 }
 """Name -> function that gives the reason why it is not met, or None."""
