@@ -202,10 +202,14 @@ def picked(results: Results, name: str, data: str, checkpoint: Checkpoint | None
 def trim(images: np.ndarray) -> np.ndarray | None:
     """Examples without the padding that lines up image sets of unequal size: NaN rows and columns, empty examples."""
     if images.dtype.kind == "u":  # whole numbers have no NaN: they are padded with zeros at the lower and right edge
+        if images.size and images[:, -1].any() and images[:, :, -1].any():
+            return images
         some = np.asarray(images.any(-1) if images.ndim == 4 else images > 0)
         rows, columns = np.flatnonzero(some.any((0, 2))), np.flatnonzero(some.any((0, 1)))
         return np.asarray(images[:, : rows[-1] + 1, : columns[-1] + 1]) if len(rows) else None
     values = images.astype(float)
+    if np.isfinite(values).all():
+        return values if values.size else None
     solid = np.isfinite(values).all(-1) if values.ndim == 4 else np.isfinite(values)
     alive = solid.any((1, 2))
     if not alive.any():
