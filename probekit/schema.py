@@ -9,21 +9,15 @@ netCDF attributes hold strings, numbers and lists of them: nested facts (provena
 
 from __future__ import annotations
 
-import json
 import os
-import platform
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib import metadata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from probekit import __version__, netcdf
+from probekit import netcdf
 from probekit.constants import CONFIDENCE as CONFIDENCE
 from probekit.dataset_checks import ATTRIBUTES as ATTRIBUTES
 from probekit.dataset_checks import BESIDE as BESIDE
@@ -38,6 +32,9 @@ from probekit.dataset_checks import result_names as result_names
 from probekit.errors import ResultsError, shortened, visible
 from probekit.netcdf import labels as labels
 from probekit.netcdf import shown as shown
+from probekit.stamps import stamp as stamp
+from probekit.stamps import versions as versions
+from probekit.variables import Variable as Variable
 
 SCHEMA_VERSION = 1
 """Version of the layout of a results file. A reader refuses newer files and upgrades older ones."""
@@ -98,90 +95,6 @@ COORDS: dict[str, dict[str, str]] = {
 """Attributes of the coordinates that are facts of checkpoints and image sets."""
 
 
-@dataclass(frozen=True)
-class Variable:
-    """The description of one result variable.
-
-    Args:
-        name: lower-case noun of the quantity, e.g. `knn_accuracy`.
-        dims: its dimensions besides `checkpoint` and `data`, which every variable has.
-        long_name: for axes and tables; starts with a capital.
-        units: "1" for pure numbers in [0, 1], "pixels", "nats", "dB", ...
-        better: "higher", "lower" or "none" (neither is good or bad).
-        protocol: how the number came about, with its constants: another lab must be able to repeat it.
-        reference: paper, equation or repository that defines it.
-        version: grows whenever a measured value would differ.
-        interval: what `<name>_ci` resamples, e.g. "bootstrap over images"; None where there is no interval.
-        no_interval: the reason, where there is none. Exactly one of `interval` and `no_interval` is given.
-        extra: further attributes (strings, numbers, lists of them).
-    """
-
-    name: str
-    dims: tuple[str, ...]
-    long_name: str
-    units: str
-    better: str
-    protocol: str
-    reference: str
-    version: int = 1
-    interval: str | None = None
-    no_interval: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.better not in BETTER:
-            raise ResultsError(f"{self.name}: better={self.better!r}, expected one of {', '.join(BETTER)}.")
-        if (self.interval is None) == (self.no_interval is None):
-            raise ResultsError(
-                f"{self.name}: give either `interval` (what it resamples) or `no_interval` (the reason)."
-            )
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """What the variable carries in a dataset: `ATTRIBUTES`, `extra`, and the reason for no interval."""
-        attrs = {key: getattr(self, key) for key in ATTRIBUTES} | dict(self.extra)
-        if self.no_interval is not None:
-            attrs["no_interval"] = self.no_interval
-        return attrs
-
-    def arrays(
-        self,
-        values: Any,
-        interval: Any = None,
-        *,
-        coords: Mapping[str, Any] | None = None,
-        per_image: Any = None,
-    ) -> dict[str, xr.DataArray]:
-        """The labelled arrays of this variable, before `checkpoint` and `data` are added.
-
-        Args:
-            values: shape `dims`.
-            interval: shape `dims + (2,)`, lower and upper; required if the variable has one.
-            coords: labels of the dims.
-            per_image: shape `dims + (image,)`: contributions whose mean over images is `values` (NaN = image not used).
-        """
-        coords = dict(coords or {})
-        out = {self.name: xr.DataArray(np.asarray(values), dims=self.dims, coords=coords, attrs=self.attributes)}
-        if (interval is None) == (self.interval is not None):
-            raise ResultsError(f"{self.name}: an interval is {'missing' if interval is None else 'not described'}.")
-        if interval is not None:
-            attrs = {
-                "long_name": f"95 % interval of: {self.long_name}",
-                "units": self.units,
-                "resamples": self.interval,
-            }
-            bounds = {**coords, "bound": ["lower", "upper"]}
-            out[f"{self.name}_ci"] = xr.DataArray(
-                np.asarray(interval), dims=(*self.dims, "bound"), coords=bounds, attrs=attrs
-            )
-        if per_image is not None:
-            attrs = {"long_name": f"Per image: {self.long_name}", "units": self.units}
-            out[f"{self.name}_image"] = xr.DataArray(
-                np.asarray(per_image), dims=(*self.dims, "image"), coords=coords, attrs=attrs
-            )
-        return out
-
-
 def of_one(
     arrays: Mapping[str, xr.DataArray], *, checkpoint: str, data: str, fingerprint: str, coords: Mapping[str, Any]
 ) -> xr.Dataset:
@@ -195,6 +108,11 @@ def of_one(
 
     Returns:
         The dataset, with the dims `checkpoint` and `data`, each of length 1.
+
+    Example:
+        >>> arrays = {"mse": xr.DataArray(0.5)}
+        >>> dict(of_one(arrays, checkpoint="a", data="mine", fingerprint="-", coords={}).sizes)
+        {'checkpoint': 1, 'data': 1}
     """
     ds = xr.Dataset({key: array.expand_dims(["checkpoint", "data"]) for key, array in arrays.items()})
     own = {"checkpoint": [checkpoint], "data": [data]}
@@ -216,6 +134,9 @@ def validate(ds: xr.Dataset) -> xr.Dataset:
 
     Raises:
         ResultsError: lists everything that is wrong with it, each with its cure.
+
+    Example:
+        >>> validate(probekit.compare(["a", "b"]))  # doctest: +SKIP
     """
     found = problems(ds)
     if found:
@@ -246,6 +167,10 @@ def not_applicable(ds: xr.Dataset) -> dict[str, dict[str, str]]:
 
     Raises:
         ResultsError: the attribute `not_applicable` is no JSON object of objects.
+
+    Example:
+        >>> not_applicable(xr.Dataset(attrs={"not_applicable": '{"a": {"knn": "no labels"}}'}))
+        {'a': {'knn': 'no labels'}}
     """
     found = _json_attribute(ds, "not_applicable")
     if any(not isinstance(known, dict) for known in found.values()):
@@ -264,61 +189,67 @@ def provenance(ds: xr.Dataset) -> dict[str, Any]:
 
     Raises:
         ResultsError: the attribute `provenance` is no JSON object.
+
+    Example:
+        >>> provenance(xr.Dataset(attrs={"provenance": stamp(suite="mine")}))["suite"]
+        'mine'
     """
     return _json_attribute(ds, "provenance")
 
 
-def versions(
-    packages: Sequence[str] = (
-        "torch",
-        "torchvision",
-        "timm",
-        "transformers",
-        "scikit-learn",
-        "scikit-image",
-        "xarray",
-        "numpy",
-    ),
-) -> dict[str, str]:
-    """Installed versions, read from package metadata: nothing is imported."""
-    found = {"python": platform.python_version(), "platform": platform.platform(), "probekit": __version__}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def stamp(**facts: Any) -> str:
-    """JSON text for the dataset attribute `provenance`: the given facts, versions, the time, the command."""
-    record = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, "versions": versions()}
-    return json.dumps(record | facts, sort_keys=True)
-
-
 def write(ds: xr.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Write a results dataset as netCDF, whole or not at all; returns its path.
+    """Write a results dataset as netCDF, whole or not at all.
+
+    Args:
+        ds: the dataset.
+        path: of the file; one that is there is replaced.
+
+    Returns:
+        The path.
 
     Raises:
+        ResultsError: the dataset holds what netCDF cannot.
         StorageError: the file cannot be written; what was there before is unchanged.
+
+    Example:
+        >>> write(probekit.evaluate("shipped:untrained-s0"), "results.nc")  # doctest: +SKIP
     """
     return netcdf.write(ds, path)
 
 
 def read(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read a results file into memory and check it.
+    """Read a results file and check it.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The dataset, in memory; where its arrays have more than 1 GiB, the large ones are read when asked for.
 
     Raises:
         ResultsError: no such file, empty, damaged, not netCDF, not ours, or of a newer schema.
+
+    Example:
+        >>> read("results.nc")["knn_accuracy"]  # doctest: +SKIP
     """
     return upgrade(unchecked(path), str(path))
 
 
 def unchecked(path: str | os.PathLike[str], *, lazily: bool = False) -> xr.Dataset:
-    """The dataset in a file, whatever it is; `lazily` leaves large arrays packed until they are asked for.
+    """The dataset in a netCDF file, whatever it holds.
+
+    Args:
+        path: of the file.
+        lazily: leave large arrays packed until they are asked for.
+
+    Returns:
+        The dataset, not checked against the schema.
 
     Raises:
         ResultsError: no such file, empty, damaged or not netCDF.
+
+    Example:
+        >>> unchecked("features.nc", lazily=True)  # doctest: +SKIP
     """
     source = Path(path)
     if source.is_dir():
@@ -332,7 +263,21 @@ def unchecked(path: str | os.PathLike[str], *, lazily: bool = False) -> xr.Datas
 
 
 def upgrade(ds: xr.Dataset, source: str = "this dataset") -> xr.Dataset:
-    """Bring a dataset of an older schema to this one; refuse what is newer or not ours."""
+    """Bring a dataset of an older schema to this one.
+
+    Args:
+        ds: the dataset.
+        source: what messages call it.
+
+    Returns:
+        The dataset, checked.
+
+    Raises:
+        ResultsError: it is of a newer schema, or no results dataset.
+
+    Example:
+        >>> upgrade(xarray.open_dataset("old.nc").load(), "old.nc")  # doctest: +SKIP
+    """
     version = ds.attrs.get("schema_version")
     if version is None:
         raise ResultsError(f"{source} is no probekit results file: it has no attribute schema_version.")

@@ -14,9 +14,9 @@ PACKAGE = Path(__file__).parents[1] / "probekit"
 
 ROOMS = [
     "constants", "errors", "checks", "dataset_checks", "owners", "files", "seals", "locks", "stopping", "terminal",
-    "plugins",
-    "hdf5_checks", "netcdf", "schema", "cache", "progress", "masking", "measures", "latents", "data", "models",
-    "results", "plot", "collect", "probes", "evaluation", "training", "detection", "report", "cli",
+    "plugins", "hdf5_checks", "netcdf", "stamps", "variables", "schema", "cache", "progress", "masking", "measures",
+    "latents", "data", "models", "results", "plot", "collect", "probes", "evaluation", "training", "detection",
+    "report", "cli",
 ]  # fmt: skip
 """Top to bottom: a room imports only from rooms above it."""
 

@@ -74,6 +74,10 @@ class Measurements(Readings):
         lacking: variable -> why the probe that is running cannot give it, where it gives its others. Probes write here.
         forwards: images that went through an encoder so far.
 
+    Example:
+        >>> def run(measurements):  # of a probe: docs/pages/probe.md
+        ...     features = measurements.features("test", layer=-1, pooling="mean")  # doctest: +SKIP
+
     Args:
         prepared: the checkpoint, and how images are put before it.
         sets: the splits.

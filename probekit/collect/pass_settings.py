@@ -70,6 +70,13 @@ class PassSettings:
         poolings: which poolings probes fit; None = all that the checkpoint has.
         features_dtype: how pooled features are stored, "float32" or "float16".
         memory: GiB of features that a fit may hold at a time.
+
+    Raises:
+        ProbeError: an unknown precision, or a number out of range.
+
+    Example:
+        >>> PassSettings(precision="bfloat16", layers=(-1,)).facts
+        {'precision': 'bfloat16', 'seed': 0, 'layers': [-1]}
     """
 
     batch_size: int = 64
@@ -122,6 +129,10 @@ class Counts:
         shifted: of each shifted test set.
         gradients: of the test split, for integrated gradients.
         pictures: of the test split, kept as pictures.
+
+    Example:
+        >>> Counts(train=5000).split("train")
+        5000
     """
 
     train: int = 2000

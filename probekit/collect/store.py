@@ -20,6 +20,7 @@ import io
 import json
 import os
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,7 +158,7 @@ class Shard:
         for name, parts in layers.items():
             for place, part in enumerate(parts):
                 kept = self._buffer.setdefault(name, [[] for _ in parts])
-                kept[place].append(part)
+                kept[place].append(np.ascontiguousarray(part))  # [CLS] alone would keep all tokens of its batch
         self._buffered += length.pop()
         last = self.position >= self.stop
         if last or (not self.whole and self._buffered >= _chunk_rows(layers)):
@@ -177,9 +178,7 @@ class Shard:
         content = b"".join(np.ascontiguousarray(part).data.cast("B") for parts in rows.values() for part in parts)
         self.chunks.append(self._kept(f"{self.start + self.done:09d}", ".rows", content) | {"rows": self._buffered})
         if summary:
-            packed = io.BytesIO()
-            np.savez(packed, allow_pickle=False, **dict[str, Any](summary))
-            self._summary = self._kept("summary", ".npz", packed.getbuffer())
+            self._summary = self._kept("summary", ".npz", zipped(dict(summary)))
         self.arrays, self.done = arrays, self.done + self._buffered
         self._buffer.clear()
         self._buffered = 0
@@ -297,6 +296,16 @@ class Store:
 
 def _digest_of(body: Mapping[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(json.loads(json.dumps(body)), sort_keys=True).encode())
+
+
+def zipped(arrays: dict[str, np.ndarray]) -> memoryview:
+    """Arrays as `numpy.savez` packs them; each is let go once it is packed, for together they may be large."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in list(arrays):
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(arrays.pop(name)), allow_pickle=False)
+    return packed.getbuffer()
 
 
 def _chunk_rows(rows: Mapping[str, Sequence[np.ndarray]]) -> int:

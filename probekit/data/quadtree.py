@@ -72,8 +72,15 @@ class _Blocks:
 class Quadtree(ArraySet):
     """A split of the quadtree set, or a set of partners of one (see `partners`).
 
-    `latents[h]` and `noise[h]` are float32 (n, nodes of height h, dim), raster order; the noise has level 0 too, the
-    patches'. They are drawn again when first asked for.
+    Attributes:
+        latents: height -> float32 (n, nodes of that height, dim), in raster order; drawn again when first asked for.
+        noise: the same of the noise, which has level 0 too, the patches'.
+        settings: what the images are drawn from.
+
+    Example:
+        >>> images = probekit.data.load("quadtree?height=3", "test")
+        >>> images.latents[1].shape[1:]
+        (16, 12)
     """
 
     disjoint = True

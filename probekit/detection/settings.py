@@ -57,6 +57,10 @@ class DetectorSettings(Recipe):
         flip: mirror half of the images.
         proposals: regions per image that reach the heads.
         samples: regions per image that the box head is trained on.
+
+    Example:
+        >>> PRESETS["tiny"]["image_size"], PRESETS["base"]["global_blocks"]
+        (64, 4)
     """
 
     init: str

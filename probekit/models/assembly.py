@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from probekit.errors import CheckpointError
 from probekit.models import inference, relative
 from probekit.models.architecture import FIELDS, Architecture
-from probekit.models.card import STATED, Verdict, checked
+from probekit.models.card import Verdict
+from probekit.models.card_checks import STATED, checked
 from probekit.models.decoder import Decoder
 from probekit.models.formats import Reading, _families
 from probekit.models.mae import MaskedAutoencoder

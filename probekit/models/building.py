@@ -12,7 +12,8 @@ from probekit.errors import CheckpointError
 from probekit.models import adapters, formats, inference, networks
 from probekit.models.architecture import describe
 from probekit.models.assembly import assemble, refuse_contradictions
-from probekit.models.card import STATED, Card, Verdict, file_digest
+from probekit.models.card import Card, Verdict, file_digest
+from probekit.models.card_checks import STATED
 from probekit.models.checkpoint import Checkpoint
 from probekit.models.files import Found
 from probekit.models.mae import MaskedAutoencoder

@@ -6,128 +6,19 @@ Both are cheap to make: the sha256 and the scan for all-zero and non-finite weig
 from __future__ import annotations
 
 import hashlib
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from probekit.data.preprocess import FILTERS
-from probekit.errors import CheckpointError
+from probekit.models.card_checks import FACTS, STATED, checked
 from probekit.models.contract import TokenModel
 from probekit.models.pixels import PixelScale
-
-
-class Fact(NamedTuple):
-    """One field of a card: what a value must be, how to test it, and the form in which it is kept."""
-
-    expected: str
-    accepts: Callable[[Any], bool]
-    keep: Callable[[Any], Any] = lambda value: value
-
-
-def _finite(value: Any, low: float = -math.inf) -> bool:
-    """Whether a value is a finite number of at least `low`; a bool is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= low
-
-
-def _whole(value: Any, low: int = 0) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value < 2**63
-
-
-def _positive(value: Any) -> bool:
-    return _whole(value, 1)
-
-
-def _ratio(value: Any) -> bool:
-    return _finite(value, 0) and value < 1
-
-
-def _pair_or_one(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """One value, or (low, high)."""
-    return lambda value: (
-        (len(value) == 2 and all(map(test, value)) and value[0] <= value[1])
-        if isinstance(value, list | tuple)
-        else test(value)
-    )
-
-
-def _numbers(low: float) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list | tuple) and len(value) > 0 and all(_finite(x, low) for x in value)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | tuple) else value
-
-
-def _floats(value: Any) -> tuple[float, ...]:
-    return tuple(float(x) for x in value)
-
-
-def _printable(value: str) -> str:
-    """Text without control characters, at most 1,000 characters."""
-    return "".join(character if character.isprintable() else " " for character in value[:1000])
-
-
-TEXT = Fact("text", lambda value: isinstance(value, str), _printable)
-FACTS = {
-    "name": TEXT,
-    "architecture": Fact("a dict", lambda value: isinstance(value, dict)),
-    "vit_patch_size": Fact("a whole number above 0", _positive),
-    "image_size": Fact("(height, width) in pixels", lambda v: len(v) == 2 and all(map(_positive, v)), tuple),
-    "mask_ratio": Fact("a number from 0 to 1, below 1, or (low, high)", _pair_or_one(_ratio), _tuple),
-    "patch_size": Fact("a whole number of pixels above 0, or (low, high)", _pair_or_one(_positive), _tuple),
-    "mean": Fact("finite numbers, one for each channel", _numbers(-math.inf), _floats),
-    "std": Fact("numbers above 0, one for each channel", _numbers(math.nextafter(0, 1)), _floats),
-    "normalisation_known": Fact("true or false", lambda value: isinstance(value, bool)),
-    "interpolation": Fact(f"one of {', '.join(FILTERS)}", lambda value: isinstance(value, str) and value in FILTERS),
-    "crop_fraction": Fact("a number above 0 and at most 1", lambda v: _finite(v, 0) and 0 < v <= 1, float),
-    "normalised_targets": Fact("true or false", lambda value: isinstance(value, bool)),
-    "data": TEXT,
-    "epochs": Fact("a number of at least 0", lambda value: _finite(value, 0)),
-    "images_seen": Fact("a whole number of at least 0", _whole),
-    "seed": Fact("a whole number", lambda value: _whole(value, -(2**63))),
-    "licence": TEXT,
-    "finetuned": TEXT,
-    "finetuned_from": TEXT,
-}  # fmt: skip
-"""Every fact of a card, checked here wherever it comes from: a file, a caller, or code."""
-
-RECORDED = (
-    "mask_ratio", "mean", "std", "normalisation_known", "interpolation", "crop_fraction", "normalised_targets",
-    "data", "epochs", "images_seen", "seed", "licence", "finetuned", "finetuned_from",
-)  # fmt: skip
-"""Fields of a card that tensors do not tell: a format gives them to the card, and a writer writes them."""
-
-STATED = (*RECORDED, "patch_size", "name")
-"""All that a file or a caller may state of a card."""
-
-
-def acceptable(name: str, value: Any) -> bool:
-    """Whether a value may stand in this field of a card; None (not recorded) may."""
-    try:
-        return value is None or FACTS[name].accepts(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-
-
-def checked(name: str, value: Any, label: str = "The card") -> Any:
-    """The value as a card keeps it.
-
-    Raises:
-        CheckpointError: the value is of the wrong kind; the message names the field and what was expected.
-    """
-    if not acceptable(name, value):
-        shown = repr(value)
-        shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-        raise CheckpointError(f"{label}: {name} is {shown}; expected {FACTS[name].expected}. Correct it.")
-    return value if value is None else FACTS[name].keep(value)
-
 
 UNSET: Any = object()
 
@@ -171,16 +62,32 @@ class _Shared:
 class Card:
     """The facts of a checkpoint. None = not recorded anywhere.
 
-    `patch_size` is the mask unit in pixels, `vit_patch_size` the ViT's patch in pixels, `image_size` (height, width).
-    `mask_ratio` and `patch_size` are (low, high) where they varied in training. `epochs`, `images_seen`, `data` and
-    `seed` are of pretraining; `finetuned` says how and on what the encoder was fine-tuned after it (None: not known to
-    be), `finetuned_from` which checkpoint that began with. `interpolation` and `crop_fraction` say how images are
-    brought to `image_size`: the shorter side is resized to size / crop_fraction, then the centre is cropped. `mean`,
-    `std` and `normalised_targets` are the model's own (`MaskedAutoencoder.pixels`): setting one here changes what the
-    model uses.
+    Attributes:
+        name: in results.
+        architecture: the model's shape, by name of the setting.
+        vit_patch_size: side of the ViT's patch, in pixels.
+        image_size: (height, width) in pixels.
+        pixels: mean, deviation and targets, shared with the model (`MaskedAutoencoder.pixels`).
+        mask_ratio: share of the units that was hidden in pretraining; (low, high) where it varied.
+        patch_size: side of the mask unit in pixels; (low, high) where it varied.
+        mean, std: of pixels in [0, 1], one number for each channel. Setting one here changes what the model uses.
+        normalisation_known: whether the file or the caller told `mean` and `std`.
+        interpolation, crop_fraction: how images are brought to `image_size`: the shorter side is resized to size /
+            crop_fraction, then the centre is cropped.
+        normalised_targets: whether the decoder predicts pixels normalised per patch. Setting it changes the model.
+        data, epochs, images_seen, seed: of pretraining.
+        licence: of the weights.
+        finetuned: how and on what the encoder was fine-tuned after pretraining; None: not known to be.
+        finetuned_from: the checkpoint that fine-tuning began with.
+        digest: a function without arguments that gives the sha256 of the weights, computed on its first call.
 
     Raises:
         CheckpointError: a value of the wrong kind, at any time.
+
+    Example:
+        >>> card = Card("mine", {}, vit_patch_size=16, image_size=(224, 224), mask_ratio=0.75, seed=0)
+        >>> card.mask_ratio, card.patch_size is None
+        (0.75, True)
     """
 
     name: str
@@ -245,6 +152,10 @@ class Verdict:
         warnings: what a user should know before trusting numbers; made on first use, since it reads every weight.
         taken: the name of the network that was read, where the file has names for it.
         networks: the names of the other networks in the file; `load(key=)` reads one of them.
+
+    Example:
+        >>> probekit.load("mae_pretrain_vit_base.pth").verdict.format  # doctest: +SKIP
+        'mae'
     """
 
     def __init__(

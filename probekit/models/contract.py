@@ -35,6 +35,11 @@ class Layer(NamedTuple):
         index: 0 = the embedding, 1 to L = the blocks, L after the final norm.
         tokens: (batch, prefix + patches, width); prefix tokens first, patches in raster order.
         attention: softmax probabilities used in this forward, (batch, heads, queries, keys); None for the embedding.
+
+    Example:
+        >>> layer = Layer(0, torch.zeros(2, 1 + 196, 768), None)
+        >>> layer.tokens[:, 1:].shape
+        torch.Size([2, 196, 768])
     """
 
     index: int  # type: ignore[assignment]  # the name that users rely on, though tuples have a method of it
@@ -49,6 +54,10 @@ class LayerShape(NamedTuple):
         patches: number of its patch tokens.
         grid: (rows, columns) of its patches; None where their number fits no grid of the image's proportions.
         width: size of a token.
+
+    Example:
+        >>> LayerShape(patches=196, grid=(14, 14), width=768).grid
+        (14, 14)
     """
 
     patches: int
@@ -74,6 +83,16 @@ class TokenModel(nn.Module, abc.ABC):
 
     Args:
         mean, std: per channel, of pixels in [0, 1]; None takes ImageNet's, and `load` warns.
+
+    Example:
+        >>> class Patches(TokenModel):
+        ...     channels, image_size, vit_patch_size, num_prefix_tokens, depth, width = 3, (32, 32), 16, 0, 0, 768
+        ...
+        ...     def trace(self, images):
+        ...         tiles = images.unfold(2, 16, 16).unfold(3, 16, 16)
+        ...         yield Layer(0, tiles.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2), None)
+        >>> next(Patches().trace(torch.zeros(1, 3, 32, 32))).tokens.shape
+        torch.Size([1, 4, 768])
     """
 
     channels: int

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from probekit.checks import number, several, whole
 from probekit.errors import CheckpointError, a_kind
-from probekit.models.card import RECORDED, Card, Verdict
+from probekit.models.card import Card, Verdict
+from probekit.models.card_checks import RECORDED
 from probekit.models.checkpoint import Checkpoint
 from probekit.models.contract import Layer, TokenModel, grid_of
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from probekit.models.architecture import count
-from probekit.models.card import RECORDED
+from probekit.models.card_checks import RECORDED
 from probekit.models.checkpoint import Checkpoint
 
 UNKNOWN = "not recorded"

@@ -16,7 +16,8 @@ from probekit.models import adapters, networks, relative
 from probekit.models.architecture import is_plain
 from probekit.models.assembly import refuse_contradictions, unknown
 from probekit.models.building import Asked, adapted_timm, carded, finish, refuse_settled, settled
-from probekit.models.card import STATED, Verdict, checked
+from probekit.models.card import Verdict
+from probekit.models.card_checks import STATED, checked
 from probekit.models.checkpoint import Checkpoint
 from probekit.models.contract import CONTRACT
 from probekit.models.encoder import Encoder

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from probekit.errors import CheckpointError, did_you_mean
-from probekit.models.card import STATED, checked
+from probekit.models.card_checks import STATED, checked
 
 
 def _reals(text: str) -> tuple[float, ...]:

@@ -81,6 +81,12 @@ class Settings(Recipe):
         mean, std: of pixels in [0, 1], one number a channel.
         init, init_sha256, init_tensors: the checkpoint whose weights the run begins with, its file's sha256 and that of
             its tensors; empty for fresh weights. They come from `train(init=)`.
+
+    Example:
+        >>> known = {"data": "noise", "data_fingerprint": "-", "seed": 0, "mask_ratio": 0.75, "patch_size": 4}
+        >>> settings = resolve("tiny", {"images": 6_400}, **known)
+        >>> settings.grid, settings.steps
+        ((8, 8), 100)
     """
 
     mask_ratio: float

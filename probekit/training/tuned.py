@@ -20,7 +20,8 @@ from probekit.measures import resample
 from probekit.measures.weakness import tiny_classes, what_weakens
 from probekit.models import Checkpoint
 from probekit.models.building import carded
-from probekit.models.card import STATED, file_digest
+from probekit.models.card import file_digest
+from probekit.models.card_checks import STATED
 from probekit.models.facts import coordinates
 from probekit.training import starting
 from probekit.training.classifier import Classifier

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from probekit.collect import store
 from probekit.collect.store import Store
@@ -198,6 +200,27 @@ def test_damaged_rows_are_noticed_and_measured_again(tmp_path, how) -> None:
     assert again.done == 0
     again.append(rows(0, 5), lambda: {"mean": np.ones(3)})
     np.testing.assert_array_equal(Store(tmp_path / "take", 5, {})["pooled"][:], rows(0, 5)["pooled"])
+
+
+def test_rows_that_wait_to_be_written_keep_nothing_else_in_memory(tmp_path) -> None:
+    """[CLS] of each image is a view of all its tokens, which are hundreds of times as large."""
+    tokens = torch.ones(2, 4, 785, 8)
+    views = {"cls": tokens[:, :, 0].numpy(), "layers": [tokens[:, 0, 0].numpy()] * 2}
+    assert np.shares_memory(views["cls"], tokens.numpy())
+    made = Store(tmp_path / "take", 5, {})
+    made.append(views, nothing)
+    kept = [part for parts in made.shards[0]._buffer.values() for layer in parts for part in layer]
+    assert [part.shape for part in kept] == [(2, 4, 8), (2, 8), (2, 8)]
+    assert not any(np.shares_memory(part, tokens.numpy()) for part in kept)
+
+
+def test_a_summary_is_packed_as_numpy_packs_it() -> None:
+    arrays = {"mean.0": np.arange(6.0).reshape(2, 3), "seen": np.ones(3, np.uint8), "one": np.float32(2)}
+    expected = io.BytesIO()
+    np.savez(expected, **arrays)
+    given = dict(arrays)
+    assert bytes(store.zipped(given)) == expected.getvalue()
+    assert not given
 
 
 def test_a_folder_that_vanishes_between_two_chunks_is_noticed(tmp_path, chunks_of_ten) -> None:

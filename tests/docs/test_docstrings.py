@@ -13,12 +13,14 @@ import pytest
 import torch
 
 import probekit
-from probekit import masking, plot
+from probekit import masking, plot, schema, stamps
+from probekit.collect import Counts, PassSettings
+from probekit.data.quadtree import Quadtree
 
 ROOMS = ("data", "evaluation", "latents", "models", "probes", "results", "training")
 RUN = {
     "probekit.latents.mask_levels", "probekit.masking", "probekit.models.loading", "probekit.probes",
-    "probekit.training.grid",
+    "probekit.training.grid", "probekit.schema", "probekit.stamps",
 }  # fmt: skip
 """Modules whose examples need neither a checkpoint of the reader's nor minutes."""
 
@@ -28,7 +30,7 @@ def public() -> Iterator[tuple[str, Callable[..., Any]]]:
     places = [("probekit", probekit, [name for name in probekit.__all__ if not name.startswith("_")])]
     places += [(room, module, module.__all__) for room in ROOMS for module in [import_module(f"probekit.{room}")]]
     places += [("plot", plot, list(plot.CHARTS))]
-    places += [("masking", masking, own(masking))]
+    places += [(module.__name__.removeprefix("probekit."), module, own(module)) for module in (masking, schema, stamps)]
     found = {f"{where}.{name}": getattr(module, name) for where, module, names in places for name in names}
     yield from ((name, one) for name, one in found.items() if inspect.isfunction(one))
 
@@ -67,12 +69,11 @@ CLASSES = {
     for room in ROOMS
     for module in [import_module(f"probekit.{room}")]
     for name, one in ((f"{room}.{each}", getattr(module, each)) for each in module.__all__)
-    if inspect.isclass(one) and not issubclass(one, Exception) and f"{room}.{one.__name__}" not in (
-        "models.Card", "models.Layer", "models.LayerShape", "models.TokenModel",
-        "models.Verdict", "probes.Measurements", "training.Settings",
-    )
-}  # fmt: skip
-"""Classes that users make or read; the others come with them, and say what their attributes are."""
+    if inspect.isclass(one) and not issubclass(one, Exception)
+}
+CLASSES |= {"schema.Variable": schema.Variable, "data.Quadtree": Quadtree}
+CLASSES |= {f"collect.{one.__name__}": one for one in (Counts, PassSettings)}
+"""Classes that users make or read."""
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -41,8 +41,11 @@ def peak(name: str, data: str, images: int) -> int:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
 @pytest.mark.parametrize(
     ("name", "data"),
-    [("level_spectrum", "quadtree"), ("low_level", "shapes"), ("object_focus", "shapes"), ("label_free", "shapes")],
-)
+    [
+        ("level_spectrum", "quadtree"), ("low_level", "shapes"), ("object_focus", "shapes"), ("label_free", "shapes"),
+        ("level_ladder", "shapes"),
+    ],
+)  # fmt: skip
 def test_peak_memory_does_not_grow_with_the_number_of_large_images(name: str, data: str) -> None:
     few, many = (peak(name, data, images) for images in IMAGES)
     assert many - few < GROWTH

@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 
 from probekit.errors import CheckpointError
 from probekit.models import load
-from probekit.models.card import Card, acceptable
+from probekit.models.card import Card
+from probekit.models.card_checks import acceptable
 
 HEADS = {"num_heads": 4, "decoder_num_heads": 2}
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from probekit.models.card import Card, acceptable
+from probekit.models.card import Card
+from probekit.models.card_checks import acceptable
 
 PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
 """Pillow's filters by number, as `resample` has them."""

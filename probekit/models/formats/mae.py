@@ -10,7 +10,7 @@ import hashlib
 import re
 from typing import Any
 
-from probekit.models.card import acceptable
+from probekit.models.card_checks import acceptable
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
 from probekit.models.inference import side

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from probekit.errors import CheckpointError
-from probekit.models.card import acceptable
+from probekit.models.card_checks import acceptable
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _names
 from probekit.models.inference import side

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from probekit.errors import CheckpointError
 from probekit.models.architecture import MLPS, Architecture
-from probekit.models.card import STATED, Card
+from probekit.models.card import Card
+from probekit.models.card_checks import STATED
 from probekit.models.files import Found
 from probekit.models.formats import Reading
 from probekit.models.inference import side

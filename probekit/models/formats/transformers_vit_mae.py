@@ -16,7 +16,8 @@ from torch import Tensor
 
 from probekit.errors import CheckpointError
 from probekit.models.architecture import Architecture
-from probekit.models.card import STATED, Card, acceptable
+from probekit.models.card import Card
+from probekit.models.card_checks import STATED, acceptable
 from probekit.models.files import Found
 from probekit.models.formats import Reading, _preprocessor
 from probekit.models.formats import probekit as own
