@@ -28,7 +28,8 @@ RATIOS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 KEPT_VIEWS = 1 << 27
 """Bytes of views that are kept for the untrained twin, the baselines, masks and the next checkpoint: 2,000 images of
-32 px. Drawing views takes a third of the time of a small encoder's forwards."""
+32 px. Drawing views takes a third of the time of a small encoder's forwards. Larger sets are not kept in part: the
+first views would have gone when they are asked for again."""
 
 drawn_views: Kept[Tensor] = Kept(KEPT_VIEWS)
 
@@ -58,10 +59,11 @@ class LadderSource(Source):
     def batches(self, prepared: PreparedModel, start: int, stop: int) -> Iterator[Batch]:
         views, size = self.views(prepared), prepared.batch_size(self.per_row)
         place = self.image_set.fingerprint, prepared.preprocess.fingerprint, self.seed
+        room = 4 * prepared.preprocess.channels * math.prod(prepared.size) * self.per_row
         for first in range(start, stop, size):
             indices = np.arange(first, min(first + size, stop))
-            room = 4 * prepared.preprocess.channels * math.prod(prepared.size) * self.per_row * len(indices)
-            images = drawn_views.get((*place, indices.tobytes()), room, partial(views.batch, indices))
+            key, draw = (*place, indices.tobytes()), partial(views.batch, indices)
+            images = drawn_views.get(key, room * len(indices), draw) if room * self.rows <= KEPT_VIEWS else draw()
             yield Batch(indices, images.flatten(0, 1).to(prepared.device))
 
 

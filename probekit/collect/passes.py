@@ -24,6 +24,10 @@ ATTENTION = 1 << 22
 goes in parts of 9 images, which costs no time and spares the memory that a whole batch's attention would take."""
 
 
+LARGE = 1 << 22
+"""Bytes of one layer's tokens from which freed memory is given back after each batch: small rows that stay split the
+holes that such tokens leave, so that the next ones do not fit, and memory grows by gigabytes. It takes milliseconds."""
+
 ATTEMPTS = 3
 """How often measurements that turn out to be damaged are taken again before the disk is called unreliable."""
 
@@ -54,6 +58,7 @@ def complete(prepared: PreparedModel, source: Source, recordings: Sequence[Recor
     """One pass over what is missing; returns the number of rows computed."""
     size = prepared.batch_size(source.per_row)
     missing = sum(last - first for group in groups(recordings) for first, last in stretches(recordings, *group, size))
+    tokens = max((shape.patches + prepared.model.num_prefix_tokens) * shape.width for shape in prepared.shapes)
     training = prepared.model.training
     prepared.model.eval()
     give_back()
@@ -68,6 +73,8 @@ def complete(prepared: PreparedModel, source: Source, recordings: Sequence[Recor
                 for batch in source.batches(prepared, start, stop):
                     forward(prepared, batch, recordings)
                     advance(len(batch.images))
+                    if 4 * len(batch.images) * tokens >= LARGE:
+                        give_back()
 
             return fill(recordings, size, compute)
     finally:

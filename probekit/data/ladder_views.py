@@ -27,6 +27,9 @@ HUE = 0.1
 """The hue turns by at most this share of the colour circle."""
 NOISE = 0.1
 
+AT_ONCE = 1 << 20
+"""Numbers of images that are drawn at a time; what is made on the way takes some 15 times their memory."""
+
 DRAWS = ((0, 0, 0), (0, 0, 1), (0, 1, 2), (1, 2, 3))
 """Which draw of layout, appearance and noise each view has: equal numbers are shared."""
 
@@ -57,6 +60,12 @@ class LadderViews(_Augmented):
 
     def batch(self, indices: np.ndarray) -> Tensor:
         """The views of some images: float32 (len(indices), 4, channels, height, width), normalised."""
+        pixels = self.preprocess.channels * self.preprocess.height * self.preprocess.width
+        step = max(1, AT_ONCE // pixels)
+        parts = [self._drawn(indices[start : start + step]) for start in range(0, max(1, len(indices)), step)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _drawn(self, indices: np.ndarray) -> Tensor:
         indices = np.asarray(indices)
         keys = np.asarray(self.keys)[indices]
         layouts = [self._layout(indices, keys, draw) for draw in range(2)]

@@ -217,9 +217,11 @@ def test_evaluation_masks_follow_the_seed_and_the_image(checkpoint, sets) -> Non
     assert len(torch.unique(masks[0], dim=0)) > 20
 
 
-def test_large_images_go_in_smaller_batches(checkpoint) -> None:
+def test_large_images_go_in_smaller_batches(checkpoint, monkeypatch) -> None:
     """As many pixels at once, whatever the size: what bounds memory."""
     small = PreparedModel(checkpoint, PassSettings(batch_size=64))
     assert (small.batch_size(), small.batch_size(8), small.batch_size(100)) == (64, 8, 1)
     large = PreparedModel(checkpoint, PassSettings(batch_size=64, preparation=Preparation(image_size=(448, 448))))
+    assert (large.batch_size(), large.batch_size(2), large.batch_size(5)) == (4, 2, 1)
+    monkeypatch.setattr(PreparedModel, "device", torch.device("cuda"))
     assert (large.batch_size(), large.batch_size(5), large.batch_size(17)) == (16, 3, 1)
