@@ -58,7 +58,8 @@ def complete(prepared: PreparedModel, source: Source, recordings: Sequence[Recor
     """One pass over what is missing; returns the number of rows computed."""
     size = prepared.batch_size(source.per_row)
     missing = sum(last - first for group in groups(recordings) for first, last in stretches(recordings, *group, size))
-    tokens = max((shape.patches + prepared.model.num_prefix_tokens) * shape.width for shape in prepared.shapes)
+    most = max((shape.patches + prepared.model.num_prefix_tokens) * shape.width for shape in prepared.shapes)
+    tokens = 4 * most if prepared.device.type == "cpu" else 0  # bytes of an image's, in this memory
     training = prepared.model.training
     prepared.model.eval()
     give_back()
@@ -73,7 +74,7 @@ def complete(prepared: PreparedModel, source: Source, recordings: Sequence[Recor
                 for batch in source.batches(prepared, start, stop):
                     forward(prepared, batch, recordings)
                     advance(len(batch.images))
-                    if 4 * len(batch.images) * tokens >= LARGE:
+                    if len(batch.images) * tokens >= LARGE:
                         give_back()
 
             return fill(recordings, size, compute)
