@@ -5,6 +5,19 @@ from __future__ import annotations
 import ctypes
 import sys
 
+LARGE = 1 << 22
+"""Bytes of a batch from which freed memory is given back after it."""
+
+
+def give_back_after(size: int) -> None:
+    """`give_back`, after a batch of so many bytes, if it was large.
+
+    Small rows that stay split the holes that large batches leave, so that the next ones do not fit and memory grows by
+    gigabytes.
+    """
+    if size >= LARGE:
+        give_back()
+
 
 def give_back() -> None:
     """Return the pages that glibc keeps of freed arrays between those that live; elsewhere nothing happens.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from probekit import progress
-from probekit.collect.freed import give_back
+from probekit.collect.freed import give_back, give_back_after
 from probekit.collect.prepared import Batch, PreparedModel, Source
 from probekit.collect.schedule import Recording, fill, groups, stretches
 from probekit.errors import ProbeError, StorageError
@@ -23,10 +23,6 @@ ATTENTION = 1 << 22
 """Attention probabilities of one layer that exist at a time on a processor: 16 MB in float32. A ViT-B/16 at 224 px then
 goes in parts of 9 images, which costs no time and spares the memory that a whole batch's attention would take."""
 
-
-LARGE = 1 << 22
-"""Bytes of one layer's tokens from which freed memory is given back after each batch: small rows that stay split the
-holes that such tokens leave, so that the next ones do not fit, and memory grows by gigabytes. It takes milliseconds."""
 
 ATTEMPTS = 3
 """How often measurements that turn out to be damaged are taken again before the disk is called unreliable."""
@@ -74,8 +70,7 @@ def complete(prepared: PreparedModel, source: Source, recordings: Sequence[Recor
                 for batch in source.batches(prepared, start, stop):
                     forward(prepared, batch, recordings)
                     advance(len(batch.images))
-                    if len(batch.images) * tokens >= LARGE:
-                        give_back()
+                    give_back_after(len(batch.images) * tokens)
 
             return fill(recordings, size, compute)
     finally:

@@ -14,6 +14,7 @@ import xarray as xr
 from torch import Tensor
 
 from probekit.collect import tokens
+from probekit.collect.freed import give_back_after
 from probekit.collect.identity import ranks
 from probekit.collect.image_sets import Splits
 from probekit.collect.ladder import RATIOS, LadderSource, units_that_fit
@@ -246,6 +247,7 @@ class Subject:
         source = self._ladder_source(self.rows("ladder"))
         for batch in source.batches(self.prepared, 0, source.rows):
             yield batch.images.reshape(-1, source.per_row, *batch.images.shape[1:]).cpu()
+            give_back_after(batch.images.nbytes)
 
     def response_grid(self) -> list[tuple[float, int]]:
         """(mask ratio, side of the hidden unit in units of `mask_grid`) of the passes under evaluation masks."""
