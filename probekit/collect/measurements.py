@@ -308,5 +308,6 @@ class Measurements(Readings):
         """
         if initialisation not in self._twins:
             self._twins.clear()  # one at a time is in memory
+            self._tables.clear()  # room for the twin's
             self._twins[initialisation] = Measurements(untrained(self.prepared, initialisation), self.sets, self.root)
         return self._twins[initialisation]
