@@ -75,8 +75,14 @@ class Measurements(Readings):
         forwards: images that went through an encoder so far.
 
     Example:
-        >>> def run(measurements):  # of a probe: docs/pages/probe.md
-        ...     features = measurements.features("test", layer=-1, pooling="mean")  # doctest: +SKIP
+        >>> from tempfile import TemporaryDirectory
+        >>> from probekit.collect import Counts, PassSettings
+        >>> prepared = PreparedModel(probekit.load("shipped:untrained-s0", device="cpu"), PassSettings(cache=False))
+        >>> with TemporaryDirectory() as folder:  # a probe's `run` is given measurements that are taken already
+        ...     measurements = Measurements(prepared, Splits("shapes", Counts(test=4)), Path(folder))
+        ...     measurements.gather(["features:test"])
+        ...     measurements.pooled("test", layer=0, pooling="mean").shape
+        (4, 64)
 
     Args:
         prepared: the checkpoint, and how images are put before it.

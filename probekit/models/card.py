@@ -154,8 +154,9 @@ class Verdict:
         networks: the names of the other networks in the file; `load(key=)` reads one of them.
 
     Example:
-        >>> probekit.load("mae_pretrain_vit_base.pth").verdict.format  # doctest: +SKIP
-        'mae'
+        >>> verdict = probekit.load("shipped:untrained-s0", device="cpu").verdict
+        >>> verdict.format, verdict.decoder
+        ('transformers ViTMAE', True)
     """
 
     def __init__(
