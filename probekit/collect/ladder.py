@@ -63,7 +63,7 @@ class LadderSource(Source):
         for first in range(start, stop, size):
             indices = np.arange(first, min(first + size, stop))
             key, draw = (*place, indices.tobytes()), partial(views.batch, indices)
-            images = drawn_views.get(key, room * len(indices), draw) if room * self.rows <= KEPT_VIEWS else draw()
+            images = drawn_views.get(key, draw) if room * self.rows <= KEPT_VIEWS else draw()
             yield Batch(indices, images.flatten(0, 1).to(prepared.device))
 
 

@@ -231,6 +231,8 @@ class Measurements(Readings):
         for name, recorder in takes.items():
             self._stores[name] = self._store(recorder)
             running.append(Recording(recorder, self._stores[name]))
+        if not all(one.store.complete for one in running):
+            self._tables.clear()
         title = f"{self.prepared.checkpoint.name} on {self.images().name}: {stage}"
         self.forwards += passes.run(self.prepared, source, running, title) * source.per_row
         takes.clear()
@@ -314,6 +316,8 @@ class Measurements(Readings):
         """
         if initialisation not in self._twins:
             self._twins.clear()  # one at a time is in memory
-            self._tables.clear()  # room for the twin's
-            self._twins[initialisation] = Measurements(untrained(self.prepared, initialisation), self.sets, self.root)
+            self._tables.clear()  # room for the new one's
+            twin = Measurements(untrained(self.prepared, initialisation), self.sets, self.root)
+            twin._tables = self._tables  # they share the room for them
+            self._twins[initialisation] = twin
         return self._twins[initialisation]

@@ -21,19 +21,19 @@ from probekit.errors import ProbeError
 from probekit.measures import fsim, images
 from probekit.models import pixels
 
-KEPT_PIXELS = 8_000_000
-"""Originals whose SSIM and FSIM references are kept between checkpoints hold at most this many pixels."""
+KEPT_REFERENCES = 1 << 27
+"""Bytes of SSIM and FSIM references that are kept between checkpoints: of 1,000 images of 32 px."""
 
 STATISTICS = "image"
 """How normalised targets are undone for every number: one mean and variance from all visible pixels of the image."""
 
 
-references: Kept[Any] = Kept(KEPT_PIXELS)
+references: Kept[Any] = Kept(KEPT_REFERENCES)
 
 
 def reference_of(metric: str, make: Any, originals: np.ndarray, place: tuple[Any, ...]) -> Any:
     """What a metric needs of a batch of originals, which lie at `place`."""
-    return references.get((metric, *place), originals[:, 0].size, lambda: make(originals))
+    return references.get((metric, *place), lambda: make(originals))
 
 
 def originals_of(prepared: PreparedModel, batch: Tensor) -> np.ndarray:

@@ -12,7 +12,8 @@ from probekit.collect.subject import Subject
 from probekit.errors import ProbeError
 
 IN_MEMORY = 192 * 2**20
-"""Tables of features up to this many bytes together are read once and kept while the probes of one checkpoint run."""
+"""Tables of features up to this many bytes together, the untrained twin's included, are read once and kept while the
+probes of one checkpoint run, until the next pass over images needs the memory."""
 
 
 class Readings(Subject):
@@ -21,7 +22,7 @@ class Readings(Subject):
     def __init__(self, prepared: PreparedModel, sets: Splits) -> None:
         super().__init__(prepared, sets)
         self._stores: dict[str, Store] = {}
-        self._tables: dict[str, np.ndarray] = {}
+        self._tables: dict[tuple[str, str], np.ndarray] = {}
 
     def store(self, name: str) -> Store:
         """The rows of a measurement that was gathered."""
@@ -82,12 +83,13 @@ class Readings(Subject):
     def _column(self, name: str, array: str, layer: int, place: int) -> np.ndarray:
         """Rows of one layer at one of its places, at that layer's own width: float32 (rows, width)."""
         stored = self.store(name)[array]
-        if name not in self._tables:
+        key = str(self.prepared.facts["weights"]), name
+        if key not in self._tables:
             held = sum(table.nbytes for table in self._tables.values())
             if len(set(stored.shapes)) > 1 or held + stored.nbytes > IN_MEMORY:
                 return Column(stored, layer, place)[:]
-            self._tables[name] = np.asarray(stored[:])
-        return np.asarray(self._tables[name][:, layer, place], dtype=np.float32)
+            self._tables[key] = np.asarray(stored[:])
+        return np.asarray(self._tables[key][:, layer, place], dtype=np.float32)
 
     def _streamed(self, name: str, array: str, layer: int, place: int) -> np.ndarray | Column:
         column = Column(self.store(name)[array], layer, place)

@@ -186,6 +186,11 @@ class FsimReference:
         self._shape = shape
         self._features = [analyse(part) for part in self._parts(originals)]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return sum(tensor.untyped_storage().nbytes() for features in self._features for tensor in features)
+
     def _parts(self, images: NDArray[np.floating] | Tensor) -> list[Tensor]:
         if tuple(images.shape) != self._shape:
             raise ProbeError(

@@ -128,6 +128,11 @@ class SsimReference:
         self._squared_mean = self._mean**2
         self._variance = smooth(self.originals**2) - self._squared_mean
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return sum(array.nbytes for array in (self.originals, self._mean, self._squared_mean, self._variance))
+
     def _channel_maps(self, images: ArrayLike) -> Floats:
         other = checked(images, self.originals)
         mean = smooth(other)

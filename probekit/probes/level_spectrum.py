@@ -147,6 +147,7 @@ def terms_of_pixels(measurements: Measurements) -> tuple[Terms, list[Terms]]:
             moments[number].update(flat)
             if len(parts) == 1:
                 whole.append(flat)
+    del weights  # of large images they take hundreds of MB
     if len(parts) == 1:
         of_pixels = terms_of(whole)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from tiny_measured import tiny
@@ -11,22 +13,30 @@ from probekit.collect.kept import Kept
 from probekit.collect.ladder import LadderSource
 from probekit.data import load
 from probekit.data.ladder_views import LadderViews
+from probekit.measures.fsim import FsimReference
+from probekit.measures.images import SsimReference
 
 
 def test_what_was_asked_for_longest_ago_goes_first_and_what_is_too_large_is_not_kept() -> None:
     made: list[str] = []
 
-    def get(key: str, size: int = 4) -> str:
-        return kept.get(key, size, lambda: made.append(key) or key)
+    def get(key: str, size: int = 4) -> np.ndarray:
+        return kept.get(key, lambda: made.append(key) or np.full(size, ord(key[0]), dtype=np.uint8))
 
-    kept: Kept[str] = Kept(10)
-    assert [get(key) for key in ("a", "b", "a", "c", "a", "b")] == ["a", "b", "a", "c", "a", "b"]
+    kept: Kept[np.ndarray] = Kept(10)
+    assert [chr(get(key)[0]) for key in ("a", "b", "a", "c", "a", "b")] == ["a", "b", "a", "c", "a", "b"]
     assert made == ["a", "b", "c", "b"]  # c put b out, which was older than a
     get("huge", 11)
     get("huge", 11)
     assert made[4:] == ["huge", "huge"]
     get("a")
     assert made[6:] == []
+
+
+@pytest.mark.parametrize("make", [SsimReference, FsimReference])
+def test_a_reference_knows_how_much_it_holds(make) -> None:
+    reference = make(np.random.default_rng(0).random((6, 3, 96, 96), dtype=np.float32))
+    assert reference.nbytes == pytest.approx(len(pickle.dumps(reference)), rel=0.01)
 
 
 def test_views_are_drawn_once_and_not_again_for_another_pass(monkeypatch: pytest.MonkeyPatch) -> None:
