@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import xarray as xr
@@ -17,7 +18,7 @@ from probekit.errors import ProbeError, ProbekitError
 from probekit.evaluation import costs, executors, opening, suites
 from probekit.evaluation.executors import Executor, Lost
 from probekit.evaluation.opening import Outline
-from probekit.evaluation.tasks import Filling, ImageSets, Measuring, Outcome, Outlining, Task
+from probekit.evaluation.tasks import Filling, ImageSets, Measuring, Outcome, Outlining, Reading, Task
 from probekit.results import lining_up
 
 
@@ -58,7 +59,8 @@ class Comparison:
         sources = dict(enumerate(live))
         if engine is None and len(live) == 1:  # it is measured next: it stays open
             sources[0] = self.kept_open(live[0])
-        outlines = self.outlines(sources, engine)
+        near = engine is not None and all(map(_ships, live))
+        outlines = self.outlines(sources, None if near else engine)
         order = sorted(outlines)
         labels = [outlines[place].name if names is None else str(names[place]) for place in order]
         settings = opening.agreed([outlines[place] for place in order], self.settings)
@@ -69,9 +71,11 @@ class Comparison:
             )
             for place, label in zip(order, opening.distinct(labels, datasets), strict=True)
         }  # fmt: skip
+        stored = self.stored(tasks) if near and kind is Measuring else {}
+        left = leaders_first({place: task for place, task in tasks.items() if place not in stored})
         if self.shards > 1 and engine is not None and kind is Measuring:
-            self.fill(tasks, engine)
-        for place, outcome in self.ended(leaders_first(tasks), engine, "checkpoints"):
+            self.fill(left, engine)
+        for place, outcome in chain(stored.items(), self.ended(left, engine, "checkpoints")):
             own_coords = {name: ("checkpoint", [values[place]]) for name, values in coords.items()}
             if kind is Measuring:
                 outcome.found = [part.assign_coords(own_coords) for part in outcome.found or ()]
@@ -86,6 +90,18 @@ class Comparison:
                 made = self.filled.setdefault(calls[number].label, [])
                 made.append(sum(forwards for _, forwards in found))
                 advance(1, calls[number].label)
+
+    def stored(self, tasks: Mapping[int, Measuring]) -> dict[int, Outcome]:
+        """What lies in the cache, up to the first checkpoint of which something is missing: workers, whose start takes
+        seconds, are for what must be measured."""
+        found: dict[int, Outcome] = {}
+        for place, task in tasks.items():
+            outcome = Reading(**task.__dict__)(0)
+            if outcome.error is not None or outcome.found is None:
+                break
+            _warn_again(outcome)
+            found[place] = outcome
+        return found
 
     def kept_open(self, source: Any) -> Any:
         """A checkpoint opened on its device; the source itself if that fails, to fail again where it is handled."""
@@ -129,8 +145,7 @@ class Comparison:
                 if isinstance(outcome, Lost):
                     outcome = Outcome(error=ProbekitError(outcome.reason))
                 label = tasks[places[number]].label
-                for category, text in outcome.warnings:
-                    warnings.warn(text, category, stacklevel=4)
+                _warn_again(outcome)
                 yield places[number], outcome
                 if advance is not None:
                     advance(1, label)
@@ -227,6 +242,12 @@ class Comparison:
         return described(ds)
 
 
+def _warn_again(outcome: Outcome) -> None:
+    """Give the warnings of a task where the user sees them."""
+    for category, text in outcome.warnings:
+        warnings.warn(text, category, stacklevel=5)
+
+
 def leaders_first(tasks: Mapping[int, Measuring]) -> dict[int, Measuring]:
     """The first checkpoint of each list of image sets before all others: with no more workers than lists, what
     checkpoints share (their untrained twin, what the originals give) is mostly kept when the next one needs it, where
@@ -236,6 +257,11 @@ def leaders_first(tasks: Mapping[int, Measuring]) -> dict[int, Measuring]:
     for place, task in tasks.items():
         leaders.setdefault(tuple(str(plan.data) for plan in task.plans), place)
     return {place: tasks[place] for place in dict.fromkeys((*leaders.values(), *tasks))}
+
+
+def _ships(source: Any) -> bool:
+    """Whether a checkpoint ships with the package: it is small, and lies here as well as where workers are."""
+    return isinstance(source, str) and source.startswith("shipped:")
 
 
 def _label(source: Any) -> str:

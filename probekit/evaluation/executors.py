@@ -35,7 +35,7 @@ SUBMISSIONS = 4
 LOSSES = 20
 """How many processes a call may lose with `local:N`, where a lost process costs little: it resumes from the cache."""
 
-POLL = 0.1
+POLL = 0.02
 """Seconds between looks at the futures."""
 
 
@@ -129,7 +129,8 @@ class LocalWorkers:
     """Processes of this machine, one call each: a killed process does not affect the others.
 
     Each has its share of the processor's cores, and a GPU of its own where there are several. A call whose process is
-    lost runs again in a new one, up to `LOSSES` times. Processes end with the one that started them.
+    lost runs again in a new one, up to `LOSSES` times. Processes start with the first call, and end with the one that
+    started them.
 
     Args:
         count: how many.
@@ -142,11 +143,12 @@ class LocalWorkers:
         self._count = count
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         self._started: list[_Process] = []
-        for slot in range(count):
-            self._start(slot)
 
     def submit(self, function: Callable[..., Result], /, *args: Any) -> Future[Result]:
         """Run `function(*args)` in the next idle process."""
+        if not self._started:
+            for slot in range(self._count):
+                self._start(slot)
         return self._threads.submit(self._run, function, *args)
 
     def close(self) -> None:
@@ -234,7 +236,7 @@ def _settle(slot: int, count: int) -> None:
 
 
 def _ready() -> None:
-    """Import what every call needs, while the caller still does the same."""
+    """Import what every call needs, before the first one comes."""
     from probekit.evaluation import tasks  # noqa: F401  # to have been imported is all that is wanted
 
 

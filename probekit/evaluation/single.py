@@ -121,6 +121,11 @@ class Evaluation:
                 arrays |= self.measure(missing, where.measurements)
         return labelled(self.prepared, self.sets, self.reasons, arrays)
 
+    def stored(self, where: Folders) -> xr.Dataset | None:
+        """What `run` gives, if all of it lies in the cache; else None."""
+        arrays, missing = self.found(where)
+        return None if missing else labelled(self.prepared, self.sets, self.reasons, arrays)
+
     def fill(self, where: Folders) -> int:
         """Measure what the probes need, sharing the work with other processes; returns the number of forwards made
         here."""

@@ -190,6 +190,20 @@ class Measuring(Task):
         outcome.note(evaluation, self.label)
 
 
+class Reading(Measuring):
+    """Read what earlier calls measured; the outcome's `found` is None where something is missing."""
+
+    def handle(self, evaluation: Evaluation, where: Folders, outcome: Outcome) -> None:
+        if outcome.found is None:
+            return
+        ds = evaluation.stored(where)
+        if ds is None:
+            outcome.found = None
+            return
+        outcome.found.append(ds)
+        outcome.note(evaluation, self.label)
+
+
 class Filling(Measuring):
     """Measure without fitting; several of these tasks share the shards of one checkpoint.
 
