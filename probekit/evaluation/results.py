@@ -67,7 +67,7 @@ def load(file: Path) -> tuple[Arrays, dict[str, str]] | None:
         arrays = {
             name: xr.DataArray(
                 stored[f"array_{name}"],
-                {dim: index_of(dim, json.dumps(found)) for dim, found in one["coords"].items()},
+                coords_of(json.dumps(one["coords"])),
                 one["dims"],
                 attrs=one["attrs"],
             )
@@ -77,6 +77,6 @@ def load(file: Path) -> tuple[Arrays, dict[str, str]] | None:
 
 
 @lru_cache(maxsize=256)
-def index_of(dim: str, found: str) -> xr.IndexVariable:
-    """The labels of a dim, from JSON (1 and 1.0 differ). Cached, since building them takes most of the reading time."""
-    return labels(dim, json.loads(found))
+def coords_of(found: str) -> xr.Coordinates:
+    """Labels of dims, from JSON (1 and 1.0 differ). Cached, since building them takes most of the reading time."""
+    return xr.Coordinates({dim: labels(dim, one) for dim, one in json.loads(found).items()})

@@ -37,7 +37,7 @@ def common_labels(parts: Sequence[xr.Dataset | xr.DataArray], dims: Sequence[Has
     """Labels of some dims over all parts; 0, 1, ... for a dim that has none."""
     found: Labels = {}
     for dim in dims:
-        labelled = [part.coords[dim].values for part in parts if dim in part.dims and dim in part.coords]
+        labelled = [part.coords.variables[dim].values for part in parts if dim in part.dims and dim in part.coords]
         sizes = [part.sizes[dim] for part in parts if dim in part.dims]
         found[dim] = merged_labels(labelled) if labelled else np.arange(max(sizes))
     return found
@@ -103,10 +103,11 @@ def merged(arrays: Mapping[str, xr.DataArray]) -> xr.Dataset:
     found: dict[str, xr.Variable] = {}
     coords: dict[Hashable, xr.Variable] = {}
     for name, part in arrays.items():
-        own = {dim: part.coords[dim].values if dim in part.coords else None for dim in part.dims}
+        given = part.coords.variables  # of `part.coords[dim]` each would be a new array with indexes of its own
+        own = {dim: given[dim].values if dim in given else None for dim in part.dims}
         sources = _sources(own, part.sizes, labels)
         found[name] = _moved(part.variable, sources)
-        for key in [key for key in part.coords if key not in coords]:
-            coord = part.coords[key].variable
+        for key in [key for key in given if key not in coords]:
+            coord = given[key]
             coords[key] = xr.Variable((key,), labels[key], coord.attrs) if key in own else _moved(coord, sources)
     return xr.Dataset(found, coords)
