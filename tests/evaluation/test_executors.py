@@ -220,6 +220,17 @@ def test_local_processes_give_what_one_process_gives(saved: list[str], own_cache
     same(there, probekit.compare(saved, cache=False, **MEASURED))
 
 
+def test_workers_are_for_what_is_not_in_the_cache(own_cache: Path) -> None:
+    ships = ["shipped:untrained-s0", "shipped:untrained-s1", "shipped:quadtree-r0.75-p16-s0"]
+    expected = probekit.compare(ships, cache=False, **MEASURED)
+    probekit.compare(ships[:1], **MEASURED)
+    for left in (["quadtree-r0.75-p16-s0", "untrained-s1"], []):
+        engine = Reversed()
+        found = probekit.compare(ships, executor=engine, **MEASURED)
+        assert sorted(engine_labels(engine, 0)) == left
+        same(found, expected)
+
+
 def test_workers_share_a_checkpoint_and_measure_nothing_twice(saved: list[str]) -> None:
     there = probekit.compare(saved[:2], executor=Reversed(), shards=3, **MEASURED)
     told = json.loads(there.attrs["provenance"])
