@@ -71,7 +71,7 @@ class Comparison:
             )
             for place, label in zip(order, opening.distinct(labels, datasets), strict=True)
         }  # fmt: skip
-        stored = self.stored(tasks) if near and kind is Measuring else {}
+        stored = self.stored(tasks) if near and self.settings.cache and kind is Measuring else {}
         left = leaders_first({place: task for place, task in tasks.items() if place not in stored})
         if self.shards > 1 and engine is not None and kind is Measuring:
             self.fill(left, engine)
@@ -95,12 +95,14 @@ class Comparison:
         """What lies in the cache, up to the first checkpoint of which something is missing: workers, whose start takes
         seconds, are for what must be measured."""
         found: dict[int, Outcome] = {}
-        for place, task in tasks.items():
-            outcome = Reading(**task.__dict__)(0)
-            if outcome.error is not None or outcome.found is None:
-                break
-            _warn_again(outcome)
-            found[place] = outcome
+        with progress.bar("results in the cache", len(tasks), "checkpoints") as advance:
+            for place, task in tasks.items():
+                outcome = Reading(**task.__dict__)(0)
+                if outcome.error is not None or outcome.found is None:
+                    break
+                _warn_again(outcome)
+                found[place] = outcome
+                advance(1, task.label)
         return found
 
     def kept_open(self, source: Any) -> Any:
