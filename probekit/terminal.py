@@ -113,11 +113,14 @@ def say(text: str) -> None:
     print(f"probekit: {printable(text)}", file=sys.stderr, flush=True)
 
 
-def leave_soon_on_interrupt(line: str) -> None:
+def leave_soon_on_interrupt(line: str) -> list[bool]:
     """Have Ctrl-C raise KeyboardInterrupt, and end the process where that takes longer than `PATIENCE`.
 
     Args:
         line: printed in that case.
+
+    Returns:
+        A list that is no longer empty once Ctrl-C has come.
     """
 
     def end() -> None:
@@ -131,10 +134,19 @@ def leave_soon_on_interrupt(line: str) -> None:
         within_patience()
         raise KeyboardInterrupt
 
+    def lost(found: Any) -> None:
+        """Where the interrupt came in the middle of a callback, Python would print it and go on."""
+        if issubclass(found.exc_type, KeyboardInterrupt):
+            end()
+        before(found)
+
     interrupted_before: list[bool] = []
+    before = sys.unraisablehook
     with suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGINT, interrupted)
+        sys.unraisablehook = lost
         _ends[:] = [end]
+    return interrupted_before
 
 
 _ends: list[Callable[[], None]] = []
@@ -172,15 +184,19 @@ def stoppable(command: Callable[..., Any], kept: str) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
-        handler, ends = signal.getsignal(signal.SIGINT), list(_ends)
-        leave_soon_on_interrupt(f"stopped. {kept}".rstrip())
+        handler, hook, ends = signal.getsignal(signal.SIGINT), sys.unraisablehook, list(_ends)
+        interrupted = leave_soon_on_interrupt(f"stopped. {kept}".rstrip())
         try:
             return command(*args, **kwargs)
-        except KeyboardInterrupt as stopped:
-            say(str(stopped) or f"stopped. {kept}".rstrip())
+        except (Exception, KeyboardInterrupt) as stopped:
+            asked = isinstance(stopped, KeyboardInterrupt)
+            if not asked and not interrupted:
+                raise
+            # Where a library is imported the interrupt turns into another exception, whose words say nothing.
+            say((asked and str(stopped)) or f"stopped. {kept}".rstrip())
             raise SystemExit(STOPPED) from None
         finally:  # who called it from Python goes on, and has its own way with Ctrl-C
-            _ends[:] = ends
+            _ends[:], sys.unraisablehook = ends, hook
             with suppress(ValueError, TypeError):  # not the main thread, or a handler that Python did not set
                 signal.signal(signal.SIGINT, handler)
 

@@ -87,6 +87,49 @@ def test_ctrl_c_while_a_command_is_imported(module: str, command: str) -> None:
     assert done.stderr.startswith("probekit: stopped.")
 
 
+TURNED = """
+import signal
+from probekit.terminal import run_command, stoppable
+
+def command():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as interrupt:
+        raise ImportError("initialization failed") from interrupt
+
+run_command(stoppable(command, "What was measured is kept."))
+"""
+
+
+def test_ctrl_c_that_an_import_turns_into_another_error_ends_alike() -> None:
+    done = subprocess.run([sys.executable, "-c", TURNED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "probekit: stopped. What was measured is kept.\n")
+
+
+LOST = """
+import signal, time, weakref
+from probekit.terminal import run_command, stoppable
+
+class Watched:
+    pass
+
+def command():
+    watched = Watched()
+    there = weakref.ref(watched, lambda _: signal.raise_signal(signal.SIGINT))
+    del watched
+    time.sleep(60)
+
+run_command(stoppable(command, "What was measured is kept."))
+"""
+
+
+def test_ctrl_c_in_a_callback_ends_at_once_and_alike() -> None:
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "probekit: stopped. What was measured is kept.\n")
+    assert time.monotonic() - began < terminal.PATIENCE + 1  # it does not wait for patience to end
+
+
 def test_ctrl_c_in_a_text_that_is_executed_gives_the_exit_code() -> None:
     """The interpreter ends by the signal where one was raised inside exec(), as when data classes are made."""
     waits = "        while True:\n            time.sleep(0.01)"
