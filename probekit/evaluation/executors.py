@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
@@ -147,6 +148,7 @@ class LocalWorkers:
     def submit(self, function: Callable[..., Result], /, *args: Any) -> Future[Result]:
         """Run `function(*args)` in the next idle process."""
         if not self._started:
+            _start_tracker()
             for slot in range(self._count):
                 self._start(slot)
         return self._threads.submit(self._run, function, *args)
@@ -213,6 +215,19 @@ class _Process:
         if self._child is not None:
             self._child.kill()
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_tracker() -> None:
+    """Start Python's process that deletes what a killed one leaves in shared memory, and have it do so in silence."""
+    name, quiet = "PYTHONWARNINGS", "ignore:resource_tracker"
+    before = os.environ.get(name)
+    os.environ[name] = f"{before},{quiet}" if before else quiet
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def cores() -> int:

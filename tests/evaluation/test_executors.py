@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -211,6 +213,25 @@ def test_a_process_that_is_killed_is_replaced_and_all_end_with_their_parent(tmp_
     assert time.monotonic() - before < 5
     assert started.done()
     assert not multiprocessing.active_children()  # ended, waited for, and none begun anew
+
+
+KILLED = """
+import os, signal, time
+from probekit.evaluation.executors import LocalWorkers
+
+if __name__ == "__main__":
+    LocalWorkers(1).submit(time.sleep, 60)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_nothing_is_said_of_what_a_killed_process_leaves(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    shared = Path("/dev/shm")
+    before = {file.name for file in shared.iterdir()}
+    done = subprocess.run([sys.executable, "killed.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+    assert not {file.name for file in shared.iterdir() if file.name.startswith("sem.mp-")} - before
 
 
 @pytest.mark.usefixtures("quick_start")
