@@ -24,7 +24,7 @@ from probekit.collect import passes, recorders
 from probekit.collect.freed import give_back
 from probekit.collect.image_sets import Splits
 from probekit.collect.ladder import MaskedPixels, MaskedSource, PooledViews
-from probekit.collect.needs import EXTRA, GRADIENT_STEPS, IMPLIED, NEEDS, Planned, Stage, measurable
+from probekit.collect.needs import EXTRA, GRADIENT_STEPS, IMPLIED, NEEDS, Planned, Stage, measurable, of_twin
 from probekit.collect.partners import PairTerms, reference
 from probekit.collect.prepared import PreparedModel, Source, ViewSource
 from probekit.collect.readings import Readings
@@ -124,7 +124,7 @@ class Measurements(Readings):
         wanted = list(dict.fromkeys(needs))
         twins: dict[int, list[str]] = {}
         for name in wanted:
-            if name.startswith("untrained"):
+            if of_twin(name):
                 which, _, need = name.removeprefix("untrained").partition(":")
                 twins.setdefault(int(which.removeprefix("-") or 0), []).append(need)
         found = [one for stage in self.stages(filter(measurable, wanted)) for one in self._planned(stage)]
@@ -321,3 +321,9 @@ class Measurements(Readings):
             twin._tables = self._tables  # they share the room for them
             self._twins[initialisation] = twin
         return self._twins[initialisation]
+
+    def forget_untrained(self) -> None:
+        """Let the twin in memory go: nobody will ask for it any more (if somebody does, it is made again)."""
+        if self._twins:
+            self._twins.clear()
+            self._tables.clear()

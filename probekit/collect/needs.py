@@ -77,6 +77,11 @@ def reads_pooled(need: str) -> bool:
     return need.startswith("features:") or need in ("pairs", "masked", "views", "shifts", "conflict")
 
 
+def of_twin(need: str) -> bool:
+    """Whether it is a need of an untrained twin."""
+    return need.startswith("untrained")
+
+
 def measurable(need: str) -> bool:
     """Whether `gather` measures it; otherwise the probe itself runs the forward passes."""
-    return need != "gradients" and not need.startswith("untrained")
+    return need != "gradients" and not of_twin(need)

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from probekit import cache, probes, progress
 from probekit.collect import Counts, Measurements, PassSettings, PreparedModel, Splits
 from probekit.collect.freed import give_back
-from probekit.collect.needs import LIMITS, NEEDS, Planned, measurable, reads_pooled
+from probekit.collect.needs import LIMITS, NEEDS, Planned, measurable, of_twin, reads_pooled
 from probekit.data import SPLITS
 from probekit.errors import ProbeError, ProbekitError
 from probekit.evaluation import costs, results, suites
@@ -183,8 +183,11 @@ class Evaluation:
     def probed(self, missing: Mapping[str, Path | None], measurements: Measurements) -> results.Arrays:
         """Run probes on what was measured, and keep what they find."""
         out: results.Arrays = {}
-        for name, file in missing.items():
+        twin = [any(map(of_twin, probes.find(name).measured(self.chosen[name]))) for name in missing]
+        for place, (name, file) in enumerate(missing.items()):
             measurements.lacking.clear()
+            if not any(twin[place:]):
+                measurements.forget_untrained()
             give_back()
             try:
                 found = self.probe(name, measurements)

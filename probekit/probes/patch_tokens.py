@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +15,7 @@ from probekit.collect import Measurements
 from probekit.data import Views
 from probekit.measures import attentive
 
-HELD = 2**28
+HELD = 2**27
 """Bytes of float16 tokens of one layer and split that are held in memory; of more, each batch reads its own rows."""
 
 WHOLE = 2**30
@@ -51,25 +52,18 @@ class Reader:
 
     def tokens(self, rows: np.ndarray) -> Tensor:
         """(rows, patches, width), float32 on the device, scaled; `rows` sorted."""
-        if self._table is not None:
-            found = torch.from_numpy(self._table[rows])
-        elif self.stored is not None:
-            return self._read(rows)
-        else:
-            parts = self.measurements.batches(rows, self.measurements.batch_size, self.split)
-            return torch.cat([self._encoded(images) for images, _ in parts])
-        return found.to(self.measurements.device).float().div_(self.scale)
+        if self.stored is None:
+            batches = self.measurements.batches(rows, self.measurements.batch_size, self.split)
+            return together((self._encoded(images) for images, _ in batches), len(rows))
+        step = max(1, AT_ONCE // (2 * math.prod(self.stored.shapes[0])))
+        parts = (self._read(rows[start : start + step]) for start in range(0, len(rows), step))
+        return together(parts, len(rows)).div_(self.scale)
 
     def _read(self, rows: np.ndarray) -> Tensor:
-        """As `tokens`, from the store, some rows at a time: no batch is in memory in float16 and float32 at once."""
+        """Some tokens as they are kept, in float16, on the device."""
         assert self.stored is not None  # `tokens` asks for it only then
-        shape = self.stored.shapes[0]
-        step = max(1, AT_ONCE // (2 * int(np.prod(shape))))
-        out = torch.empty(len(rows), *shape, device=self.measurements.device)
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            out[part] = torch.from_numpy(self.stored.taken(0, rows[part])).to(out.device)
-        return out.div_(self.scale)
+        kept = self.stored.taken(0, rows) if self._table is None else self._table[rows]
+        return torch.from_numpy(kept).to(self.measurements.device)
 
     def all(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image in order, batch by batch."""
@@ -118,8 +112,17 @@ class Reader:
         keys = measurements.order(self.rows, self.split)
         images_of = measurements.images(self.split)
         views = Views(images_of, measurements.preprocess, 1, seed=measurements.seed + epoch, keys=keys)
-        size, parts = measurements.batch_size, []
-        for start in range(0, len(rows), size):
-            images = views.batch(rows[start : start + size])[:, 0].to(measurements.device)
-            parts.append(self._encoded(images))
-        return torch.cat(parts)
+        size = measurements.batch_size
+        drawn = (views.batch(rows[start : start + size])[:, 0] for start in range(0, len(rows), size))
+        return together((self._encoded(images.to(measurements.device)) for images in drawn), len(rows))
+
+
+def together(parts: Iterable[Tensor], rows: int) -> Tensor:
+    """So many rows of tokens in float32, filled part by part: no batch is in memory twice."""
+    out, filled = torch.empty(0), 0
+    for part in parts:
+        if not filled:
+            out = torch.empty(rows, *part.shape[1:], device=part.device)
+        out[filled : filled + len(part)] = part
+        filled += len(part)
+    return out

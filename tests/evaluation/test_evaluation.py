@@ -18,9 +18,11 @@ from tiny_measured import COUNTS, QUICK, SPEC, tiny
 
 import probekit
 from probekit import files, models, probes, schema
+from probekit.collect import Measurements
 from probekit.data import SPLITS, ArraySet
 from probekit.errors import ProbeError, ProbekitError, ResultsError
 from probekit.evaluation import single
+from probekit.evaluation.single import Evaluation
 from probekit.models import MaskedAutoencoder
 
 FEW = ["linear_probe", "knn"]
@@ -207,6 +209,20 @@ def test_results_of_one_checkpoint_in_several_files_are_put_together(tmp_path) -
     stranger = schema.write(probekit.evaluate(tiny(1), "attention_distance", SPEC, counts=COUNTS), tmp_path / "s.nc")
     with pytest.raises(ResultsError, match=r"checkpoint named 'model', and they are not known to be the same"):
         probekit.compare([files[0], stranger], "knn")
+
+
+def test_the_untrained_twin_is_in_memory_as_long_as_a_probe_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    there: dict[str, bool] = {}
+    probed = Evaluation.probe
+
+    def probe(self: Evaluation, name: str, measurements: Measurements) -> dict[str, xr.DataArray]:
+        there[name] = bool(measurements._twins)
+        return probed(self, name, measurements)
+
+    monkeypatch.setattr(Evaluation, "probe", probe)
+    names = ["level_spectrum", "attention_distance", "level_ladder", "knn"]
+    probekit.evaluate(tiny(), names, SPEC, counts=COUNTS, cache=False)
+    assert there == {"level_spectrum": False, "attention_distance": True, "level_ladder": True, "knn": False}
 
 
 def test_probes_asked_for_by_name_that_cannot_run_are_errors_and_the_rest_is_kept() -> None:
