@@ -138,7 +138,7 @@ class LocalWorkers:
     """
 
     def __init__(self, count: int) -> None:
-        self.closed = False
+        self.begun = self.closed = False
         self._context = multiprocessing.get_context("spawn")
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="probekit-worker")
         self._count = count
@@ -147,7 +147,8 @@ class LocalWorkers:
 
     def submit(self, function: Callable[..., Result], /, *args: Any) -> Future[Result]:
         """Run `function(*args)` in the next idle process."""
-        if not self._started:
+        if not self.begun and not self.closed:
+            self.begun = True
             _start_tracker()
             for slot in range(self._count):
                 self._start(slot)

@@ -205,6 +205,7 @@ def test_a_process_that_is_killed_is_replaced_and_all_end_with_their_parent(tmp_
         pid = workers.submit(die_once, str(tmp_path / "marker")).result()
         assert pid != os.getpid()
         assert "a process was lost" in capfd.readouterr().err
+        assert len(workers._started) == 1
         started = workers.submit(time.sleep, 60)
         time.sleep(0.2)
     finally:
@@ -234,8 +235,8 @@ def test_nothing_is_said_of_what_a_killed_process_leaves(tmp_path: Path) -> None
     assert not {file.name for file in shared.iterdir() if file.name.startswith("sem.mp-")} - before
 
 
-@pytest.mark.usefixtures("quick_start")
-def test_local_processes_give_what_one_process_gives(saved: list[str], own_cache: Path) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_local_processes_give_what_one_process_gives(saved: list[str]) -> None:
     there = probekit.compare(saved, executor="local:2", **MEASURED)
     assert sum(record["forwards"] for record in json.loads(there.attrs["provenance"])["records"]) > 0
     same(there, probekit.compare(saved, cache=False, **MEASURED))
