@@ -108,7 +108,10 @@ def test_ctrl_c_that_an_import_turns_into_another_error_ends_alike() -> None:
 
 LOST = """
 import signal, time, weakref
+from probekit import terminal
 from probekit.terminal import run_command, stoppable
+
+terminal.PATIENCE = 600
 
 class Watched:
     pass
@@ -117,17 +120,15 @@ def command():
     watched = Watched()
     there = weakref.ref(watched, lambda _: signal.raise_signal(signal.SIGINT))
     del watched
-    time.sleep(60)
+    time.sleep(600)
 
 run_command(stoppable(command, "What was measured is kept."))
 """
 
 
 def test_ctrl_c_in_a_callback_ends_at_once_and_alike() -> None:
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stderr) == (130, "probekit: stopped. What was measured is kept.\n")
-    assert time.monotonic() - began < terminal.PATIENCE + 1  # it does not wait for patience to end
 
 
 def test_ctrl_c_in_a_text_that_is_executed_gives_the_exit_code() -> None:

@@ -55,7 +55,7 @@ def complete(prepared: PreparedModel, source: Source, recordings: Sequence[Recor
     size = prepared.batch_size(source.per_row)
     missing = sum(last - first for group in groups(recordings) for first, last in stretches(recordings, *group, size))
     most = max((shape.patches + prepared.model.num_prefix_tokens) * shape.width for shape in prepared.shapes)
-    token_bytes = 4 * most if prepared.device.type == "cpu" else 0  # of one image in one layer, in this memory
+    on_processor = prepared.device.type == "cpu"  # elsewhere tokens lie in another memory
     training = prepared.model.training
     prepared.model.eval()
     give_back()
@@ -70,7 +70,8 @@ def complete(prepared: PreparedModel, source: Source, recordings: Sequence[Recor
                 for batch in source.batches(prepared, start, stop):
                     forward(prepared, batch, recordings)
                     advance(len(batch.images))
-                    give_back_after(len(batch.images) * token_bytes)
+                    if on_processor:  # the images, and their tokens in one layer
+                        give_back_after(batch.images.nbytes + 4 * most * len(batch.images))
 
             return fill(recordings, size, compute)
     finally:

@@ -54,10 +54,10 @@ class Reader:
         """(rows, patches, width), float32 on the device, scaled; `rows` sorted."""
         if self.stored is None:
             batches = self.measurements.batches(rows, self.measurements.batch_size, self.split)
-            return together((self._encoded(images) for images, _ in batches), len(rows))
+            return joined((self._encoded(images) for images, _ in batches), len(rows))
         step = max(1, AT_ONCE // (2 * math.prod(self.stored.shapes[0])))
         parts = (self._read(rows[start : start + step]) for start in range(0, len(rows), step))
-        return together(parts, len(rows)).div_(self.scale)
+        return joined(parts, len(rows)).div_(self.scale)
 
     def _read(self, rows: np.ndarray) -> Tensor:
         """Some tokens as they are kept, in float16, on the device."""
@@ -114,10 +114,10 @@ class Reader:
         views = Views(images_of, measurements.preprocess, 1, seed=measurements.seed + epoch, keys=keys)
         size = measurements.batch_size
         drawn = (views.batch(rows[start : start + size])[:, 0] for start in range(0, len(rows), size))
-        return together((self._encoded(images.to(measurements.device)) for images in drawn), len(rows))
+        return joined((self._encoded(images.to(measurements.device)) for images in drawn), len(rows))
 
 
-def together(parts: Iterable[Tensor], rows: int) -> Tensor:
+def joined(parts: Iterable[Tensor], rows: int) -> Tensor:
     """So many rows of tokens in float32, filled part by part: no batch is in memory twice."""
     out, filled = torch.empty(0), 0
     for part in parts:

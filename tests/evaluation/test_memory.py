@@ -43,7 +43,7 @@ def peak(name: str, data: str, images: int) -> int:
     ("name", "data"),
     [
         ("level_spectrum", "quadtree"), ("low_level", "shapes"), ("object_focus", "shapes"), ("label_free", "shapes"),
-        ("level_ladder", "shapes"),
+        ("level_ladder", "shapes"), ("reconstruction", "shapes"),
     ],
 )  # fmt: skip
 def test_peak_memory_does_not_grow_with_the_number_of_large_images(name: str, data: str) -> None:
