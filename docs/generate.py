@@ -83,14 +83,14 @@ def write(name: str, text: str) -> None:
 def probe_index() -> str:
     """The table of all probes and of all suites."""
     from probekit import probes
-    from probekit.evaluation import suites
+    from probekit.evaluation import SUITES
 
     rows = [f"| [{name}]({name}.md) | {probes.describe(name)} |" for name in probes.names()]
     text = ["# Probes", "", "A probe is one measure. `suite=` takes the name of one, a list of them, or a suite.", ""]
     text += ["| probe | what it measures |", "|---|---|", *rows, "", "## Suites", ""]
     text += ["Suites are frozen: a change is a new version, and the old one stays callable.", ""]
     text += ["| suite | version | what for | probes |", "|---|---|---|---|"]
-    for name, suite in suites.SUITES.items():
+    for name, suite in SUITES.items():
         listed = ", ".join(f"`{probe}`" for probe in suite.probes)
         text.append(f"| `{name}` | {suite.version} | {suite.summary} | {listed} |")
     return "\n".join(text) + "\n"

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ def folder(*parts: str) -> Path:
         return Path(root).expanduser().joinpath(*parts)
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser().joinpath("probekit", *parts)
+
+
+def holds(*parts: str) -> bool:
+    """Whether a folder of the cache has anything in it."""
+    with suppress(OSError), os.scandir(folder(*parts)) as entries:
+        return next(entries, None) is not None
+    return False
 
 
 def room() -> int:

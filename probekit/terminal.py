@@ -6,8 +6,10 @@ does not depend on it.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import functools
+import gc
 import logging
 import multiprocessing
 import os
@@ -215,6 +217,7 @@ def run_command(command: Callable[[], object], *, answers: bool = False) -> None
     """
     # The line of source that warns says nothing to the caller of a command.
     warnings.formatwarning = lambda message, *_, **__: f"probekit: {printable(str(message))}\n"
+    atexit.register(gc.freeze)  # Python would look through all that is left, for a second and more, and then end
     with tolerant() as out:
         try:
             command()

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from probekit.evaluation.comparing import evaluate as evaluate
     from probekit.evaluation.feature_table import features as features
     from probekit.evaluation.similarities import similarity as similarity
-    from probekit.evaluation.suites import SUITES as SUITES
-    from probekit.evaluation.suites import Plan as Plan
-    from probekit.evaluation.suites import Suite as Suite
+    from probekit.evaluation.suite_versions import SUITES as SUITES
+    from probekit.evaluation.suite_versions import Plan as Plan
+    from probekit.evaluation.suite_versions import Suite as Suite
     from probekit.results import contrast as contrast
     from probekit.results import seed_spread as seed_spread
 
@@ -26,7 +26,7 @@ _HOME = {
     **dict.fromkeys(("compare", "evaluate"), "probekit.evaluation.comparing"),
     "features": "probekit.evaluation.feature_table",
     "similarity": "probekit.evaluation.similarities",
-    **dict.fromkeys(("SUITES", "Plan", "Suite"), "probekit.evaluation.suites"),
+    **dict.fromkeys(("SUITES", "Plan", "Suite"), "probekit.evaluation.suite_versions"),
     **dict.fromkeys(("contrast", "seed_spread"), "probekit.results"),
 }
 

@@ -17,6 +17,7 @@ from probekit.data import Preprocess
 from probekit.data.request import SAMPLINGS
 from probekit.errors import ProbeError, did_you_mean, printable
 from probekit.evaluation import suites
+from probekit.evaluation.suite_versions import Plan
 
 POOLINGS = ("cls", "mean", "native")
 
@@ -152,7 +153,7 @@ def coords_of(coords: Any, measured: int) -> dict[str, list[Any]]:
     return checked
 
 
-def options_of(options: Any, chosen: Sequence[suites.Plan]) -> dict[str, dict[str, Any]]:
+def options_of(options: Any, chosen: Sequence[Plan]) -> dict[str, dict[str, Any]]:
     """Probe -> the options that it was given, checked before anything is measured."""
     if options is not None and not isinstance(options, Mapping):
         raise ProbeError(

@@ -49,7 +49,7 @@ def evaluate(
             name, or a list of probe names.
         data: an image set's spec, `ImageSet`, pair of arrays, torch `Dataset`, dict split -> any of those, or a list of
             those; None for the sets that the suite needs, all of which ship; "own" for those of them that fit what the
-            checkpoint was trained on.
+            checkpoint was trained on (those left out are named in `not_applicable`).
         coords: own coordinates along `checkpoint`, name -> value, e.g. `{"loss": 0.31, "recipe": "long"}`.
         image_size: (height, width) of the images in pixels, or the side of a square; None as the checkpoint's card
             says. Like the two below it is recorded in the protocol.

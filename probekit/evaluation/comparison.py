@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -12,12 +13,13 @@ from typing import Any
 
 import xarray as xr
 
-from probekit import progress, schema
+from probekit import cache, progress, schema
 from probekit.collect import PassSettings
 from probekit.errors import ProbeError, ProbekitError
 from probekit.evaluation import costs, executors, opening, suites
 from probekit.evaluation.executors import Executor, Lost
 from probekit.evaluation.opening import Outline
+from probekit.evaluation.suite_versions import Plan
 from probekit.evaluation.tasks import Filling, ImageSets, Measuring, Outcome, Outlining, Reading, Task
 from probekit.results import lining_up
 
@@ -26,7 +28,7 @@ from probekit.results import lining_up
 class Comparison:
     """One call: what is asked, and what is known so far, by the position of a checkpoint among those measured."""
 
-    plans: Sequence[suites.Plan]
+    plans: Sequence[Plan]
     own: bool
     options: Mapping[str, Mapping[str, Any]]
     settings: PassSettings
@@ -59,7 +61,7 @@ class Comparison:
         sources = dict(enumerate(live))
         if engine is None and len(live) == 1:  # it is measured next: it stays open
             sources[0] = self.kept_open(live[0])
-        near = engine is not None and all(map(_ships, live))
+        near = engine is not None and self.settings.cache and cache.holds("results") and all(map(_ships, live))
         outlines = self.outlines(sources, None if near else engine)
         order = sorted(outlines)
         labels = [outlines[place].name if names is None else str(names[place]) for place in order]
@@ -71,7 +73,7 @@ class Comparison:
             )
             for place, label in zip(order, opening.distinct(labels, datasets), strict=True)
         }  # fmt: skip
-        stored = self.stored(tasks) if near and self.settings.cache and kind is Measuring else {}
+        stored = self.stored(tasks) if near and kind is Measuring else {}
         left = leaders_first({place: task for place, task in tasks.items() if place not in stored})
         if self.shards > 1 and engine is not None and kind is Measuring:
             self.fill(left, engine)
@@ -79,6 +81,7 @@ class Comparison:
             own_coords = {name: ("checkpoint", [values[place]]) for name, values in coords.items()}
             if kind is Measuring:
                 outcome.found = [part.assign_coords(own_coords) for part in outcome.found or ()]
+                outcome.reasons |= self.left_out(outlines[place], tasks[place].plans)
             self.outcomes[place] = outcome
 
     def fill(self, tasks: Mapping[int, Task], engine: Executor) -> None:
@@ -122,13 +125,26 @@ class Comparison:
             if outcome.found is not None
         }
 
-    def fitting(self, outline: Outline) -> Sequence[suites.Plan]:
+    def fitting(self, outline: Outline) -> Sequence[Plan]:
         """The plans whose images fit the checkpoint's training data; all plans if the training data are unknown."""
         wanted = suites.own(outline.trained_on) if self.own else None
         fitting = [plan for plan in self.plans if wanted is None or plan.data in wanted]
         if wanted is None or not fitting:
             return self.plans
         return [replace(plan, data=wanted[plan.data]) for plan in fitting]
+
+    def left_out(self, outline: Outline, taken: Sequence[Plan]) -> dict[str, str]:
+        """The suite's image sets that do not fit the checkpoint's training data, each with the reason."""
+        sets = {str(plan.data).partition("?")[0] for plan in taken}
+        training = re.split(r"[,(;]", outline.trained_on or "")[0].strip()
+        return {
+            f"the image set {plan.data}": (
+                f'left out by data="own", which takes what fits the training data, here {training}; '
+                f'data="{plan.data}" measures it there'
+            )
+            for plan in self.plans
+            if str(plan.data) not in sets
+        }
 
     def ended(self, tasks: Mapping[int, Task], engine: Executor | None, what: str) -> Iterator[tuple[int, Outcome]]:
         """Run tasks, here or there: (place, outcome) as they end. The first error stops, unless `keep_going`."""
@@ -251,14 +267,17 @@ def _warn_again(outcome: Outcome) -> None:
 
 
 def leaders_first(tasks: Mapping[int, Measuring]) -> dict[int, Measuring]:
-    """The first checkpoint of each list of image sets before all others: with no more workers than lists, what
-    checkpoints share (their untrained twin, what the originals give) is mostly kept when the next one needs it, where
-    two that start together would both make it.
+    """The first checkpoint of each list of image sets before all others, and long lists before short ones.
+
+    With no more workers than lists, what checkpoints share (their untrained twin, what the originals give) is mostly
+    kept when the next one needs it, where two that start together would both make it. And no worker waits at the end
+    for one that began its longest task last.
     """
     leaders: dict[tuple[str, ...], int] = {}
     for place, task in tasks.items():
         leaders.setdefault(tuple(str(plan.data) for plan in task.plans), place)
-    return {place: tasks[place] for place in dict.fromkeys((*leaders.values(), *tasks))}
+    order = [*leaders.values(), *sorted(tasks, key=lambda place: -len(tasks[place].plans))]
+    return {place: tasks[place] for place in dict.fromkeys(order)}
 
 
 def _ships(source: Any) -> bool:

@@ -130,8 +130,8 @@ class LocalWorkers:
     """Processes of this machine, one call each: a killed process does not affect the others.
 
     Each has its share of the processor's cores, and a GPU of its own where there are several. A call whose process is
-    lost runs again in a new one, up to `LOSSES` times. Processes start with the first call, and end with the one that
-    started them.
+    lost runs again in a new one, up to `LOSSES` times. Processes start with the first call, or with `begin`, and end
+    with the one that started them.
 
     Args:
         count: how many.
@@ -147,12 +147,16 @@ class LocalWorkers:
 
     def submit(self, function: Callable[..., Result], /, *args: Any) -> Future[Result]:
         """Run `function(*args)` in the next idle process."""
+        self.begin()
+        return self._threads.submit(self._run, function, *args)
+
+    def begin(self) -> None:
+        """Start the processes before the first call: their imports take seconds."""
         if not self.begun and not self.closed:
             self.begun = True
             _start_tracker()
             for slot in range(self._count):
                 self._start(slot)
-        return self._threads.submit(self._run, function, *args)
 
     def close(self) -> None:
         """Kill all processes at once."""

@@ -15,6 +15,7 @@ from probekit import schema
 from probekit.collect import Counts
 from probekit.errors import ProbeError
 from probekit.evaluation import suites
+from probekit.evaluation.suite_versions import Plan
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Inherited:
     picture_side: int | None = None
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def plans(self, suite: Any, data: Any, counts: Counts | None) -> list[suites.Plan]:
+    def plans(self, suite: Any, data: Any, counts: Counts | None) -> list[Plan]:
         """The plans of a call: what is not given is the file's."""
         data = list(self.counts) if data is None and self.counts and not self.own else data
         chosen = suites.plans(suite, data, counts)
@@ -52,7 +53,7 @@ class Inherited:
             for plan in chosen
         ]
 
-    def options_of(self, chosen: Sequence[suites.Plan]) -> dict[str, dict[str, Any]]:
+    def options_of(self, chosen: Sequence[Plan]) -> dict[str, dict[str, Any]]:
         """The options of the probes that are to be run."""
         running = {name for plan in chosen for name in plan.probes}
         return {name: options for name, options in self.options.items() if name in running}

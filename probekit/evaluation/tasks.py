@@ -16,8 +16,9 @@ from probekit.collect import PassSettings, Splits
 from probekit.collect.pass_settings import Preparation
 from probekit.data import SHIPPED
 from probekit.errors import ProbeError, ProbekitError, StorageError
-from probekit.evaluation import costs, opening, suites
+from probekit.evaluation import costs, opening
 from probekit.evaluation.single import Evaluation, Folders, fitting_threads, folders, make_evaluation
+from probekit.evaluation.suite_versions import Plan
 
 KEPT_SETS = 6
 """Splits that ship and stay open: they are made of nothing but their spec, so they cannot go stale."""
@@ -34,7 +35,7 @@ class ImageSets:
         self.conflict = options.get("shape_bias", {}).get("conflict")
         self._opened: dict[Any, Splits] = {}
 
-    def of(self, plan: suites.Plan) -> Splits:
+    def of(self, plan: Plan) -> Splits:
         """The plan's image set."""
         ships = isinstance(plan.data, str) and plan.data.partition("?")[0] in SHIPPED
         kept = _shipped if ships and not self.shifts and not self.conflict else self._opened
@@ -162,7 +163,7 @@ class Measuring(Task):
 
     source: Any
     label: str
-    plans: Sequence[suites.Plan]
+    plans: Sequence[Plan]
     settings: PassSettings
     options: Mapping[str, Mapping[str, Any]]
     device: str
@@ -179,7 +180,7 @@ class Measuring(Task):
         outcome.found = []
         for plan in self.plans:
             evaluation = make_evaluation(
-                checkpoint, sets.of(plan), plan.probes, self.settings, self.options, plan.explicit
+                checkpoint, sets.of(plan), plan.probes, self.settings, plan.options_with(self.options), plan.explicit
             )
             with folders(self.settings.cache) as where:
                 self.handle(evaluation, where, outcome)

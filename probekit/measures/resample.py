@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from probekit.constants import CONFIDENCE
 from probekit.errors import ProbeError
@@ -259,7 +259,7 @@ def jackknife_ends(value: Floats, left: Floats, confidence: float = CONFIDENCE) 
     """Interval (..., 2) of values (...) from those with each block left out, (..., blocks)."""
     count = left.shape[-1]
     error = np.sqrt((count - 1) / count * np.sum((left - left.mean(axis=-1, keepdims=True)) ** 2, axis=-1))
-    reach = stats.t.ppf(0.5 + confidence / 2, count - 1) * error
+    reach = special.stdtrit(count - 1, 0.5 + confidence / 2) * error
     return np.stack([value - reach, value + reach], axis=-1)
 
 

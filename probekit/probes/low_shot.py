@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
-from scipy import stats
+from scipy import special
 
 from probekit.collect import Measurements
 from probekit.measures.classify import linear_probe
@@ -47,9 +47,8 @@ def run(measurements: Measurements, *, per_class: list[int], draws: int) -> dict
             hits[:, s, p] = found.mean(axis=0)
             if len(chosen) > 1:
                 each = found.mean(axis=2)
-                reach = (
-                    stats.t.ppf(0.5 + CONFIDENCE / 2, len(chosen) - 1) * each.std(axis=0, ddof=1) / len(chosen) ** 0.5
-                )
+                error = each.std(axis=0, ddof=1) / len(chosen) ** 0.5
+                reach = special.stdtrit(len(chosen) - 1, 0.5 + CONFIDENCE / 2) * error
                 middle = each.mean(axis=0)
                 ends[:, s, p] = np.stack([middle - reach, middle + reach], axis=1).clip(0, 1)
     values, over_images = mean_with_interval(measurements, hits)

@@ -3,7 +3,6 @@
 A results file alone needs no parser of options, whose import takes a tenth of the time of such a report.
 """
 
-import atexit
 import gc
 import sys
 
@@ -18,7 +17,6 @@ def main() -> None:
         from probekit.terminal import run_command, stoppable
 
         gc.disable()  # the process ends with its page, and so does what it would collect; saves a tenth of the time
-        atexit.register(gc.freeze)
         run_command(stoppable(lambda: _from_file(arguments), ""))
     else:
         from probekit import cli

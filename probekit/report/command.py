@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +75,13 @@ def measure(sources: Sequence[str], data: Sequence[str], suite: str, settings: d
     processes = min(cores(), MOST_PROCESSES)
     if sources or processes < 2 or settings.get("executor"):
         return _measured(sources, data, suite, settings)
-    from probekit.evaluation import executors
+    from probekit import cache
+    from probekit.evaluation.executors import LocalWorkers
 
-    with executors.opened(f"local:{processes}") as engine:  # they import while this process does
-        return _measured(sources, data, suite, settings | {"executor": engine})
+    with closing(LocalWorkers(processes)) as workers:
+        if not cache.holds("results"):  # all is to be measured: they import while this process does
+            workers.begin()
+        return _measured(sources, data, suite, settings | {"executor": workers})
 
 
 def _measured(sources: Sequence[str], data: Sequence[str], suite: str, settings: dict[str, Any]) -> Any:

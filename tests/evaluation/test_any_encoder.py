@@ -16,7 +16,7 @@ import probekit
 from probekit import probes
 from probekit.collect import Counts
 from probekit.errors import ProbeError
-from probekit.evaluation import suites
+from probekit.evaluation import SUITES
 
 COUNTS = Counts(train=40, val=20, test=24, images=12, pairs=8, objects=8, views=2, shifted=12, gradients=2, pictures=1)
 CLASS_LESS = {
@@ -85,7 +85,7 @@ def found(vit):
 def test_every_probe_gives_numbers_or_a_reason(found, data, name) -> None:
     ds = found[data].sel(checkpoint=name)
     reasons = json.loads(ds.attrs["not_applicable"]).get(name, {})
-    for probe in map(probes.find, suites.SUITES["all"].probes):
+    for probe in map(probes.find, SUITES["all"].probes):
         for variable in probe.variables:
             known = variable.name in ds and np.isfinite(ds[variable.name].values.astype(float)).any()
             assert known or probe.name in reasons or variable.name in reasons, f"{variable.name}: neither"

@@ -23,9 +23,9 @@ import xarray as xr
 from tiny_measured import COUNTS, SPEC, tiny
 
 import probekit
-from probekit.collect.pass_settings import Preparation
+from probekit.collect.pass_settings import PassSettings, Preparation
 from probekit.errors import ProbeError, ProbekitError
-from probekit.evaluation import executors
+from probekit.evaluation import Plan, comparison, executors
 from probekit.evaluation.executors import LocalWorkers, Lost
 from probekit.evaluation.tasks import Measuring, Outlining
 
@@ -254,6 +254,22 @@ def test_workers_are_for_what_is_not_in_the_cache(own_cache: Path) -> None:
         found = probekit.compare(ships, executor=engine, **MEASURED)
         assert sorted(engine_labels(engine, 0)) == left
         same(found, expected)
+
+
+def test_what_takes_longest_does_not_begin_last() -> None:
+    plans = {
+        "a": ("quadtree",),
+        "b": ("quadtree",),
+        "c": ("photos",),
+        "d": ("shapes", "photos"),
+        "e": ("shapes", "photos"),
+    }
+    tasks = {
+        place: Measuring("", label, [Plan(data, ("knn",)) for data in sets], PassSettings(), {}, "cpu", "proportional")
+        for place, (label, sets) in enumerate(plans.items())
+    }
+    ordered = [task.label for task in comparison.leaders_first(tasks).values()]
+    assert ordered == ["a", "c", "d", "e", "b"]  # one of each kind, then two image sets before one
 
 
 def test_workers_share_a_checkpoint_and_measure_nothing_twice(saved: list[str]) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from tiny_measured import COUNTS, SPEC, tiny
 
+import probekit
 from probekit import load, probes
 from probekit.data.spec import NO_PLACE
 from probekit.errors import ProbeError
-from probekit.evaluation import SUITES, suites
+from probekit.evaluation import SUITES, Plan, Suite, suites
+from probekit.evaluation.suite_versions import ATTENTION
 
 FROZEN = {
     "high_level": 2,
@@ -17,7 +21,7 @@ FROZEN = {
     "attention": 1,
     "latents": 2,
     "label_free": 1,
-    "paper": 3,
+    "paper": 4,
     "dense": 1,
     "transfer": 1,
     "all": 2,
@@ -43,7 +47,7 @@ def test_every_version_of_a_suite_stays_callable_and_is_recorded() -> None:
     assert suites.recorded({"suite": ["knn"]}) == ["knn"]
     assert "level_recovery" not in suites.published("paper@1").probes
     assert "level_recovery" in suites.published("paper").probes
-    with pytest.raises(ProbeError, match=r"no version '7'. Known: paper@1, paper@2, paper@3"):
+    with pytest.raises(ProbeError, match=r"no version '7'. Known: paper@1, paper@2, paper@3, paper@4"):
         suites.plans("paper@7")
 
 
@@ -53,18 +57,24 @@ def test_the_suite_paper_has_images_enough_to_whiten_the_features_of_shipped_enc
     widths = {name: load(f"shipped:{name}-r0.75-p4-s0").model.width for name in ("quadtree", "cifar10")}
     assert counts["quadtree"].pairs >= 2 * widths["quadtree"]
     assert min(counts["shapes"].ladder, counts["shapes"].test) >= 2 * widths["cifar10"]
-    assert min(counts["photos"].ladder, counts["photos"].test) >= 2 * widths["quadtree"]
+    assert min(counts["photos"].ladder, counts["photos"].test) >= 2 * widths["cifar10"]
 
 
 SHOWN = ("quadtree", "shapes", "photos")
 """Image sets that have a column in the table; what runs on others stands in the last one."""
 
 
-def written(suite: suites.Suite) -> list[str]:
+def named(plan: Plan, probe: str) -> str:
+    """A probe's name, with its options where they are not the defaults."""
+    options = ", ".join(f"{name}: {value}" for name, value in plan.options.get(probe, {}).items())
+    return f"{probe} ({options})" if options else probe
+
+
+def written(suite: Suite) -> list[str]:
     """The cells of a suite's row in the table: probes on each set that ships, counts where they differ."""
     on = {plan.data: plan for plan in suite.plans}
-    cells = [", ".join(on[data].probes) if data in on else "" for data in SHOWN]
-    cells = [cell.replace(", ".join(suites.ATTENTION), "attention_*") for cell in cells]
+    cells = [", ".join(named(on[data], probe) for probe in on[data].probes) if data in on else "" for data in SHOWN]
+    cells = [cell.replace(", ".join(ATTENTION), "attention_*") for cell in cells]
     if suite is SUITES["all"]:
         cells = ["every probe that the set allows", "same", "same"]
     counts = {name: f"{plan.counts.train} / {plan.counts.val} / {plan.counts.test}" for name, plan in on.items()}
@@ -81,6 +91,45 @@ def test_the_table_of_suites_in_the_documentation_is_the_code() -> None:
     start = next(number for number, line in enumerate(lines) if line.startswith("| suite (version)"))
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start + 2 : start + 2 + len(SUITES)]]
     assert rows == [[f"`{name}` ({suite.version})", *written(suite)] for name, suite in SUITES.items()]
+
+
+def test_a_suites_options_stand_until_the_user_gives_others() -> None:
+    plan = Plan("quadtree", ("knn",), options={"knn": {"ks": [1], "weights": "uniform"}})
+    assert plan.options_with({}) == plan.options
+    given = {"knn": {"ks": [5]}, "level_recovery": {"inputs": "either"}}
+    assert plan.options_with(given) == {
+        "knn": {"ks": [5], "weights": "uniform"},
+        "level_recovery": {"inputs": "either"},
+    }
+    for plan in suites.plans("paper") + suites.plans(
+        "paper", "quadtree?height=3", SUITES["high_level"].plans[0].counts
+    ):
+        assert plan.options == ({"level_recovery": {"landmarks": 256}} if str(plan.data).startswith("quadtree") else {})
+        for name, options in plan.options.items():
+            assert name in plan.probes
+            assert set(options) <= set(probes.find(name).options)
+
+
+@pytest.mark.parametrize(("given", "landmarks"), [({}, 20), ({"level_recovery": {"landmarks": 15}}, 15)])
+def test_a_suites_options_are_those_of_the_measurement_and_recorded(given, landmarks, monkeypatch) -> None:
+    plan = Plan(SPEC, ("level_recovery",), COUNTS, options={"level_recovery": {"landmarks": 20, "untrained": False}})
+    monkeypatch.setitem(SUITES, "latents", Suite(9, "a test's own", (plan,)))
+    ds = probekit.evaluate(tiny(), "latents", options=given, cache=False)
+    assert json.loads(ds["level_recovery"].attrs["options"]) == {"landmarks": landmarks, "untrained": False}
+
+
+def test_image_sets_that_do_not_fit_are_left_out_and_named() -> None:
+    few = {"images": 4, "test": 8, "objects": 2, "gradients": 2, "pictures": 2}
+    name = "cifar10-r0.75-p16-s0"
+    ds = probekit.compare([f"shipped:{name}"], "attention", "own", counts=few, cache=False)
+    assert list(ds.data.values) == ["photos"]
+    assert json.loads(ds.attrs["not_applicable"])[name]["the image set shapes"] == (
+        'left out by data="own", which takes what fits the training data, here CIFAR-10 training images; '
+        'data="shapes" measures it there'
+    )
+    whole = probekit.compare([f"shipped:{name}"], "attention", counts=few, cache=False)
+    assert sorted(whole.data.values) == ["photos", "shapes"]
+    assert "left out" not in whole.attrs["not_applicable"]
 
 
 def test_all_holds_every_probe() -> None:
@@ -122,7 +171,10 @@ def test_what_does_not_exist_is_named_with_the_nearest(suite, message) -> None:
     [
         ("quadtree?noise=0.5,1,1,1, train split", {"quadtree": "quadtree?noise=0.5,1,1,1"}),
         ("quadtree, train split", {"quadtree": "quadtree"}),
-        ("imagefolder:cifar, train split", {"shapes": "shapes", "photos": "photos"}),
+        ("imagefolder:pets, train split", {"shapes": "shapes", "photos": "photos"}),
+        ("imagefolder:cifar, train split", {"shapes": "shapes", "photos": "photos"}),  # a folder's name says nothing
+        ("CIFAR-10 training images, train split: 4,050 of each class", {"photos": "photos"}),
+        ("torchvision:CIFAR100:DIR, train split", {"photos": "photos"}),
         (None, None),
     ],
 )

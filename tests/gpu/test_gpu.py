@@ -20,7 +20,8 @@ import probekit
 from probekit import masking
 from probekit.data import ArraySet
 from probekit.errors import TrainingError
-from probekit.evaluation import suites
+from probekit.evaluation import SUITES
+from probekit.evaluation.suite_versions import HOME
 from probekit.training import Cell, cells, train_grid
 from probekit.training.loop import Run
 
@@ -40,13 +41,13 @@ SIZES = {
 }  # fmt: skip
 
 
-PROBES = [name for name in suites.SUITES["all"].probes if name not in ("multilabel_probe", "regression_probe")]
+PROBES = [name for name in SUITES["all"].probes if name not in ("multilabel_probe", "regression_probe")]
 """Those two need labels that no set has which ships."""
 
 
 def home(probe: str) -> str:
     """The image set that a probe is tested on."""
-    return suites.HOME.get(probe, "shapes")
+    return HOME.get(probe, "shapes")
 
 
 def some_images(count: int = 64) -> ArraySet:

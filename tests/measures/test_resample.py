@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from probekit.errors import ProbeError
 from probekit.measures import level_shares, regress, resample
@@ -133,10 +134,10 @@ def test_the_influence_is_the_derivative_of_the_ratio_in_an_images_weight() -> N
 
 
 def test_outcomes_that_all_agree_have_wilsons_interval() -> None:
-    z = resample.stats.norm.ppf(0.975)
+    z = stats.norm.ppf(0.975)
     for value in (0.0, 1.0):
         low, high = resample.mean_interval(np.full(40, value))
-        wanted = resample.stats.binomtest(int(40 * value), 40).proportion_ci(0.95, method="wilson")
+        wanted = stats.binomtest(int(40 * value), 40).proportion_ci(0.95, method="wilson")
         assert (low, high) == (pytest.approx(wanted.low), pytest.approx(wanted.high))
     grouped = resample.mean_interval(np.ones(40), groups=np.arange(40) // 4)
     assert grouped[0] == pytest.approx(10 / (10 + z**2))
@@ -153,7 +154,7 @@ def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     split = resample.blocks(100, count=100)
     value, interval = resample.jackknife(lambda kept: float(values[kept[split.of_image]].mean()), split.count)
     assert value == pytest.approx(values.mean())
-    reach = resample.stats.t.ppf(0.975, 99) * values.std(ddof=1) / 10
+    reach = stats.t.ppf(0.975, 99) * values.std(ddof=1) / 10
     np.testing.assert_allclose(interval, [value - reach, value + reach])
 
 

@@ -73,6 +73,30 @@ def test_the_script_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.Mon
     assert command.bundle() == "// vega"
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_processes_start_at_once_only_where_all_is_to_be_measured(kept, small, tmp_path, monkeypatch) -> None:
+    told = []
+
+    class Workers:
+        def __init__(self, count: int) -> None:
+            told.append("made")
+
+        def begin(self) -> None:
+            told.append("begun")
+
+        def close(self) -> None:
+            told.append("closed")
+
+    monkeypatch.setattr("probekit.evaluation.executors.LocalWorkers", Workers)
+    monkeypatch.setattr(command, "cores", lambda: 2)
+    monkeypatch.setattr("probekit.evaluation.compare", lambda *_, **settings: told.append("measured") or small)
+    if kept:
+        (tmp_path / "cache/results").mkdir(parents=True)
+        (tmp_path / "cache/results/a.npz").write_bytes(b"")
+    command.run(output=str(tmp_path / "page.html"), results=str(tmp_path / "results.nc"))
+    assert told == ["made", *([] if kept else ["begun"]), "measured", "closed"]
+
+
 def newer(file: Path) -> None:
     ds = schema.read(file).assign_attrs(schema_version=99)
     file.unlink()
