@@ -208,9 +208,12 @@ def _rank(group: Any) -> tuple[bool, float, str]:
 def layer_rows(results: Results, name: str, data: str) -> tuple[list[Row], str]:
     """Rows over layers and the field for the x axis: the layer, or the relative depth where models differ in depth."""
     rows = results.rows(name, data, keep=("layer",))
+    layers = results.labels("layer")
+    last = {one.name: layers[at] for one, at in zip(results.checkpoints, results.deepest, strict=True)}
     deepest: dict[str, float] = defaultdict(float)
-    for row in rows:
-        deepest[row["checkpoint"]] = max(deepest[row["checkpoint"]], row["layer"])
+    for row in rows:  # a baseline is of some checkpoint: its own rows say which layers it has
+        name = row["checkpoint"]
+        deepest[name] = last[name] if name in last else max(deepest[name], row["layer"])
     if len(set(deepest.values())) <= 1:
         return rows, "layer"
     return [{**row, "depth": round(row["layer"] / (deepest[row["checkpoint"]] or 1), 4)} for row in rows], "depth"

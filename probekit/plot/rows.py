@@ -19,6 +19,7 @@ import xarray as xr
 
 from probekit import schema
 from probekit.errors import ResultsError, did_you_mean
+from probekit.plot import depths
 from probekit.results import settings
 from probekit.results.reading import opened
 from probekit.schema import by_label
@@ -142,6 +143,11 @@ class Results:
     @cached_property
     def settings(self) -> list[settings.Setting]:
         return settings.settings_of(self.ds)
+
+    @cached_property
+    def deepest(self) -> np.ndarray:
+        """Position along `layer` of each checkpoint's last layer."""
+        return depths.deepest(self.ds, self.names)
 
     def array(self, name: str) -> np.ndarray:
         """Values with dims (checkpoint, data, the rest in stored order)."""
@@ -297,7 +303,8 @@ class Results:
             elif dim in choice.averaged:
                 values, bounds = nanmean(values, axis), None
             elif dim == "layer" and choice.layer:
-                values, bounds = last_layer(values, bounds, axis)
+                values = depths.at_last(self.deepest, values, axis)
+                bounds = None if bounds is None else depths.at_last(self.deepest, bounds, axis)
             else:
                 continue
             dims.remove(dim)
@@ -317,7 +324,7 @@ class Results:
         order = [dim for dim in ("checkpoint", "layer", *choice.averaged, "image") if dim in dims]
         values = np.asarray(array.values).transpose([dims.index(dim) for dim in order])
         if "layer" in order:
-            values = last_layer(values, None, 1)[0]
+            values = depths.at_last(self.deepest, values, 1)
         values = np.asarray(values, dtype=float)
         while values.ndim > 2:
             values = nanmean(values, 1)
@@ -337,13 +344,3 @@ def nanmean(values: np.ndarray, axis: int) -> np.ndarray:
     finite = np.isfinite(values)
     count = finite.sum(axis)
     return np.where(count > 0, np.where(finite, values, 0).sum(axis) / np.maximum(count, 1), np.nan)
-
-
-def last_layer(values: np.ndarray, bounds: np.ndarray | None, axis: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Each checkpoint's (first axis) deepest layer that has any number: models of unequal depth are padded with NaN."""
-    moved = np.moveaxis(values, axis, 1)
-    alive = np.isfinite(moved).reshape(*moved.shape[:2], -1).any(-1)
-    last = np.where(alive.any(1), moved.shape[1] - 1 - alive[:, ::-1].argmax(1), moved.shape[1] - 1)
-    rows = np.arange(len(moved))
-    picked = None if bounds is None else np.moveaxis(bounds, axis, 1)[rows, last]
-    return moved[rows, last], picked

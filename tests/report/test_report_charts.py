@@ -6,11 +6,13 @@ import json
 from itertools import pairwise
 
 import altair as alt
+import numpy as np
 import pytest
 import synthetic_results
 import xarray as xr
 
 from probekit.plot import theme
+from probekit.plot.curves import layer_rows
 from probekit.plot.grids import groups
 from probekit.plot.rows import Results
 from probekit.report.page import Report, assemble
@@ -119,8 +121,40 @@ def test_heads_are_averaged_and_said_so(grid: xr.Dataset) -> None:
 def test_models_of_unequal_depth_are_compared_at_their_last_layer() -> None:
     ds = synthetic_results.grid(ratios=(0.5, 0.9), patches=(4,), photos=())
     short = ds["representation_level"].where((ds.layer <= 4) | (ds.checkpoint != ds.checkpoint[0]))
-    results = Results(ds.assign(representation_level=short.assign_attrs(ds.representation_level.attrs)))
-    values = results.values("representation_level", "quadtree")[0]
+    ds = ds.assign(representation_level=short.assign_attrs(ds.representation_level.attrs))
+    padded = ds.relative_depth.where((ds.layer <= 4) | (ds.checkpoint != ds.checkpoint[0])) * 6 / 4
     chosen = ds.representation_level.sel(data="quadtree", pooling="mean", scaling="raw")
-    assert values[0] == chosen.isel(checkpoint=0, layer=4)
-    assert values[1] == chosen.isel(checkpoint=1, layer=-1)
+    for given in (
+        ds.assign_coords(relative_depth=padded),
+        ds[["representation_level", "representation_level_ci"]].drop_vars("relative_depth"),
+    ):
+        values = Results(given).values("representation_level", "quadtree")[0]
+        assert values[0] == chosen.isel(checkpoint=0, layer=4)
+        assert values[1] == chosen.isel(checkpoint=1, layer=-1)
+        rows, field = layer_rows(Results(given), "representation_level", "quadtree")
+        assert field == "depth"
+        deepest = {
+            name: max(row["depth"] for row in rows if row["checkpoint"] == name) for name in ds.checkpoint.values
+        }
+        assert set(deepest.values()) == {1}
+
+
+def test_a_number_that_is_missing_at_the_last_layer_is_not_taken_from_below() -> None:
+    ds = synthetic_results.grid(ratios=(0.5, 0.9), patches=(4,), photos=())
+    lost = (ds.checkpoint == ds.checkpoint[0]) & (ds.layer == ds.layer[-1])
+    gap = {
+        name: ds[name].where(~lost).assign_attrs(ds[name].attrs)
+        for name in ("representation_level", "representation_level_ci", "representation_level_image")
+        if name in ds
+    }
+    results = Results(ds.assign(gap))
+    values, bounds = results.values("representation_level", "quadtree")
+    assert np.isnan(values[0])
+    assert bounds is not None
+    assert np.isnan(bounds[0]).all()
+    assert np.isfinite(values[1:]).all()
+    name = ds.checkpoint.values[0]
+    assert name not in {row["checkpoint"] for row in results.rows("representation_level", "quadtree")}
+    rows, field = layer_rows(results, "representation_level", "quadtree")
+    assert field == "layer"  # all models have the same depth, and the curve of this one ends before its last layer
+    assert max(row["layer"] for row in rows if row["checkpoint"] == name) == ds.layer.values[-2]
