@@ -167,6 +167,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler imports what torch deprecates
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # and advises
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # and looks at
 def test_compiled_blocks_train_as_plain_ones(tmp_path: Path) -> None:
     given = {"mask_ratio": 0.5, "patch_size": 4, **SIZES}
     for compiled in (False, True):
