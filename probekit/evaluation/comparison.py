@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -66,10 +66,12 @@ class Comparison:
         order = sorted(outlines)
         labels = [outlines[place].name if names is None else str(names[place]) for place in order]
         settings = opening.agreed([outlines[place] for place in order], self.settings)
+        plans = {
+            place: suites.fitting(self.plans, outlines[place].trained_on) if self.own else self.plans for place in order
+        }
         tasks: dict[int, Measuring] = {
             place: kind(
-                sources[place], label, self.fitting(outlines[place]), settings, self.options, self.device,
-                self.sampling, self.sets,
+                sources[place], label, plans[place], settings, self.options, self.device, self.sampling, self.sets,
             )
             for place, label in zip(order, opening.distinct(labels, datasets), strict=True)
         }  # fmt: skip
@@ -124,14 +126,6 @@ class Comparison:
             for place, outcome in self.ended(tasks, engine, "checkpoints opened")
             if outcome.found is not None
         }
-
-    def fitting(self, outline: Outline) -> Sequence[Plan]:
-        """The plans whose images fit the checkpoint's training data; all plans if the training data are unknown."""
-        wanted = suites.own(outline.trained_on) if self.own else None
-        fitting = [plan for plan in self.plans if wanted is None or plan.data in wanted]
-        if wanted is None or not fitting:
-            return self.plans
-        return [replace(plan, data=wanted[plan.data]) for plan in fitting]
 
     def left_out(self, outline: Outline, taken: Sequence[Plan]) -> dict[str, str]:
         """The suite's image sets that do not fit the checkpoint's training data, each with the reason."""

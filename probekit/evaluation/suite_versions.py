@@ -23,6 +23,7 @@ class Plan:
         counts: how many images each part of a measurement uses.
         explicit: whether the user named the probes, so that one that cannot run is an error.
         options: probe -> its options where they are not the defaults.
+        not_for: beginnings of names of training sets: `data="own"` leaves this plan out for their encoders.
 
     Example:
         >>> SUITES["attention"].plans[0].probes
@@ -34,6 +35,7 @@ class Plan:
     counts: Counts = field(default_factory=Counts)
     explicit: bool = False
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    not_for: tuple[str, ...] = ()
 
     def options_with(self, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """Its options and those that the user gave, which go first."""
@@ -223,7 +225,7 @@ SUITES: dict[str, Suite] = {
         "the experiments of the paper, on the image sets that ship",
         (
             Plan(QUADTREE, ON_QUADTREE, QUICK_READ, options={"level_recovery": {"landmarks": 256}}),
-            Plan(SHAPES, ON_SHAPES, ENOUGH),
+            Plan(SHAPES, ON_SHAPES, ENOUGH, not_for=("cifar",)),
             Plan(PHOTOS, ON_PHOTOS, WHITENED_PHOTOS),
         ),
     ),

@@ -127,19 +127,28 @@ def recorded(told: Mapping[str, Any]) -> Any:
     return f"{suite}@{told['suite_version']}"
 
 
-CIFAR = re.compile(r"^(torchvision:|hf:([\w.-]+/)?)?cifar", re.IGNORECASE)
-"""What a card's note of the training data begins with if they were CIFAR-10 or -100."""
-
-
 def own(training_data: str | None) -> Mapping[str, str] | None:
     """Which shipped sets fit a checkpoint by what it was trained on: plan data -> spec to use; None = no opinion.
 
-    One that was trained on the generated quadtree sees the same process again, one that was trained on CIFAR's small
-    photographs sees photographs; every other sees drawn shapes and photographs.
+    One that was trained on the generated quadtree sees the same process again; every other sees pictures.
     """
     if training_data is None:
         return None
     spec = training_data.split(" ")[0].rstrip(",;")  # a card says "quadtree?height=4, train split"
     if spec.partition("?")[0] == QUADTREE:
         return {QUADTREE: spec}
-    return {PHOTOS: PHOTOS} if CIFAR.search(spec) else {SHAPES: SHAPES, PHOTOS: PHOTOS}
+    return {SHAPES: SHAPES, PHOTOS: PHOTOS}
+
+
+SOURCE = re.compile(r"^(torchvision:|hf:([\w.-]+/)?)")
+"""Where a training set came from, before its name."""
+
+
+def fitting(chosen: Sequence[Plan], training_data: str | None) -> Sequence[Plan]:
+    """The plans whose images fit a checkpoint's training data; all of them if those are unknown, or if none fits."""
+    wanted = own(training_data)
+    if training_data is None or wanted is None:
+        return chosen
+    name = SOURCE.sub("", training_data.lower())
+    fits = [plan for plan in chosen if plan.data in wanted and not name.startswith(plan.not_for)]
+    return [replace(plan, data=wanted[plan.data]) for plan in fits] or chosen

@@ -119,15 +119,15 @@ def test_a_suites_options_are_those_of_the_measurement_and_recorded(given, landm
 
 
 def test_image_sets_that_do_not_fit_are_left_out_and_named() -> None:
-    few = {"images": 4, "test": 8, "objects": 2, "gradients": 2, "pictures": 2}
+    few = {"images": 4, "train": 20, "val": 10, "test": 8, "objects": 2, "gradients": 2, "pictures": 2, "ladder": 8}
     name = "cifar10-r0.75-p16-s0"
-    ds = probekit.compare([f"shipped:{name}"], "attention", "own", counts=few, cache=False)
+    ds = probekit.compare([f"shipped:{name}"], "paper", "own", counts=few, cache=False)
     assert list(ds.data.values) == ["photos"]
     assert json.loads(ds.attrs["not_applicable"])[name]["the image set shapes"] == (
         'left out by data="own", which takes what fits the training data, here CIFAR-10 training images; '
         'data="shapes" measures it there'
     )
-    whole = probekit.compare([f"shipped:{name}"], "attention", counts=few, cache=False)
+    whole = probekit.compare([f"shipped:{name}"], "attention", "own", counts=few, cache=False)
     assert sorted(whole.data.values) == ["photos", "shapes"]
     assert "left out" not in whole.attrs["not_applicable"]
 
@@ -171,12 +171,30 @@ def test_what_does_not_exist_is_named_with_the_nearest(suite, message) -> None:
     [
         ("quadtree?noise=0.5,1,1,1, train split", {"quadtree": "quadtree?noise=0.5,1,1,1"}),
         ("quadtree, train split", {"quadtree": "quadtree"}),
-        ("imagefolder:pets, train split", {"shapes": "shapes", "photos": "photos"}),
-        ("imagefolder:cifar, train split", {"shapes": "shapes", "photos": "photos"}),  # a folder's name says nothing
-        ("CIFAR-10 training images, train split: 4,050 of each class", {"photos": "photos"}),
-        ("torchvision:CIFAR100:DIR, train split", {"photos": "photos"}),
+        ("imagefolder:cifar, train split", {"shapes": "shapes", "photos": "photos"}),
         (None, None),
     ],
 )
 def test_the_sets_that_fit_what_a_checkpoint_was_trained_on(trained_on, expected) -> None:
     assert suites.own(trained_on) == expected
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "expected"),
+    [
+        ("quadtree?height=3, train split", ["quadtree?height=3"]),
+        ("shapes, train split", ["shapes", "photos"]),
+        ("imagefolder:cifar, train split", ["shapes", "photos"]),  # a folder's name says nothing
+        ("CIFAR-10 training images, train split: 4,050 of each class", ["photos"]),
+        ("torchvision:CIFAR100:DIR, train split", ["photos"]),
+        ("hf:uoft-cs/cifar10, train split", ["photos"]),
+        (None, ["quadtree", "shapes", "photos"]),
+    ],
+)
+def test_the_suite_paper_leaves_drawn_shapes_out_for_encoders_of_cifar(trained_on, expected) -> None:
+    assert [plan.data for plan in suites.fitting(suites.plans("paper"), trained_on)] == expected
+    pictures = expected if expected[-1] != "photos" else [*expected[:-2], "shapes", "photos"]
+    for other in ("paper@3", "high_level"):  # they publish no such rule
+        assert [plan.data for plan in suites.fitting(suites.plans(other), trained_on)] == pictures
+    (alone,) = suites.fitting(suites.plans("label_free"), trained_on)  # a suite of one image set has no choice
+    assert alone.data == "shapes"
