@@ -91,7 +91,7 @@ def main() -> None:
                         measurements.gather([need])
             for name in plan.probes:
                 with timed(name):
-                    probes.find(name).run(measurements, **probes.find(name).options)
+                    probes.find(name).run(measurements, **probes.find(name).settings(plan.options.get(name)))
             print(f"  {'all':24} {time.process_time() - start:7.2f} s, {measurements.forwards} forwards")
     print(f"threads {arguments.threads}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
 

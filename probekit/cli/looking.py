@@ -61,7 +61,7 @@ def probes() -> None:
     for name, suite in SUITES.items():
         typer.echo(f"{name:20} {suite.summary} (version {suite.version})")
         for plan in suite.plans:
-            typer.echo(f"{'':20}   {plan.data}: {', '.join(plan.probes)}")
+            typer.echo(f"{'':20}   {plan.data}: {', '.join(plan.words)}")
 
 
 def checkpoints() -> None:

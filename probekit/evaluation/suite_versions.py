@@ -37,6 +37,14 @@ class Plan:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     not_for: tuple[str, ...] = ()
 
+    @property
+    def words(self) -> list[str]:
+        """Its probes, each with those of its options that are not the defaults: "level_recovery (landmarks: 256)"."""
+        said = {
+            probe: ", ".join(f"{name}: {value}" for name, value in each.items()) for probe, each in self.options.items()
+        }
+        return [f"{probe} ({said[probe]})" if probe in said else probe for probe in self.probes]
+
     def options_with(self, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """Its options and those that the user gave, which go first."""
         return {name: {**self.options.get(name, {}), **given.get(name, {})} for name in (*self.options, *given)}

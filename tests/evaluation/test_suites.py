@@ -64,16 +64,10 @@ SHOWN = ("quadtree", "shapes", "photos")
 """Image sets that have a column in the table; what runs on others stands in the last one."""
 
 
-def named(plan: Plan, probe: str) -> str:
-    """A probe's name, with its options where they are not the defaults."""
-    options = ", ".join(f"{name}: {value}" for name, value in plan.options.get(probe, {}).items())
-    return f"{probe} ({options})" if options else probe
-
-
 def written(suite: Suite) -> list[str]:
     """The cells of a suite's row in the table: probes on each set that ships, counts where they differ."""
     on = {plan.data: plan for plan in suite.plans}
-    cells = [", ".join(named(on[data], probe) for probe in on[data].probes) if data in on else "" for data in SHOWN]
+    cells = [", ".join(on[data].words) if data in on else "" for data in SHOWN]
     cells = [cell.replace(", ".join(ATTENTION), "attention_*") for cell in cells]
     if suite is SUITES["all"]:
         cells = ["every probe that the set allows", "same", "same"]
