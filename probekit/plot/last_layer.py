@@ -12,7 +12,7 @@ import numpy as np
 from probekit.measures.inference import rank_correlation
 from probekit.plot import theme
 from probekit.plot.curves import WHO, choice_panels
-from probekit.plot.expectations import expected
+from probekit.plot.expectations import expected, expected_on
 from probekit.plot.figure import (
     HAS_INTERVAL,
     Figure,
@@ -116,7 +116,9 @@ def level_heat(rows: list[Row], order: list[str], title: str, words: str, *, top
 
 def theory(results: Results, headline: Headline | None) -> list[Figure]:
     """What the theory expects of each setting beside what was measured."""
-    return [figure for figure in (binding(results, headline), by_level(results)) if figure]
+    sets = expected_on(results, "expected_level_share")
+    levels = [by_level(results, data, f"theory-levels-{data}" if len(sets) > 1 else "theory-levels") for data in sets]
+    return [figure for figure in (binding(results, headline), *levels) if figure]
 
 
 def binding(results: Results, headline: Headline | None) -> Figure | None:
@@ -128,7 +130,7 @@ def binding(results: Results, headline: Headline | None) -> Figure | None:
         ("expected_binding_level", "Expected binding level"),
         ("expected_mean_height", "Expected mean height of c (Theorem 1)"),
     ):
-        values = expected(results, name)
+        values = expected(results, name, headline.data)
         if values is None or values.ndim != 1:
             continue
         place = {c.name: number(values[c.index]) for c in results.checkpoints}
@@ -174,10 +176,10 @@ def scatter(results: Results, headline: Headline, rows: list[Row], title: str) -
     )
 
 
-def by_level(results: Results) -> Figure | None:
-    """Three heat maps, settings by level: what Theorem 1 asks for, what can be read out, what the features are made
-    of."""
-    asked = expected(results, "expected_level_share")
+def by_level(results: Results, data: str, key: str) -> Figure | None:
+    """Three heat maps of an image set, settings by level: what Theorem 1 asks for, what can be read out, what the
+    features are made of."""
+    asked = expected(results, "expected_level_share", data)
     panels: list[Panel] = []
     members = [
         c for c in results.checkpoints if not c.untrained and asked is not None and np.isfinite(asked[c.index]).any()
@@ -196,9 +198,8 @@ def by_level(results: Results) -> Figure | None:
 
     tables = [("Asked for: share of c (Theorem 1)", asked)]
     for name, title in (("latent_r2", "Recovered: R² of latents"), ("level_share", "Made of: share of variance")):
-        if name in results.names and results.measured(name):
-            values = results.values(name, results.where(name)[0], keep=("level",))[0]
-            tables.append((title, values))
+        if name in results.names and data in results.where(name):
+            tables.append((title, results.values(name, data, keep=("level",))[0]))
     for title, values in tables:
         cells = averaged(values)
         rows = heat_rows(order, levels, cells)
@@ -211,9 +212,10 @@ def by_level(results: Results) -> Figure | None:
     text += "; ".join(
         f"{results.title(name)}: {results.choose(name, keep=('level',)).words}"
         for name in ("latent_r2", "level_share")
-        if name in results.names
+        if name in results.names and data in results.where(name)
     )
-    return Figure("theory-levels", "Asked for, recovered, made of", panels, text + ".", columns=3)
+    title = f"Asked for, recovered, made of, {data}"
+    return Figure(key, title, panels, text.rstrip(" .") + ".", columns=3)
 
 
 def embeddings(results: Results, *, points: int = 300, dots: int = 2400) -> list[Figure]:

@@ -64,11 +64,13 @@ class Profile:
         return best, direction.tested and all(direction.differ(best, i) for i in others)
 
 
-def profile(results: Results, data: str) -> Profile | None:
-    """The recovery profile of an image set; None where there is none of a trained checkpoint."""
+def profile(results: Results, data: str, family: str | None = None) -> Profile | None:
+    """The recovery profile of an image set, of one family of encoders if it is given; None where there is none of a
+    trained checkpoint."""
     if NAME not in results.names or data not in results.where(NAME):
         return None
     rows = [row for row in results.rows(NAME, data, keep=("level",)) if not row["untrained"]]
+    rows = [row for row in rows if family in (None, row["family"])]
     if not rows:
         return None
     values: dict[int, dict[int, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
@@ -115,7 +117,7 @@ def gain_figure(results: Results, data: str) -> Figure | None:
     found = profile(results, data)
     if found is None:
         return None
-    asked = asked_panel(results, found)
+    asked = asked_panel(results, found, data)
     panels = [gain_panel(found, labels=asked is None), *([asked] if asked else [])]
     stars = sum(found.best(direction)[1] for direction in found.found)
     marked = "A star: seeds tell this setting from every other one at its level (one corrected family)."
@@ -151,9 +153,10 @@ def gain_panel(found: Profile, *, labels: bool = True) -> Panel:
     return heat(found, cells, (low, high if high > low else low + 1), title, words, labels=labels)
 
 
-def asked_panel(results: Results, found: Profile) -> Panel | None:
-    """The heat map of what Theorem 1 expects; None where nothing is known of the masks or of the graph."""
-    shares, binding = expected(results, "expected_level_share"), expected(results, "expected_binding_level")
+def asked_panel(results: Results, found: Profile, data: str) -> Panel | None:
+    """The heat map of what Theorem 1 expects on an image set; None where nothing is known of the masks or of the
+    graph."""
+    shares, binding = (expected(results, f"expected_{name}", data) for name in ("level_share", "binding_level"))
     if shares is None or shares.ndim != 2:
         return None
     labels = [int(level) for level in results.labels("level")]
