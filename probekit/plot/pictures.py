@@ -129,14 +129,17 @@ def reconstructions(results: Results) -> list[Strip]:
 def unmasked_note(results: Results, data: str) -> str:
     """What pictures without masking can say, and how far they are from the masked ones."""
     note = " Without masking, the decoder is asked for patches that the loss of most masked autoencoders never trained."
-    where = results.data.index(data)
-    means = []
-    for name in ("psnr", "masked_psnr"):
-        values = results.array(name)[:, where] if name in results.ds.variables else np.array([])
-        if not np.isfinite(values).any():
-            return note
-        means.append(float(np.nanmean(values)))
-    return f"{note} Mean PSNR over checkpoints: {means[0]:.1f} dB without masking, {means[1]:.1f} dB of hidden pixels."
+    names = ("psnr", "masked_psnr")
+    if not all(name in results.names and data in results.where(name) for name in names):
+        return note
+    trained = [checkpoint.index for checkpoint in results.checkpoints if not checkpoint.untrained]
+    values = np.stack([results.values(name, data)[0] for name in names])[:, trained]
+    both = values[:, np.isfinite(values).all(0)]
+    if not both.size:
+        return note
+    full, hidden = (f"{mean:.1f} dB" for mean in both.mean(1))
+    whose = f"Mean PSNR over trained checkpoints that have both ({both.shape[1]})"
+    return f"{note} {whose}: {full} without masking, {hidden} of hidden pixels."
 
 
 def attention(results: Results) -> list[Strip]:
@@ -200,7 +203,8 @@ def picked(results: Results, name: str, data: str, checkpoint: Checkpoint | None
 
 
 def trim(images: np.ndarray) -> np.ndarray | None:
-    """Examples without the padding that lines up image sets of unequal size: NaN rows and columns, empty examples."""
+    """Examples without the padding that lines up image sets of unequal size: rows, columns and examples at the end
+    that hold nothing. What is missing between others stays, so that each example keeps its place."""
     if images.dtype.kind == "u":  # whole numbers have no NaN: they are padded with zeros at the lower and right edge
         if images.size and images[:, -1].any() and images[:, :, -1].any():
             return images
@@ -208,14 +212,16 @@ def trim(images: np.ndarray) -> np.ndarray | None:
         rows, columns = np.flatnonzero(some.any((0, 2))), np.flatnonzero(some.any((0, 1)))
         return np.asarray(images[:, : rows[-1] + 1, : columns[-1] + 1]) if len(rows) else None
     values = images.astype(float)
-    if np.isfinite(values).all():
-        return values if values.size else None
     solid = np.isfinite(values).all(-1) if values.ndim == 4 else np.isfinite(values)
-    alive = solid.any((1, 2))
-    if not alive.any():
+    if not solid.any():
         return None
-    solid, values = solid[alive], values[alive]
-    return np.asarray(values[:, solid.any((0, 2))][:, :, solid.any((0, 1))])
+    ends = [int(np.flatnonzero(solid.any(other))[-1]) + 1 for other in ((1, 2), (0, 2), (0, 1))]
+    return np.asarray(values[: ends[0], : ends[1], : ends[2]])
+
+
+def filled(images: np.ndarray) -> np.ndarray:
+    """Whether each example holds anything: a gap is drawn blank."""
+    return np.asarray(np.isfinite(images).any(tuple(range(1, images.ndim))))
 
 
 def inputs(results: Results, data: str) -> np.ndarray | None:
@@ -252,8 +258,8 @@ def attention_picture(
     values = trim(picked(results, name, data, checkpoint))
     if values is None or not values.any():
         return None
-    values = np.nan_to_num(values)[:count]
-    return strip_picture(painted(values), f"Attention of the {title} by {checkpoint.name}")
+    there, values = filled(values[:count]), np.nan_to_num(values[:count])
+    return strip_picture(painted(values), f"Attention of the {title} by {checkpoint.name}", there=there)
 
 
 def shown_width(images: np.ndarray) -> int:
@@ -261,9 +267,10 @@ def shown_width(images: np.ndarray) -> int:
     return len(images) * 46
 
 
-def strip_picture(images: np.ndarray, words: str, *, lossy: bool = False) -> Picture:
+def strip_picture(images: np.ndarray, words: str, *, lossy: bool = False, there: np.ndarray | None = None) -> Picture:
     """Examples side by side, two pixels apart, as one picture in a data URL: WebP, small pictures without loss unless
-    asked for. Of other than three channels, the first three are drawn, or the first one as grey."""
+    asked for. Of other than three channels, the first three are drawn, or the first one as grey. Of examples that are
+    not `there`, the place stays blank."""
     images = images[..., :3] if images.shape[-1] >= 3 else images[..., [0, 0, 0]]
     count, rows, columns = images.shape[:3]
     factor = max(1, -(-max(rows, columns) // SIDE))
@@ -277,7 +284,7 @@ def strip_picture(images: np.ndarray, words: str, *, lossy: bool = False) -> Pic
     for i, image in enumerate(images):
         start = i * (columns + gap)
         sheet[:, start : start + columns, :3] = image
-        sheet[:, start : start + columns, 3] = 255
+        sheet[:, start : start + columns, 3] = 255 if there is None or there[i] else 0
     look = {"quality": 90 if lossy else 80}
     if max(rows, columns) <= SMALL and not lossy:
         look = {"lossless": True, "method": 0, "quality": 0}
