@@ -15,6 +15,7 @@ import numpy as np
 from probekit.constants import CONFIDENCE
 from probekit.measures import inference
 from probekit.plot.headline import Headline, Setting, Slice
+from probekit.plot.legends import kind_of
 from probekit.plot.recovery import profile
 from probekit.results.directions import Direction
 
@@ -113,7 +114,7 @@ def claim(headline: Headline) -> str:
 def family(headline: Headline) -> str:
     """The family of encoders that the sentences are about, where the charts show several; "" else."""
     several = len({row["family"] for row in headline.trained}) > 1
-    return headline.family if several and headline.lines else ""
+    return kind_of(headline.results, headline.family) if several and headline.lines else ""
 
 
 def runs(headline: Headline) -> str:
@@ -166,19 +167,33 @@ def baseline(headline: Headline) -> str | None:
 
 
 def best_of_levels(headline: Headline) -> str | None:
-    """Where each level gains most, and at how many levels seeds tell that setting from all others."""
-    found = profile(headline.results, headline.data) if headline.name == "gain_amount" else None
+    """Where each level gains most among the settings that are compared, and at how many levels seeds tell that setting
+    from all others; a level where none gained is named as such."""
+    if headline.name != "gain_amount":
+        return None
+    found = profile(headline.results, headline.data, None if headline.mixed else headline.family)
     if found is None or len(found.settings) < 2:
         return None
     words = list(found.settings.values())
-    best = [found.best(direction) for direction in found.found]
+    best = {
+        level: found.best(one) for level, one in zip(found.levels, found.found, strict=True) if np.nanmax(one.means) > 0
+    }
+    if not best:
+        return "Gained most: no setting gained anything at any level."
     places: dict[str, list[int]] = {}
-    for level, (place, _) in zip(found.levels, best, strict=True):
+    for level, (place, _) in best.items():
         places.setdefault(words[place], []).append(level)
-    parts = [f"level{'s' if len(each) > 1 else ''} {listed(each)} at {word}" for word, each in places.items()]
-    carried = sum(alone for _, alone in best)
+    parts = [f"{levels_words(each)} at {word}" for word, each in places.items()]
+    none = [level for level in found.levels if level not in best]
+    parts += [f"{levels_words(none)} nowhere"] if none else []
+    carried = sum(alone for _, alone in best.values())
     told = f"seeds tell {carried} of {len(best)} of these from every other setting"
     return f"Gained most: {'; '.join(parts)}; {told if carried else 'seeds tell none of these from all others'}."
+
+
+def levels_words(levels: list[int]) -> str:
+    """E.g. "level 3" or "levels 1 and 2"."""
+    return f"level{'s' if len(levels) > 1 else ''} {listed(levels)}"
 
 
 def listed(items: list[int]) -> str:

@@ -175,8 +175,8 @@ def _fewest(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _listed(setting: Setting, names: Iterable[str], *, short: bool = False) -> str:
-    facts = {name: setting.facts[name] for name in names}
-    return ", ".join(_words(name, fact, short=short) for name, fact in facts.items() if fact is not None)
+    words = (_words(name, setting.facts[name], short=short) for name in names)
+    return ", ".join(word for word in words if word)
 
 
 SPOKEN = {
@@ -188,10 +188,15 @@ SPOKEN = {
     "image_height": "{} px images",
     "finetuned": "fine-tuned ({})",
 }
+NONE = {"finetuned": "not fine-tuned", "normalised_targets": "targets not stated", "image_height": "no image size"}
+"""How a fact reads where a model has none (`WHERE_APPLICABLE`): of the others, none is unknown, and has no words."""
 
 
 def _words(name: str, value: Fact, *, short: bool = False) -> str:
-    """A fact in words; if `short`, of data sets the part before the first comma or bracket."""
+    """A fact in words, none where it is unknown; if `short`, of data sets the part before the first comma or
+    bracket."""
+    if value is None:
+        return NONE.get(name, "")
     if name == "normalised_targets":
         return "normalised targets" if value else "plain targets"
     text = value if isinstance(value, str) else f"{value:,.0f}" if name == "images_seen" else f"{value:g}"

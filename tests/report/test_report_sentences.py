@@ -170,3 +170,61 @@ def test_a_claim_that_holds_in_one_scaling_names_it() -> None:
     maker.add(variable, lambda model, at: np.array([model.ratio, 0]) + 0.01 * rng.normal(size=2), 1e-9)
     claim = words(synthetic_results.assemble(maker, {})).claim
     assert claim == "Representation level rises with mask ratio (features raw, not standardised)."
+
+
+def families_of_fine_tuning() -> xr.Dataset:
+    """A grid of encoders that were not fine-tuned, and two that were, the same in all else."""
+    ds = grid(lambda r, p: r, patches=(4,))
+    own = level({(0.5, 4, 0): 2.0, (0.5, 4, 1): 2.1}).assign_coords(checkpoint=["tuned-0", "tuned-1"])
+    tuned = [""] * ds.sizes["checkpoint"] + ["full, on drawings"] * 2
+    both = xr.concat([ds, own], "checkpoint", data_vars="minimal").assign_attrs(ds.attrs)
+    return both.assign_coords(finetuned=("checkpoint", tuned))
+
+
+def test_not_fine_tuned_is_a_fact_that_tells_families_apart() -> None:
+    results = Results(families_of_fine_tuning())
+    assert {c.family for c in results.checkpoints} == {"not fine-tuned", "fine-tuned (full, on drawings)"}
+    found = answer(find(results))
+    assert found.claim.startswith("Not fine-tuned: Representation level rises with mask ratio")
+    assert found.caution.startswith("Sentences on mask ratio and patch size are about one family of encoders, not fine")
+    assert {c.family for c in Results(grid(lambda r, p: r)).checkpoints} == {""}
+
+
+def test_a_family_of_unknown_training_is_one_of_several_too() -> None:
+    ds = level({(0.1, 4, 0): 1.0, (0.5, 4, 0): 2.0, (0.9, 4, 0): 3.0, (0.5, 4, 1): 9.0})
+    found = words(ds.assign_coords(width=("checkpoint", [np.nan, np.nan, np.nan, 64.0])))
+    assert found.claim.startswith("Training unknown: Representation level is highest at mask ratio 0.9")
+    assert "about one family of encoders, training unknown;" in found.caution
+
+
+def gains(quality: dict[tuple[float, int], list[float]], width: dict[int, float] | None = None) -> xr.Dataset:
+    """Amount and gain by level, (ratio, seed) -> gain at levels 0 and 1."""
+    found = [synthetic_results.Model(f"m{i}", ("quadtree",), ratio, 4, seed) for i, (ratio, seed) in enumerate(quality)]
+    maker = synthetic_results.Maker(found, layers=2, heads=1)
+    own = dict(zip((m.name for m in found), quality.values(), strict=True))
+    amount = synthetic_results.variable("gain_amount", (), "Amount of recovery")
+    maker.add(amount, lambda m, at: sum(own[m.name]), 1e-9)
+    gain = synthetic_results.variable("recovery_gain", ("level",), "Recovery gain")
+    maker.add(gain, lambda m, at: np.array([*own[m.name], 0, 0, 0][: synthetic_results.LEVELS]) - 1e-6, 1e-9)
+    ds = synthetic_results.assemble(maker, {})
+    return (
+        ds if width is None else ds.assign_coords(width=("checkpoint", [width.get(i, 64.0) for i in range(len(own))]))
+    )
+
+
+def gained(ds: xr.Dataset) -> str:
+    return next(text for text in words(ds).findings if text.startswith("Gained most"))
+
+
+def test_gained_most_is_of_the_family_that_sentences_are_about() -> None:
+    values = {(r, s): [r, r] for r in (0.1, 0.5, 0.9) for s in (0, 1)} | {(0.3, 0): [5.0, 5.0]}
+    text = gained(gains(values, {6: 128.0}))
+    assert "levels 0 and 1 at ratio 0.9, 4 px" in text
+    assert "0.3" not in text
+
+
+def test_no_setting_gained_most_where_none_gained() -> None:
+    values = {(r, s): [-r, r] for r in (0.1, 0.5, 0.9) for s in (0, 1)}
+    assert gained(gains(values)).startswith("Gained most: level 1 at ratio 0.9, 4 px; levels 0, 2, 3 and 4 nowhere; ")
+    values = {(r, s): [-r, 0.0] for r in (0.1, 0.5, 0.9) for s in (0, 1)}
+    assert gained(gains(values)) == "Gained most: no setting gained anything at any level."
