@@ -24,7 +24,8 @@ from probekit.results.contrasts import groups_of
 @dataclass(frozen=True)
 class Quantity:
     """All paired differences of one quantity on one image set: of i minus j the difference `value[i, j]` and the half
-    width `half[i, j]` of its interval, NaN where the two share fewer than two images."""
+    width `half[i, j]` of its interval, NaN where the two share fewer than two images; `grouped` where images are not
+    independent, and groups of them were compared."""
 
     name: str
     data: str
@@ -33,6 +34,7 @@ class Quantity:
     value: np.ndarray
     half: np.ndarray
     reference: int
+    grouped: bool = False
 
 
 class Differences:
@@ -63,7 +65,7 @@ class Differences:
         groups = groups_of(self.results.ds, name, self.results.data.index(data))
         value, half = inference.all_pairs(images[present], CONFIDENCE, groups)
         title = f"{self.results.title(name)}, {data}"
-        return Quantity(name, data, title, present, value, half, self.reference(present))
+        return Quantity(name, data, title, present, value, half, self.reference(present), groups is not None)
 
     def reference(self, present: list[int]) -> int:
         """Position of the checkpoint to compare with: nearest to the usual ratio, smallest patches, first seed."""
@@ -127,10 +129,22 @@ def forest(differences: Differences) -> Figure | None:
     panel = Panel(layers, rows, words, "", 16 * min(names, len(rows)) + 30)
     caption = (
         "Each checkpoint minus the reference, over the images both were measured on; 95 % interval by Student's t of "
-        "the per-image differences. Blue and filled: the interval excludes 0. It separates two checkpoints, not two "
-        "settings: that takes seeds."
+        f"{compared(differences.quantities)}. Blue and filled: the interval excludes 0. It separates two checkpoints, "
+        "not two settings: that takes seeds."
     )
     return Figure("differences", "Paired differences", [panel], caption, columns=1)
+
+
+def compared(quantities: list[Quantity]) -> str:
+    """What the intervals of differences are over: images, or groups of images where these are not independent."""
+    grouped = [quantity for quantity in quantities if quantity.grouped]
+    if not grouped:
+        return "the per-image differences"
+    if len(grouped) == len(quantities):
+        return "the differences of groups of images"
+    loose = {quantity.data for quantity in quantities if not quantity.grouped}
+    where = dict.fromkeys(one.title if one.data in loose else one.data for one in grouped)
+    return f"the per-image differences, and of the differences of groups of images for {'; '.join(where)}"
 
 
 def difference_figure(results: Results, name: str, data: str) -> Figure:
