@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from probekit.plot import recovery, theme
-from probekit.plot.curves import choice_panels, dot_panel
-from probekit.plot.figure import TRAINED, Figure, Panel, channel, either, fitting, layer, tooltip
+from probekit.plot.curves import choice_panels, dot_panel, why_none
+from probekit.plot.figure import TRAINED, Figure, Panel, bounded, channel, either, fitting, layer, tooltip
 from probekit.plot.grids import on_axis
 from probekit.plot.headline import Headline
 from probekit.plot.last_layer import choice_figure
@@ -91,12 +91,13 @@ def heat_map(headline: Headline) -> Figure:
     )
     panel = Panel(layers, rows, words, "", 260)
     several = max(len(setting.values) for setting in headline.settings) > 1
+    bounds = any(row["lower"] is not None for row in rows)
     return Figure(
         "headline-heat-map",
         f"{title} by mask ratio and patch size",
         [panel],
         ("Means over seeds" if several else "One run per cell")
-        + f"; brighter is higher; intervals in the curve.{meaning(headline)}",
+        + f"; brighter is higher{'; intervals in the curve' if bounds else ''}.{meaning(headline)}",
     )
 
 
@@ -105,7 +106,9 @@ def meaning(headline: Headline) -> str:
     results = headline.results
     if headline.name != "representation_level" or "level" not in results.ds.dims:
         return ""
-    return f" Level 0 is pixel noise, level {results.labels('level')[-1]} the root of the generating process."
+    levels = results.labels("level")
+    noise = "Level 0 is pixel noise, level" if 0 in levels else "Level"
+    return f" {noise} {levels[-1]} {'' if 0 in levels else 'is '}the root of the generating process."
 
 
 def curve(headline: Headline) -> Figure:
@@ -116,11 +119,7 @@ def curve(headline: Headline) -> Figure:
     against = f"against {noun}" if results.by is None else f"by {results.by.replace('_', ' ')}"
     seeds = any(setting.by_seed for setting in headline.settings)
     dots = "Dots: checkpoints" + (", one per seed," if seeds else "")
-    dots += (
-        " with the 95 % interval of each"
-        if results.interval(name) is not None
-        else f" (no interval: {results.no_interval(name)})"
-    )
+    dots += " with the 95 % interval of each" if bounded(panels) else f" (no interval: {why_none(results, name)})"
     lines = "; lines: means over seeds" if seeds else ""
     dashed = "; level dashes: baselines" if headline.baseline else ""
     return Figure(
@@ -137,6 +136,6 @@ def comparison(headline: Headline) -> Figure:
     panel = dot_panel(results, name, headline.rows)
     several = len(headline.rows) > 1
     dots = f"Dot{'s' if several else ''} with 95 % interval{'s' if several else ''}"
-    bars = dots if results.interval(name) is not None else f"No interval: {results.no_interval(name)}"
+    bars = dots if bounded([panel]) else f"No interval: {why_none(results, name)}"
     order = ", highest first" if several else ""
     return Figure("headline-comparison", f"{results.title(name)} by checkpoint", [panel], f"{bars}{order}.")

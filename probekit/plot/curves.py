@@ -20,11 +20,13 @@ from probekit.plot.figure import (
     Json,
     Key,
     Panel,
+    bounded,
     channel,
     columns,
     domain,
     in_lines,
     layer,
+    lowered,
     number_fields,
     tooltip,
     value,
@@ -272,7 +274,7 @@ def layer_figure(results: Results, name: str) -> Figure | None:
     legend = [Key("baseline, untrained", SOFT, dash=(3, 3))] if untrained else []
     choice = results.choose(name, keep=("layer",)).words
     caption = f"Shown: {choice}. " if choice else ""
-    caption += interval_words(results, name, banded=banded)
+    caption += interval_words(results, name, panels, banded=banded)
     return Figure(
         f"layers-{name}",
         f"{results.title(name)} over layers",
@@ -286,14 +288,21 @@ def layer_figure(results: Results, name: str) -> Figure | None:
 def sentence(title: str) -> str:
     """Parts joined by commas, with one capital at the start."""
     first, *rest = title.split(", ")
-    return ", ".join(
-        [first[:1].upper() + first[1:], *(part[:1].lower() + part[1:] if part[:2] != "Vi" else part for part in rest)]
-    )
+    return ", ".join([first[:1].upper() + first[1:], *map(lowered, rest)])
 
 
-def interval_words(results: Results, name: str, *, banded: bool = True) -> str:
+def interval_words(results: Results, name: str, panels: Sequence[Panel], *, banded: bool = True) -> str:
+    """How panels show the intervals of a quantity, or why they have none."""
+    if not any(row["lower"] is not None for panel in panels for row in panel.rows):
+        return f"No interval: {why_none(results, name)}."
+    drawn = banded and bounded(panels)
+    return "Bands: 95 % interval of each checkpoint." if drawn else "Intervals: in the table of all numbers."
+
+
+def why_none(results: Results, name: str) -> str:
+    """Why the numbers that are shown of a quantity have no interval."""
     if results.interval(name) is None:
-        return f"No interval: {results.no_interval(name)}."
-    if any(dim in results.dims(name) for dim in ("head",)):
-        return "The mean over heads has no interval in the file; each head's is in the table."
-    return "Bands: 95 % interval of each checkpoint." if banded else "Intervals: in the table of all numbers."
+        return results.no_interval(name)
+    if results.choose(name).averaged:
+        return "the mean over heads has none in the file, each head's is in the table"
+    return "the file has none of these numbers"

@@ -32,6 +32,8 @@ KINDS = {"Q": "quantitative", "N": "nominal", "O": "ordinal"}
 TRAINED = "!datum.untrained"
 UNTRAINED = "datum.untrained"
 HAS_INTERVAL = "isValid(datum.lower)"
+NAMED = ("ViT", "Fourier", "Theorem")
+"""Words that keep their capital within a sentence."""
 
 
 def channel(shorthand: str, **options: Any) -> Json:
@@ -78,6 +80,17 @@ def tooltip(*fields: tuple[str, str, str]) -> list[Json]:
 
 def number_fields(title: str) -> list[tuple[str, str, str]]:
     return [("value:Q", title, ".4~g"), ("lower:Q", "95 % from", ".4~g"), ("upper:Q", "95 % to", ".4~g")]
+
+
+def lowered(title: str) -> str:
+    """A title within a sentence: its first letter small, unless the first word is an abbreviation or a symbol.
+
+    >>> lowered("Ladder level"), lowered("SSIM, hidden pixels"), lowered("RankMe"), lowered("R² of latents")
+    ('ladder level', 'SSIM, hidden pixels', 'RankMe', 'R² of latents')
+    """
+    first = title.split(" ")[0].strip(",;:")
+    plain = first[1:].replace("-", "").isalpha() and first[1:].islower()
+    return title[:1].lower() + title[1:] if plain and not first.startswith(NAMED) else title
 
 
 def domain(
@@ -207,6 +220,11 @@ def side_by_side(panels: Sequence[Panel]) -> list[Json]:
         said.update(panel.keys)
         parts.append(part)
     return parts
+
+
+def bounded(panels: Iterable[Panel]) -> bool:
+    """Whether any of the panels draws intervals."""
+    return any({"filter": HAS_INTERVAL} in one.get("transform", ()) for panel in panels for one in panel.layers)
 
 
 @dataclass(frozen=True)

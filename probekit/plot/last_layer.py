@@ -4,14 +4,14 @@ t-SNE."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from probekit.measures.inference import rank_correlation
 from probekit.plot import theme
-from probekit.plot.curves import WHO, choice_panels
+from probekit.plot.curves import WHO, choice_panels, why_none
 from probekit.plot.expectations import expected, expected_on
 from probekit.plot.figure import (
     HAS_INTERVAL,
@@ -19,11 +19,13 @@ from probekit.plot.figure import (
     Json,
     Key,
     Panel,
+    bounded,
     channel,
     columns,
     domain,
     either,
     layer,
+    lowered,
     number_fields,
     tooltip,
 )
@@ -37,13 +39,17 @@ APART = ("shift", "property", "map", "level", "baseline")
 
 def choice_figure(results: Results, names: Iterable[str], data: str, key: str, title: str) -> Figure | None:
     """Several quantities on one image set against the training choice, a panel each."""
-    panels, words = [], set()
+    panels, words, missing = [], set(), set()
     for name in names:
         if data not in results.where(name):
             continue
+        own = []
         for label, rows in split(results, name, data):
             heading = results.title(name) + (f", {label}" if label else "")
-            panels += choice_panels(results, name, rows, title=heading)
+            own += choice_panels(results, name, rows, title=heading)
+        panels += own
+        if not bounded(own):
+            missing.add(f"{results.title(name)}: {why_none(results, name)}")
         if results.choose(name, APART).words:
             words.add(f"{results.title(name)}: {results.choose(name, APART).words}")
     if not panels:
@@ -53,12 +59,9 @@ def choice_figure(results: Results, names: Iterable[str], data: str, key: str, t
     drawn = {one["mark"]["type"] for panel in panels for one in panel.layers}
     dashed = any("strokeDash" in one["mark"] for panel in panels for one in panel.layers)
     lines = ("; " + line_words(panels) if "line" in drawn else "") + ("; level dashes: baselines" if dashed else "")
-    caption = f"Dots: checkpoints with the 95 % interval of each{lines}."
+    caption = f"Dots: checkpoints{' with the 95 % interval of each' if bounded(panels) else ''}{lines}."
     caption += f" {'; '.join(sorted(words))}." if words else ""
-    missing = sorted(
-        {f"{results.title(name)}: {results.no_interval(name)}" for name in names if results.interval(name) is None}
-    )
-    caption += f" No interval for {'; '.join(missing)}." if missing else ""
+    caption += f" No interval for {'; '.join(sorted(missing))}." if missing else ""
     return Figure(key, title, panels, caption, columns=columns(len(panels)))
 
 
@@ -144,7 +147,8 @@ def binding(results: Results, headline: Headline | None) -> Figure | None:
     if not panels:
         return None
     text = (
-        "Each mark is a checkpoint with its interval, coloured by ratio and shaped by patch size. "
+        f"Each mark is a checkpoint{' with its interval' if bounded(panels) else ''}, coloured by ratio and shaped by "
+        "patch size. "
         "Rank correlations are over checkpoints, which are a designed grid and no sample: they have no interval."
     )
     legend = colouring(results, panels[0].rows, "ratio").keys()
@@ -163,13 +167,15 @@ def scatter(results: Results, headline: Headline, rows: list[Row], title: str) -
     tips = tooltip(*WHO, ("expected:Q", title, ".3f"), *number_fields(results.title(headline.name)))
     bars = {"x": x, "y": channel("lower:Q", **looks), "y2": {"field": "upper"}, "color": colour}
     marks = {"x": x, "y": channel("value:Q", **looks), "color": colour, "shape": shape, "tooltip": tips}
-    layers = [layer("rule", bars, HAS_INTERVAL), layer("point", marks, filled=True, size=70, opacity=1)]
+    layers = [layer("point", marks, filled=True, size=70, opacity=1)]
+    if any(row["lower"] is not None for row in rows):
+        layers.insert(0, layer("rule", bars, HAS_INTERVAL))
     rho = rank_correlation([row["expected"] for row in rows], [row["value"] for row in rows])
     heading = f"{title}: rank correlation {rho:.2f}".replace("-", "−") if np.isfinite(rho) else title
     return Panel(
         layers,
         rows,
-        f"{results.title(headline.name)} against {title.lower()}, {len(rows)} checkpoints. {heading}.",
+        f"{results.title(headline.name)} against {lowered(title)}, {len(rows)} checkpoints. {heading}.",
         heading,
         260,
         shared_legend=True,
@@ -197,9 +203,13 @@ def by_level(results: Results, data: str, key: str) -> Figure | None:
         return np.array([nanmean(values[rows], 0) for rows in rows_of.values()])
 
     tables = [("Asked for: share of c (Theorem 1)", asked)]
+    twin = "expected_level_share_ci"
+    intervals = twin in results.ds and bool(np.isfinite(results.picked(twin).values).any())
     for name, title in (("latent_r2", "Recovered: R² of latents"), ("level_share", "Made of: share of variance")):
         if name in results.names and data in results.where(name):
-            tables.append((title, results.values(name, data, keep=("level",))[0]))
+            values, bounds = results.values(name, data, keep=("level",))
+            tables.append((title, values))
+            intervals |= bounds is not None and bool(np.isfinite(bounds).any())
     for title, values in tables:
         cells = averaged(values)
         rows = heat_rows(order, levels, cells)
@@ -207,8 +217,8 @@ def by_level(results: Results, data: str, key: str) -> Figure | None:
             panels.append(
                 level_heat(rows, order, title, f"{title}: {len(order)} settings by {len(levels)} levels.", top=1.0)
             )
-    text = "Rows are settings, means over seeds (intervals: in the table of all numbers); "
-    text += "level 0 is pixel noise, the highest the root. "
+    text = f"Rows are settings, means over seeds{' (intervals: in the table of all numbers)' if intervals else ''}; "
+    text += f"{level_words(levels)}. "
     text += "; ".join(
         f"{results.title(name)}: {results.choose(name, keep=('level',)).words}"
         for name in ("latent_r2", "level_share")
@@ -216,6 +226,11 @@ def by_level(results: Results, data: str, key: str) -> Figure | None:
     )
     title = f"Asked for, recovered, made of, {data}"
     return Figure(key, title, panels, text.rstrip(" .") + ".", columns=3)
+
+
+def level_words(levels: Sequence[int]) -> str:
+    """What the ends of a file's levels are."""
+    return "level 0 is pixel noise, the highest the root" if 0 in levels else "the highest level is the root"
 
 
 def embeddings(results: Results, *, points: int = 300, dots: int = 2400) -> list[Figure]:
@@ -232,10 +247,17 @@ def embeddings(results: Results, *, points: int = 300, dots: int = 2400) -> list
         each = max(60, min(points, dots // max(len(alive), 1)))
         panels = [scatter_xy(xy[c.index], labels, c.name, each) for c in alive]
         if panels:
-            caption = f"One mark per test image (the first {each}), by class."
+            caption = f"One mark per test image ({counted(panels, each)}), by class."
             caption += " t-SNE keeps neighbourhoods, not distances."
             found.append(Figure(f"embedding-{data}", f"t-SNE of features, {data}", panels, caption, columns=4))
     return found
+
+
+def counted(panels: Sequence[Panel], most: int) -> str:
+    """How many marks panels have, e.g. "the first 300" where no more are drawn, "120" where there are no more."""
+    few, many = min(len(panel.rows) for panel in panels), max(len(panel.rows) for panel in panels)
+    count = f"{few} to {many}" if few < many else f"{many}"
+    return f"the first {count}" if many == most else count
 
 
 def scatter_xy(xy: np.ndarray, labels: np.ndarray, name: str, points: int) -> Panel:

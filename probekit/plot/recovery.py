@@ -14,7 +14,7 @@ import numpy as np
 from probekit.plot import theme
 from probekit.plot.curves import choice_panels
 from probekit.plot.expectations import expected
-from probekit.plot.figure import Figure, Json, Panel, channel, either, fitting, layer, tooltip
+from probekit.plot.figure import Figure, Json, Panel, bounded, channel, either, fitting, layer, tooltip
 from probekit.plot.rows import Results, Row, nanmean, rounded
 from probekit.results.directions import Direction, directions
 
@@ -33,10 +33,7 @@ ASKED = (
     "Asked for: what Theorem 1 expects of random masks of that setting, the share of c at each level, and the height "
     "at which a hidden patch is bound to the visible part."
 )
-SUMMED = (
-    "Amount: the sum of the gains; height: their mean level, where the amount is above 0. Dots: checkpoints, with 95 % "
-    "intervals over images."
-)
+SUMMED = "Amount: the sum of the gains; height: their mean level, where the amount is above 0. Dots: checkpoints"
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,10 @@ def summary_figure(results: Results, data: str) -> Figure | None:
     for name in SUMMARIES:
         if name in results.names and data in results.where(name):
             panels += choice_panels(results, name, results.rows(name, data), title=results.title(name), height=190)
-    return Figure(f"amount-{data}", f"How much, and how high, {data}", panels, SUMMED, columns=1) if panels else None
+    if not panels:
+        return None
+    caption = f"{SUMMED}{', with 95 % intervals over images' if bounded(panels) else ''}."
+    return Figure(f"amount-{data}", f"How much, and how high, {data}", panels, caption, columns=1)
 
 
 def gain_panel(found: Profile, *, labels: bool = True) -> Panel:

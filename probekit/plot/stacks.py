@@ -30,7 +30,9 @@ def share_figure(results: Results, name: str, dim: str, data: str) -> Figure | N
     if not panels:
         return None
     words = results.choose(name, keep=(dim, "scaling")).words
-    caption = f"Shown: {words}. Dark is low, bright is high. Intervals: in the table of all numbers."
+    caption = f"Shown: {words}. Dark is low, bright is high."
+    if any(row["lower"] is not None for panel in panels for row in panel.rows):
+        caption += " Intervals: in the table of all numbers."
     if len(panels) > 1:
         caption += " Each panel is one scaling of the features; what holds in one alone speaks of that scaling."
     labels = [str(label) for label in labels_of(results, dim)]

@@ -20,7 +20,7 @@ from probekit.plot.rows import Results
 from probekit.plot.similarities import similarity_figure
 from probekit.plot.stacks import share_figure
 from probekit.report import card
-from probekit.report.tables import Table, not_applicable_table, published_tables, summary_table
+from probekit.report.tables import Table, TableCell, not_applicable_table, published_tables, summary_table
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ def build(results: Results, headline: Headline | None, differences: Differences)
     alike = [figure for data in results.data if (figure := similarity_figure(results, data))]
     about = Section("card", "The checkpoint", "Card", "What it is, and its numbers beside what is had without it.",
                     tables=card.tables(results))  # fmt: skip
+    summary = summary_table(results)
     shown = [
         about, levels, theory, compared, *others, mask_response(results),
         Section("similarity", "Similarity of checkpoints", "Similarity", "", alike),
@@ -122,8 +123,7 @@ def build(results: Results, headline: Headline | None, differences: Differences)
         Section("published", "Published figures", "Published",
                 "A reference from the literature, where the same quantity was measured.",
                 beside_published.figures(results), tables=published_tables(results)),
-        Section("summary", "At a glance", "Summary", "One line per checkpoint, each number with its 95 % interval.",
-                tables=summary_table(results)),
+        Section("summary", "At a glance", "Summary", summary_lead(summary), tables=summary),
     ]  # fmt: skip
     shown = [section for section in shown if not section.empty]
     if headline is not None:
@@ -150,6 +150,13 @@ def build(results: Results, headline: Headline | None, differences: Differences)
         *shown,
         Section("provenance", "Where the numbers come from", "Sources", "What it takes to make this report again."),
     ]
+
+
+def summary_lead(tables: list[Table]) -> str:
+    """What a line of the summary holds."""
+    cells = [cell for table in tables for row in table.rows for cell in row]
+    bounds = any(isinstance(cell, TableCell) and cell.interval for cell in cells)
+    return f"One line per checkpoint{', each number with its 95 % interval' if bounds else ''}."
 
 
 def mask_response(results: Results) -> Section:

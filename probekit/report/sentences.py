@@ -14,6 +14,8 @@ import numpy as np
 
 from probekit.constants import CONFIDENCE
 from probekit.measures import inference
+from probekit.plot.curves import why_none
+from probekit.plot.figure import lowered
 from probekit.plot.headline import Headline, Setting, Slice
 from probekit.plot.legends import kind_of
 from probekit.plot.recovery import profile
@@ -104,7 +106,7 @@ def claim(headline: Headline) -> str:
     unsure = [NOUN[along] for along, text in found.items() if not text]
     if not parts:
         return (
-            f"Whether {title[0].lower()}{title[1:]} moves with {' or '.join(unsure)} cannot be told from the luck of "
+            f"Whether {lowered(title)} moves with {' or '.join(unsure)} cannot be told from the luck of "
             f"the seed ({runs(headline)})."
         )
     text = f"{title} {', and '.join(parts) if any(',' in part for part in parts) else ' and '.join(parts)}"
@@ -205,15 +207,16 @@ def listed(items: list[int]) -> str:
 def caution(headline: Headline) -> str:
     """What the two kinds of uncertainty do and do not separate."""
     results, name = headline.results, headline.name
-    twin = f"{name}_ci"
-    if twin in results.ds:
-        resamples = (results.attribute(twin, "resamples") or "resampling").split(",")[0].split(";")[0].split(" (")[0]
+    if any(row["lower"] is not None for row in headline.trained or headline.rows):
+        resamples = (
+            (results.attribute(f"{name}_ci", "resamples") or "resampling").split(",")[0].split(";")[0].split(" (")[0]
+        )
         interval = (
             f"Intervals ({100 * CONFIDENCE:.0f} %, {resamples}) speak of one checkpoint on these images, "
             "not of its setting."
         )
     else:
-        interval = f"These numbers have no interval: {results.no_interval(name)}."
+        interval = f"These numbers have no interval: {why_none(results, name)}."
     if headline.mixed:
         return f"{interval} The checkpoints differ in more than their masking, so nothing here is put down to it."
     if not headline.settings:
