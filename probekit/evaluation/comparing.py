@@ -13,7 +13,7 @@ from probekit.collect.pass_settings import PICTURE_SIDE
 from probekit.evaluation import arguments, executors, opening, suites
 from probekit.evaluation.comparison import Comparison
 from probekit.evaluation.executors import Executor
-from probekit.evaluation.inheriting import Inherited, inherited
+from probekit.evaluation.inheriting import Inherited, inherited, joined
 from probekit.evaluation.tasks import Costing, Measuring
 
 
@@ -193,7 +193,12 @@ def compare(
         comparison.measure(live, datasets, engine, names, own_coords, Costing if dry_run else Measuring)
     if dry_run:
         return comparison.costs()
-    return comparison.finish(found, mixed, suites.describe(suite) | ({"data": "own"} if own else {}))
+    return comparison.finish(found, mixed, _told(suite, own, [] if live or "suite" in given else datasets))
+
+
+def _told(suite: str | Sequence[str], own: bool, alone: Sequence[xr.Dataset]) -> dict[str, Any]:
+    """For the record: what was asked for, or what results that were put together alone agree on."""
+    return joined(alone) if alone else suites.describe(suite) | ({"data": "own"} if own else {})
 
 
 def _settings(

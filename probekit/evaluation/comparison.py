@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
 import xarray as xr
@@ -83,7 +83,7 @@ class Comparison:
             own_coords = {name: ("checkpoint", [values[place]]) for name, values in coords.items()}
             if kind is Measuring:
                 outcome.found = [part.assign_coords(own_coords) for part in outcome.found or ()]
-                outcome.reasons |= self.left_out(outlines[place], tasks[place].plans)
+                outcome.reasons |= self.left_out(outlines[place], tasks[place].plans) if self.own else {}
             self.outcomes[place] = outcome
 
     def fill(self, tasks: Mapping[int, Task], engine: Executor) -> None:
@@ -130,7 +130,7 @@ class Comparison:
     def left_out(self, outline: Outline, taken: Sequence[Plan]) -> dict[str, str]:
         """The suite's image sets that do not fit the checkpoint's training data, each with the reason."""
         sets = {str(plan.data).partition("?")[0] for plan in taken}
-        training = re.split(r"[,(;]", outline.trained_on or "")[0].strip()
+        training = re.split(r", | \(|;", outline.trained_on or "")[0].strip()
         return {
             f"the image set {plan.data}": (
                 f'left out by data="own", which takes what fits the training data, here {training}; '
@@ -243,6 +243,9 @@ class Comparison:
         if not parts:
             return None
         ds = lining_up.lined_up(parts, mixed=mixed)
+        for part in parts:  # a set that one of the files left out may have been measured in another
+            for name, data in product(part.checkpoint.values.tolist(), part.data.values.tolist()):
+                reasons.get(str(name), {}).pop(f"the image set {data}", None)
         facts = dict(suite) | {
             name: value for name, value in (("failed", self.failed), ("shard_forwards", self.filled)) if value
         }

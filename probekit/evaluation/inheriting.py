@@ -11,7 +11,7 @@ from typing import Any
 
 import xarray as xr
 
-from probekit import schema
+from probekit import probes, schema
 from probekit.collect import Counts
 from probekit.errors import ProbeError
 from probekit.evaluation import suites
@@ -29,6 +29,7 @@ class Inherited:
         seed, precision, features_dtype: as in `compare`.
         mask_grid, picture_side: what the checkpoints agreed on.
         options: probe -> the options that were not at their defaults.
+        defaults: probes of which all other options were at their defaults, on every image set.
     """
 
     suite: str | list[str] | None = None
@@ -40,6 +41,7 @@ class Inherited:
     mask_grid: tuple[int, int] | None = None
     picture_side: int | None = None
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    defaults: set[str] = field(default_factory=set)
 
     def plans(self, suite: Any, data: Any, counts: Counts | None) -> list[Plan]:
         """The plans of a call: what is not given is the file's."""
@@ -54,9 +56,14 @@ class Inherited:
         ]
 
     def options_of(self, chosen: Sequence[Plan]) -> dict[str, dict[str, Any]]:
-        """The options of the probes that are to be run."""
+        """The options of the probes that are to be run; a suite's own do not take the place of defaults in the file."""
         running = {name for plan in chosen for name in plan.probes}
-        return {name: options for name, options in self.options.items() if name in running}
+        found = {name: dict(options) for name, options in self.options.items() if name in running and options}
+        for plan in chosen:
+            for name in self.defaults & set(plan.options) & running:
+                usual = {key: probes.find(name).options[key] for key in plan.options[name]}
+                found[name] = usual | found.get(name, {})
+        return found
 
 
 def inherited(datasets: Sequence[xr.Dataset], given: set[str]) -> Inherited:
@@ -82,7 +89,9 @@ def inherited(datasets: Sequence[xr.Dataset], given: set[str]) -> Inherited:
             found.mask_grid = tuple(settings["mask_grid"]) if settings.get("mask_grid") else None
             found.picture_side = settings.get("picture_side")
         for name in schema.result_names(ds):
-            found.options |= _options(ds[name])
+            options, everywhere = _options(ds[name])
+            found.options |= options
+            found.defaults |= set(options) if everywhere else set()
         out = found if ds is datasets[0] else _agreed(out, found, given)
     if datasets and out.suite is None and "suite" not in given:
         raise ProbeError(
@@ -90,6 +99,14 @@ def inherited(datasets: Sequence[xr.Dataset], given: set[str]) -> Inherited:
             "name suite=, data= and seed= for the checkpoints that are to be measured beside them."
         )
     return out
+
+
+def joined(datasets: Sequence[xr.Dataset]) -> dict[str, Any]:
+    """For the record of results that are put together alone: their suite and data, as far as they agree."""
+    told = [{key: schema.provenance(ds).get(key) for key in ("suite", "suite_version", "data")} for ds in datasets]
+    agreed = {key: value for key, value in told[0].items() if all(one[key] == value for one in told)}
+    known = {key: value for key, value in agreed.items() if value is not None}
+    return known if {"suite", "suite_version"} <= set(agreed) else {}
 
 
 def _records(told: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -103,14 +120,22 @@ def _records(told: Mapping[str, Any]) -> list[dict[str, Any]]:
     return out
 
 
-def _options(variable: xr.DataArray) -> dict[str, dict[str, Any]]:
-    """Probe -> the options of the variable that were not at their defaults."""
+def _options(variable: xr.DataArray) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Probe -> the options of the variable that were not at their defaults on any image set, and whether these are all
+    that were not at their defaults on one of them."""
+    probe, told = variable.attrs.get("probe"), variable.attrs.get("options")
     try:
-        options = json.loads(variable.attrs.get("options", "{}"))
-    except ValueError:
-        return {}
-    probe = variable.attrs.get("probe")
-    return {str(probe): options} if probe and options and isinstance(options, dict) and "by_data" not in options else {}
+        options = json.loads(told) if probe and told else None
+        if isinstance(options, dict) and "by_data" in options:
+            each = [json.loads(one) if isinstance(one, str) else one for one in options["by_data"].values()]
+            first, *others = [one or {} for one in each]
+            shared = {key: value for key, value in first.items() if all(one.get(key) == value for one in others)}
+            return {str(probe): shared}, False
+    except (ValueError, AttributeError):
+        return {}, False
+    if not isinstance(options, dict) or "mixed" in options:
+        return {}, False
+    return {str(probe): options}, True
 
 
 def _agreed(one: Inherited, other: Inherited, given: set[str]) -> Inherited:
@@ -122,4 +147,5 @@ def _agreed(one: Inherited, other: Inherited, given: set[str]) -> Inherited:
                 f"The results among the checkpoints were measured with different {name}s ({first!r} and {second!r}): "
                 f"name {name}= for the checkpoints that are to be measured beside them."
             )
-    return replace(one, counts=one.counts | other.counts, options=one.options | other.options)
+    counts, options = one.counts | other.counts, one.options | other.options
+    return replace(one, counts=counts, options=options, defaults=one.defaults & other.defaults)

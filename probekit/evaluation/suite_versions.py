@@ -34,7 +34,7 @@ class Plan:
     probes: tuple[str, ...]
     counts: Counts = field(default_factory=Counts)
     explicit: bool = False
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     not_for: tuple[str, ...] = ()
 
     @property

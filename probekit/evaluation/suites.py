@@ -149,6 +149,6 @@ def fitting(chosen: Sequence[Plan], training_data: str | None) -> Sequence[Plan]
     wanted = own(training_data)
     if training_data is None or wanted is None:
         return chosen
-    name = SOURCE.sub("", training_data.lower())
+    name = SOURCE.sub("", training_data.strip().lower())
     fits = [plan for plan in chosen if plan.data in wanted and not name.startswith(plan.not_for)]
     return [replace(plan, data=wanted[plan.data]) for plan in fits] or chosen

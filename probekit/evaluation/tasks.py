@@ -30,16 +30,17 @@ class ImageSets:
     """The image sets of a call, each opened once; those that ship stay open for the next call too."""
 
     def __init__(self, options: Mapping[str, Mapping[str, Any]], sampling: str) -> None:
-        self.sampling = sampling
-        self.shifts = tuple(options.get("robustness", {}).get("shifts") or ())
-        self.conflict = options.get("shape_bias", {}).get("conflict")
+        self.options, self.sampling = options, sampling
         self._opened: dict[Any, Splits] = {}
 
     def of(self, plan: Plan) -> Splits:
         """The plan's image set."""
         ships = isinstance(plan.data, str) and plan.data.partition("?")[0] in SHIPPED
-        kept = _shipped if ships and not self.shifts and not self.conflict else self._opened
-        more: dict[str, Any] = {"shifts": self.shifts, "conflict": self.conflict, "sampling": self.sampling}
+        options = plan.options_with(self.options)
+        shifts = tuple(options.get("robustness", {}).get("shifts") or ())
+        conflict = options.get("shape_bias", {}).get("conflict")
+        kept = _shipped if ships and not shifts and not conflict else self._opened
+        more: dict[str, Any] = {"shifts": shifts, "conflict": conflict, "sampling": self.sampling}
         key = (plan.data if isinstance(plan.data, str) else id(plan.data), plan.counts, *more.values())
         if key not in kept:
             kept[key] = Splits(plan.data, plan.counts, **more)

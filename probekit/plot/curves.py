@@ -7,11 +7,13 @@ checkpoint).
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from probekit.plot import theme
+import numpy as np
+
+from probekit.plot import depths, theme
+from probekit.plot.baselines import fitting
 from probekit.plot.figure import (
     HAS_INTERVAL,
     TRAINED,
@@ -75,7 +77,7 @@ def choice_panels(
     key, placed = (None, []) if results.by is not None else on_axis(trained, len(theme.DASHES))
     if key is None:
         return [dot_panel(results, name, rows, title=title)]
-    baseline = [row for row in rows if row["untrained"]]
+    baseline = fitting(rows, placed)
     panel = choice_panel(results, name, with_kind(results, [*placed, *baseline]), key, title=title, height=height)
     there = {row["checkpoint"] for row in placed}
     rest = [row for row in trained if row["checkpoint"] not in there]
@@ -210,15 +212,20 @@ def _rank(group: Any) -> tuple[bool, float, str]:
 def layer_rows(results: Results, name: str, data: str) -> tuple[list[Row], str]:
     """Rows over layers and the field for the x axis: the layer, or the relative depth where models differ in depth."""
     rows = results.rows(name, data, keep=("layer",))
-    layers = results.labels("layer")
-    last = {one.name: layers[at] for one, at in zip(results.checkpoints, results.deepest, strict=True)}
-    deepest: dict[str, float] = defaultdict(float)
-    for row in rows:  # a baseline is of some checkpoint: its own rows say which layers it has
-        name = row["checkpoint"]
-        deepest[name] = last[name] if name in last else max(deepest[name], row["layer"])
-    if len(set(deepest.values())) <= 1:
+    index = {one.name: one.index for one in results.checkpoints}
+    layers = {label: at for at, label in enumerate(results.labels("layer"))}
+    known = depths.relative(results.ds)
+
+    def place(row: Row) -> int:
+        return index[str(row["of"] if "of" in row else row["checkpoint"])]
+
+    def depth(row: Row) -> float:
+        found, last = known[place(row), layers[row["layer"]]], results.labels("layer")[results.deepest[place(row)]]
+        return float(found) if np.isfinite(found) else row["layer"] / (last or 1)
+
+    if len({int(results.deepest[place(row)]) for row in rows}) <= 1:
         return rows, "layer"
-    return [{**row, "depth": round(row["layer"] / (deepest[row["checkpoint"]] or 1), 4)} for row in rows], "depth"
+    return [{**row, "depth": round(depth(row), 4)} for row in rows], "depth"
 
 
 def layer_panel(results: Results, name: str, group: Group, x_key: str, bounds: list[float], title: str) -> Panel:

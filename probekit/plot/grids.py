@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from probekit.plot.baselines import fitting
 from probekit.plot.rows import Row
 
 
@@ -63,17 +64,16 @@ class Group:
 
 
 def groups(rows: Sequence[Row]) -> list[Group]:
-    """Split rows into panels by family, then by the shape of the grid (see the module); baselines go into every
-    panel."""
-    baseline = [row for row in rows if row["untrained"]]
+    """Split rows into panels by family, then by the shape of the grid (see the module), each with the baselines that
+    fit."""
     if any(row["by"] is not None for row in rows):  # the reader's own grouping takes the place of the grid
         return [Group("", list(rows), "by")]
     found = [
-        Group(", ".join(part for part in (name, group.title) if part), group.rows + baseline, group.key)
+        Group(", ".join(part for part in (name, group.title) if part), group.rows + fitting(rows, members), group.key)
         for name, members in by_family(rows)
         for group in lines(members)
     ]
-    return found or [Group("", baseline, "checkpoint")]
+    return found or [Group("", list(rows), "checkpoint")]
 
 
 def lines(trained: Sequence[Row]) -> list[Group]:

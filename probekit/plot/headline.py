@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from probekit.plot.baselines import fitting
 from probekit.plot.grids import in_grid
 from probekit.plot.rows import Results, Row
 from probekit.results.directions import Direction, directions
@@ -74,8 +75,9 @@ class Headline:
 
     @property
     def baseline(self) -> list[Row]:
-        """Rows of untrained encoders and of other baselines."""
-        return [row for row in self.rows if row["untrained"]]
+        """Rows of untrained encoders and of other baselines that fit the family."""
+        members = [row for row in self.trained if self.mixed or row["family"] == self.family]
+        return fitting(self.rows, members)
 
     @cached_property
     def grid_rows(self) -> list[Row]:
@@ -188,9 +190,11 @@ def find(results: Results) -> Headline | None:
     names = results.own_names or results.names
     ordered = [name for name in ORDER if name in names] + [name for name in names if name not in ORDER]
     for name in ordered:
-        sets = results.where(name)
-        if sets:
-            found = [headline for data in sets for headline in candidates(results, name, data)]
+        found = [headline for data in results.where(name) for headline in candidates(results, name, data)]
+        found = [
+            headline for headline in found if headline.rows
+        ]  # what has numbers below the last layer alone has none
+        if found:
             return max(found, key=lambda headline: (len(headline.settings), len(headline.rows)))
     return None
 

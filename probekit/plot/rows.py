@@ -19,7 +19,8 @@ import xarray as xr
 
 from probekit import schema
 from probekit.errors import ResultsError, did_you_mean
-from probekit.plot import depths
+from probekit.plot import baselines, depths
+from probekit.plot.baselines import Row as Row
 from probekit.results import settings
 from probekit.results.reading import opened
 from probekit.schema import by_label
@@ -32,6 +33,7 @@ DEFAULTS: dict[str, tuple[Any, ...]] = {
     "readout": ("global", "local"),
     "regressor": ("nonlinear", "linear"),
     "target": ("latent", "noise"),
+    "eval_mask_ratio": (0.75, 0.5, 0.9, 0.25, 0.1),
 }
 """Which label of a dimension a chart shows, first found; a dimension not listed shows its first label."""
 
@@ -42,11 +44,7 @@ SPOKEN = {"layer_other": "against layer", "k": "k ="}
 """How a dimension reads before its label, where its name does not."""
 
 AVERAGED = ("head",)
-UNTRAINED = "untrained encoder"
-BASELINES = {"_untrained": UNTRAINED, "_pixels": "raw pixels", "_chance": "chance"}
-"""Variables named like another with one of these endings are its baselines, and are drawn with it."""
 OWN = ("checkpoint", "data")
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -145,6 +143,16 @@ class Results:
         return settings.settings_of(self.ds)
 
     @cached_property
+    def architectures(self) -> list[tuple[Any, ...] | None]:
+        """Of each checkpoint, as far as it is known."""
+        return baselines.architectures(self.ds)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether every checkpoint was measured at its last layer, as far as the file says."""
+        return depths.whole(self.ds, self.deepest)
+
+    @cached_property
     def deepest(self) -> np.ndarray:
         """Position along `layer` of each checkpoint's last layer."""
         return depths.deepest(self.ds, self.names)
@@ -215,7 +223,7 @@ class Results:
             if dim in keep:
                 continue
             if dim == "layer":
-                layer = "last layer"
+                layer = "last layer" if self.whole else "last measured layer"
             elif dim in AVERAGED:
                 averaged.append(dim)
             else:
@@ -237,8 +245,8 @@ class Results:
     def rows(self, name: str, data: str, keep: tuple[str, ...] = ()) -> list[Row]:
         """One row per checkpoint (and per label of the dims in `keep`) that has a number on the image set `data`.
 
-        Keys: checkpoint, setting, ratio, patch, seed, untrained, value, lower, upper (None without an interval), and
-        the dims in `keep`.
+        Keys: checkpoint, setting, ratio, patch, seed, untrained, kin (its architecture), value, lower, upper (None
+        without an interval), and the dims in `keep`.
         """
         values, bounds = self.values(name, data, keep)
         kept = [dim for dim in self.dims(name) if dim in keep]
@@ -252,31 +260,19 @@ class Results:
             row["value"] = rounded(values[place])
             row["lower"], row["upper"] = (None, None) if bounds is None else map(rounded, bounds[place])
             rows.append(row)
-        shown = any(row["untrained"] for row in rows)  # then the baseline of the same name would say it twice
-        return rows + [
-            row for row in self.baseline_rows(name, data, keep) if not (shown and row["setting"] == UNTRAINED)
-        ]
-
-    def baseline_rows(self, name: str, data: str, keep: tuple[str, ...]) -> list[Row]:
-        """Rows of the variables that are baselines of `name`: of the first checkpoint that has them, marked
-        `untrained`."""
-        found: list[Row] = []
-        for ending, label in BASELINES.items():
-            other = name + ending
-            if other not in self.names or data not in self.where(other) or not set(keep) <= set(self.dims(other)):
-                continue
-            rows = self.rows(other, data, keep)
-            blank = {
-                "checkpoint": label, "setting": label, "ratio": None, "patch": None, "seed": None, "family": "",
-                "setting_index": -1, "untrained": True, "by": None,
-            }  # fmt: skip
-            found += [{**row, **blank} for row in rows if row["checkpoint"] == rows[0]["checkpoint"]]
-        return found
+        others = {
+            label: self.rows(name + ending, data, keep)
+            for ending, label in baselines.BASELINES.items()
+            if name + ending in self.names
+            and data in self.where(name + ending)
+            and set(keep) <= set(self.dims(name + ending))
+        }
+        return baselines.with_baselines(rows, baselines.twins(others))
 
     @property
     def own_names(self) -> list[str]:
         """Result names without those that are baselines of another."""
-        endings = {name + ending for name in self.names for ending in BASELINES}
+        endings = {name + ending for name in self.names for ending in baselines.BASELINES}
         return [name for name in self.names if name not in endings]
 
     def describe(self, checkpoint: Checkpoint) -> Row:
@@ -284,7 +280,7 @@ class Results:
             "checkpoint": checkpoint.name, "setting": checkpoint.setting, "ratio": checkpoint.ratio,
             "patch": checkpoint.patch, "seed": checkpoint.seed, "family": checkpoint.family,
             "setting_index": checkpoint.setting_index, "untrained": checkpoint.untrained,
-            "by": self.by_values[checkpoint.index],
+            "by": self.by_values[checkpoint.index], "kin": self.architectures[checkpoint.index],
         }  # fmt: skip
 
     def values(self, name: str, data: str, keep: tuple[str, ...] = ()) -> tuple[np.ndarray, np.ndarray | None]:

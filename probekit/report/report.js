@@ -113,7 +113,6 @@
     const rows = [];
     for (const variable of table.variables) {
       const sizes = variable.dims.map((dim) => dim.labels.length);
-      const deepest = new Map();
       let flat = 0;
       variable.steps.forEach((step, i) => {
         flat += step;
@@ -131,16 +130,9 @@
         }
         row.choice = words.join(", ");
         row.text = `${variable.title} ${variable.name} ${row.data} ${row.checkpoint.name} ${row.choice}`.toLowerCase();
-        if (row.layer !== null) {
-          const key = `${place[0]} ${place[1]}`;
-          row.group = key;
-          deepest.set(key, Math.max(deepest.get(key) ?? -1, row.layer));
-        }
+        if (row.layer !== null) row.last = row.layer === row.checkpoint.last;
         rows.push(row);
       });
-      for (let i = rows.length - variable.steps.length; i < rows.length; i++) {
-        if (rows[i].layer !== null) rows[i].last = rows[i].layer === deepest.get(rows[i].group);
-      }
     }
     return rows;
   }

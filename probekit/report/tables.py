@@ -30,7 +30,12 @@ class Table:
 
 def long_table(results: Results) -> dict[str, Any]:
     """Every finite number of every result variable."""
-    checkpoints = [{"name": c.name, "ratio": c.ratio, "patch": c.patch, "seed": c.seed} for c in results.checkpoints]
+    layers = results.labels("layer") if "layer" in results.ds.dims else []
+    last = [json_label(layers[at]) for at in results.deepest] if layers else [None] * len(results.checkpoints)
+    checkpoints = [
+        {"name": c.name, "ratio": c.ratio, "patch": c.patch, "seed": c.seed, "last": last[c.index]}
+        for c in results.checkpoints
+    ]
     variables = [packed for name in results.names if (packed := pack(results, name))]
     return {"checkpoints": checkpoints, "data": results.data, "variables": variables}
 

@@ -180,7 +180,7 @@ def _tested(line: Sequence[Values]) -> tuple[float, NDArray[np.float64]]:
 
 
 def contrast_of(line: Sequence[Values], weights: NDArray[np.float64]) -> tuple[float, float, float]:
-    """A weighted sum of the means of settings: estimate, standard error, degrees of freedom.
+    """A sum of the means of settings with weights that sum to 0: estimate, standard error, degrees of freedom.
 
     Within seeds where the settings have two or more in common and no others (seeds are blocks), else by Welch's test.
     NaN where one of the settings has fewer than two seeds.
@@ -188,10 +188,12 @@ def contrast_of(line: Sequence[Values], weights: NDArray[np.float64]) -> tuple[f
     chosen = [(w, setting) for w, setting in zip(weights, line, strict=True) if w]
     if not chosen or any(len(setting) < 2 for _, setting in chosen):
         return float("nan"), float("nan"), 0.0
-    common = set.intersection(*(set(setting) for _, setting in chosen))
+    origin = next(iter(chosen[0][1].values()))  # equal values must differ by 0, not by what rounding leaves of them
+    shifted = [(w, {seed: value - origin for seed, value in setting.items()}) for w, setting in chosen]
+    common = set.intersection(*(set(setting) for _, setting in shifted))
     if len(common) > 1:
-        within = [sum(w * setting[seed] for w, setting in chosen) for seed in sorted(common)]
+        within = [sum(w * setting[seed] for w, setting in shifted) for seed in sorted(common)]
         mean, error, freedom = inference.mean_error(within)
         return float(mean), float(error), float(freedom)
-    samples = [list(setting.values()) for _, setting in chosen]
-    return inference.weighted_means(samples, [w for w, _ in chosen])
+    samples = [list(setting.values()) for _, setting in shifted]
+    return inference.weighted_means(samples, [w for w, _ in shifted])

@@ -121,6 +121,13 @@ def test_image_sets_that_do_not_fit_are_left_out_and_named() -> None:
         'left out by data="own", which takes what fits the training data, here CIFAR-10 training images; '
         'data="shapes" measures it there'
     )
+    there = probekit.compare([f"shipped:{name}"], "shape_bias", "shapes", counts=few, cache=False)
+    joined = probekit.compare([ds, there])
+    assert sorted(joined.data.values) == ["photos", "shapes"]
+    assert "the image set shapes" not in joined.attrs["not_applicable"]  # what the reason advises has been done
+    assert "the image set quadtree" in joined.attrs["not_applicable"]
+    alone = probekit.compare([tiny()], "knn", "quadtree?height=3", counts=few, cache=False)
+    assert "image set" not in alone.attrs["not_applicable"]  # nothing is left out of what was named
     whole = probekit.compare([f"shipped:{name}"], "attention", "own", counts=few, cache=False)
     assert sorted(whole.data.values) == ["photos", "shapes"]
     assert "left out" not in whole.attrs["not_applicable"]

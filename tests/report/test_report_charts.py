@@ -11,11 +11,12 @@ import pytest
 import synthetic_results
 import xarray as xr
 
-from probekit.plot import theme
+from probekit.plot import headline, theme
 from probekit.plot.curves import layer_rows
 from probekit.plot.grids import groups
 from probekit.plot.rows import Results
 from probekit.report.page import Report, assemble
+from probekit.report.tables import long_table
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ def test_models_of_unequal_depth_are_compared_at_their_last_layer() -> None:
     ds = synthetic_results.grid(ratios=(0.5, 0.9), patches=(4,), photos=())
     short = ds["representation_level"].where((ds.layer <= 4) | (ds.checkpoint != ds.checkpoint[0]))
     ds = ds.assign(representation_level=short.assign_attrs(ds.representation_level.attrs))
-    padded = ds.relative_depth.where((ds.layer <= 4) | (ds.checkpoint != ds.checkpoint[0])) * 6 / 4
+    padded = ds.relative_depth.where(ds.checkpoint != ds.checkpoint[0], (ds.layer / 4).where(ds.layer <= 4))
     chosen = ds.representation_level.sel(data="quadtree", pooling="mean", scaling="raw")
     for given in (
         ds.assign_coords(relative_depth=padded),
@@ -158,3 +159,86 @@ def test_a_number_that_is_missing_at_the_last_layer_is_not_taken_from_below() ->
     rows, field = layer_rows(results, "representation_level", "quadtree")
     assert field == "layer"  # all models have the same depth, and the curve of this one ends before its last layer
     assert max(row["layer"] for row in rows if row["checkpoint"] == name) == ds.layer.values[-2]
+
+
+def blank_last(ds: xr.Dataset, *names: str) -> xr.Dataset:
+    """Results whose quantities have no number at the last layer."""
+    every = [name + end for name in names for end in ("", "_ci", "_image") if name + end in ds]
+    return ds.assign({name: ds[name].where(ds.layer != ds.layer[-1]).assign_attrs(ds[name].attrs) for name in every})
+
+
+def test_another_quantity_leads_where_the_first_has_no_number_at_the_last_layer(grid: xr.Dataset) -> None:
+    before = headline.find(Results(grid))
+    assert before is not None
+    after = headline.find(Results(blank_last(grid, before.name)))
+    assert after is not None
+    assert after.name != before.name
+    assert assemble(blank_last(grid, before.name)).headline.name == after.name
+
+
+def test_the_table_of_all_numbers_knows_the_last_layer_of_each_checkpoint(grid: xr.Dataset) -> None:
+    table = long_table(Results(blank_last(grid, "representation_level")))
+    assert {one["last"] for one in table["checkpoints"]} == {int(grid.layer[-1])}
+
+
+def with_architecture(ds: xr.Dataset, wide: int) -> xr.Dataset:
+    """The first `wide` checkpoints are of another width, and each knows its untrained twin: .1 of its width."""
+    width = np.where(np.arange(ds.sizes["checkpoint"]) < wide, 128.0, 64.0)
+    twin = (0 * ds.representation_level + xr.DataArray(width, dims="checkpoint") / 1000).transpose(
+        *ds.representation_level.dims
+    )
+    attrs = ds.representation_level.attrs | {"no_interval": "a test"}
+    return ds.assign(representation_level_untrained=twin.assign_attrs(attrs)).assign_coords(
+        width=("checkpoint", width), depth=("checkpoint", np.full(len(width), 6.0))
+    )
+
+
+def test_each_family_stands_beside_the_untrained_encoder_of_its_own_architecture() -> None:
+    ds = synthetic_results.grid(ratios=(0.5, 0.9), patches=(4, 8), seeds=(0, 1), photos=())
+    ds = ds.sel(checkpoint=[name for name in ds.checkpoint.values if "untrained" not in str(name)])
+    ds = (
+        with_architecture(ds, wide=4)
+        .drop_vars("vit_patch_size")
+        .assign_coords(vit_patch_size=("checkpoint", np.full(ds.sizes["checkpoint"], 4.0)))
+    )
+    rows = Results(ds).rows("representation_level", "quadtree")
+    twins = {row["setting"]: row["value"] for row in rows if row["untrained"]}
+    assert twins == {
+        "untrained encoder (width 128, 6 blocks, ViT patch 4 px)": 0.128,
+        "untrained encoder (width 64, 6 blocks, ViT patch 4 px)": 0.064,
+    }
+    seen = set()
+    for group in groups(rows):
+        (width,) = {row["kin"][0] for row in group.rows if not row["untrained"]}
+        assert [row["value"] for row in group.rows if row["untrained"]] == [width / 1000]
+        seen.add(width)
+    assert seen == {64, 128}
+    for found in headline.candidates(Results(ds), "representation_level", "quadtree"):
+        width = {row["kin"][0] for row in found.trained if row["family"] == found.family}
+        assert {row["value"] for row in found.baseline} == {one / 1000 for one in width}
+
+
+def test_an_untrained_checkpoint_takes_the_place_of_its_own_twin_alone() -> None:
+    ds = synthetic_results.grid(ratios=(0.5, 0.9), patches=(4,), seeds=(0,), photos=())
+    ds = with_architecture(ds, wide=1).assign_coords(
+        vit_patch_size=("checkpoint", np.full(ds.sizes["checkpoint"], 4.0))
+    )
+    rows = Results(ds).rows("representation_level", "quadtree")
+    names = {row["setting"] for row in rows if row["untrained"]}
+    assert names == {
+        "untrained (width 64, 6 blocks, ViT patch 4 px)", "untrained encoder (width 128, 6 blocks, ViT patch 4 px)",
+    }  # fmt: skip
+
+
+def test_layers_that_were_not_all_measured_are_drawn_at_their_own_depth() -> None:
+    ds = synthetic_results.grid(ratios=(0.5, 0.9), patches=(4,), photos=())
+    lacking = (ds.checkpoint == ds.checkpoint[0]) & (ds.layer > 3)
+    names = [name for name in ds.data_vars if {"layer", "checkpoint"} <= set(ds[name].dims)]
+    part = ds.assign({name: ds[name].where(~lacking).assign_attrs(ds[name].attrs) for name in names})
+    part = part.assign_coords(relative_depth=ds.relative_depth.where(~lacking))
+    rows, field = layer_rows(Results(part), "representation_level", "quadtree")
+    assert field == "depth"
+    last = max(row["depth"] for row in rows if row["checkpoint"] == str(ds.checkpoint.values[0]))
+    assert last == pytest.approx(float(ds.relative_depth[0].sel(layer=3)), abs=1e-4)
+    assert Results(part).choose("representation_level").words.startswith("last measured layer")
+    assert Results(ds).choose("representation_level").words.startswith("last layer")

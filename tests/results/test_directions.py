@@ -68,6 +68,17 @@ def test_settings_of_common_seeds_are_paired_and_others_are_welch_s() -> None:
     assert (estimate / error, freedom) == (pytest.approx(wanted.statistic), pytest.approx(wanted.df))
 
 
+@pytest.mark.parametrize("value", [1.0, 0.7, 1 / 3, 1e-9])
+@pytest.mark.parametrize("later", [0, 10])
+def test_equal_values_have_no_direction(value: float, later: int) -> None:
+    """Weights times equal values leave a rest of rounding, which without any error would be a sure difference."""
+    same = [{seed + later * place: value for seed in range(3)} for place in range(5)]
+    found = directions([same])[0]
+    assert found.trend == 0
+    assert found.p_trend == 1
+    assert found.claim == ""
+
+
 def test_all_lines_are_one_family() -> None:
     alone = directions([line([0, 0.02, 0.04])])[0]
     beside = directions([line([0, 0.02, 0.04]), line([0, 0, 0], noise=1.0)])[0]
