@@ -24,6 +24,8 @@ from probekit.results.settings import settings_of
 BLOCK = re.compile(r"(<!-- numbers -->\n).*?(<!-- /numbers -->)", re.S)
 TINY = {"train": 40, "val": 20, "test": 40, "images": 16, "pairs": 20, "ladder": 30, "masked": 8, "shifted": 10}
 """How many images `--tiny` uses: enough to try the analysis out, too few to believe its numbers."""
+TINY_STEPS = 20
+"""Steps of the heads that are trained, where `--tiny` tries them out."""
 
 RECIPES = ("no-boundary", "structure")
 """Folders of runs whose masks or loss differ from those of the plain grid."""
@@ -82,6 +84,8 @@ def measure(
     found = found[:1] + found[-1:] if args.tiny else found
     more |= {"executor": args.executor} if args.executor else {}
     counts = counts | TINY if args.tiny else counts
+    for options in more.get("options", {}).values() if args.tiny else ():
+        options |= {"steps": min(options["steps"], TINY_STEPS)} if "steps" in options else {}
     coords = {"recipe": [recipe_of(one) for one in found]}
     ds = probekit.compare(found, suite, data=args.data, counts=counts, coords=coords, **more)
     print(schema.write(without_images(ds), args.output))

@@ -24,7 +24,7 @@ START = "cifar10-r0.75-p4"
 """The cell that supervision begins with."""
 EPOCHS = 1.0
 COUNTS = {"train": 1000, "val": 200, "test": 1000, "ladder": 1000}
-TINY = {"train": 60, "val": 20, "test": 300, "ladder": 300}
+TINY = {"train": 60, "val": 20, "test": 60, "ladder": 40}
 
 
 def supervised(data: str, runs: Path, epochs: float, **settings: int) -> list[str]:
