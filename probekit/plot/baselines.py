@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import xarray as xr
@@ -27,18 +27,19 @@ def architectures(ds: xr.Dataset) -> list[tuple[Any, ...] | None]:
 def twins(others: Mapping[str, Sequence[Row]]) -> list[Row]:
     """Rows of variables that are baselines of another, by what they are called, marked `untrained`.
 
-    Of each architecture those of the first checkpoint that has them (`of`), since checkpoints of one architecture share
-    their twin; of what no encoder made those of the first.
+    Of each architecture those of the first checkpoint that has them (`twin_of`), since checkpoints of one architecture
+    share their twin; of what no encoder made those of the first.
     """
     found: list[Row] = []
     for label, rows in others.items():
         first: dict[Any, str] = {}
         for row in rows:
-            kin = row["kin"] if label == UNTRAINED else None
-            if first.setdefault(kin, row["checkpoint"]) == row["checkpoint"]:
+            architecture = row["architecture"] if label == UNTRAINED else None
+            if first.setdefault(architecture, row["checkpoint"]) == row["checkpoint"]:
                 blank = {
                     "checkpoint": label, "setting": label, "ratio": None, "patch": None, "seed": None, "family": "",
-                    "setting_index": -1, "untrained": True, "by": None, "kin": kin, "of": row["checkpoint"],
+                    "setting_index": -1, "untrained": True, "by": None, "architecture": architecture,
+                    "twin_of": row["checkpoint"],
                 }  # fmt: skip
                 found.append({**row, **blank})
     return found
@@ -46,29 +47,30 @@ def twins(others: Mapping[str, Sequence[Row]]) -> list[Row]:
 
 def with_baselines(rows: Sequence[Row], beside: Sequence[Row]) -> list[Row]:
     """Rows and their baselines; twins of an architecture of which an untrained checkpoint is among the rows would say
-    it twice. Where there are several architectures, untrained encoders are named with theirs."""
-    shown = {row["kin"] for row in rows if row["untrained"]}
-    kept = [row for row in beside if row["setting"] != UNTRAINED or row["kin"] not in shown]
-    several = len({row["kin"] for row in (*rows, *kept)} - {None}) > 1
-    return [*rows, *kept] if not several else [_named(row) if row["untrained"] else row for row in (*rows, *kept)]
+    it twice. Where there are several architectures, untrained encoders are named by what tells theirs."""
+    shown = {row["architecture"] for row in rows if row["untrained"]}
+    kept = [row for row in beside if row["setting"] != UNTRAINED or row["architecture"] not in shown]
+    every = {row["architecture"] for row in (*rows, *kept)} - {None}
+    if len(every) < 2:
+        return [*rows, *kept]
+    alone = [i for i in range(len(ARCHITECTURE)) if len({each[i] for each in every}) == len(every)]
+    facts = alone[:1] or range(len(ARCHITECTURE))
+    return [_named(row, facts) if row["untrained"] else row for row in (*rows, *kept)]
 
 
-def _named(row: Row) -> Row:
-    """An untrained encoder's row with its architecture in words, and a twin's under a name of its own."""
-    if row["kin"] is None:
+def _named(row: Row, facts: Iterable[int]) -> Row:
+    """An untrained encoder's row with these facts of its architecture in words; a twin is also called so."""
+    if row["architecture"] is None:
         return row
-    words = ", ".join(text.format(value) for text, value in zip(ARCHITECTURE.values(), row["kin"], strict=True))
-    called = f"{row['setting']} ({words})"
-    return {
-        **row,
-        "setting": called,
-        "checkpoint": called if row["checkpoint"] == row["setting"] else row["checkpoint"],
-    }
+    texts = [*ARCHITECTURE.values()]
+    called = f"{row['setting']} ({' / '.join(texts[i].format(row['architecture'][i]) for i in facts)})"
+    own = row["checkpoint"] == row["setting"]
+    return {**row, "setting": called, "checkpoint": called if own else row["checkpoint"]}
 
 
-def fitting(rows: Sequence[Row], members: Sequence[Row]) -> list[Row]:
+def baselines_for(rows: Sequence[Row], members: Sequence[Row]) -> list[Row]:
     """Those of the baselines among `rows` that fit these trained rows: of an architecture that they have, or that no
     trained row has."""
-    own, trained = {row["kin"] for row in members}, {row["kin"] for row in rows if not row["untrained"]}
-    baselines = [row for row in rows if row["untrained"]]
-    return [row for row in baselines if row["kin"] is None or row["kin"] in own or row["kin"] not in trained]
+    own = {row["architecture"] for row in members}
+    others = {row["architecture"] for row in rows if not row["untrained"]} - own
+    return [row for row in rows if row["untrained"] and row["architecture"] not in others - {None}]

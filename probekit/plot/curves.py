@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from probekit.plot import depths, theme
-from probekit.plot.baselines import fitting
+from probekit.plot.baselines import baselines_for
 from probekit.plot.figure import (
     HAS_INTERVAL,
     TRAINED,
@@ -77,7 +77,7 @@ def choice_panels(
     key, placed = (None, []) if results.by is not None else on_axis(trained, len(theme.DASHES))
     if key is None:
         return [dot_panel(results, name, rows, title=title)]
-    baseline = fitting(rows, placed)
+    baseline = baselines_for(rows, placed)
     panel = choice_panel(results, name, with_kind(results, [*placed, *baseline]), key, title=title, height=height)
     there = {row["checkpoint"] for row in placed}
     rest = [row for row in trained if row["checkpoint"] not in there]
@@ -140,12 +140,16 @@ def entries(colours: Colouring | None, signs: Colouring | None, *, line: bool) -
     return *colours.keys(), *signs.keys(shape=True, line=line, colour=SOFT)
 
 
+ROOM = {"expr": "width - 8"}
+"""Pixels for the name of a baseline: a longer one would take the chart's own."""
+
+
 def baseline_layers(y: Json, tips: list[Json]) -> list[Json]:
     """Baselines as level dashes with their names."""
     names = {"y": y, "x": value(4), "text": channel("label:N")}
     halo = {"color": "var(--paper)", "stroke": "var(--paper)", "strokeWidth": 4, "strokeJoin": "round"}
     dashes = layer("rule", {"y": y, "tooltip": tips}, UNTRAINED, strokeDash=[3, 3], color=SOFT)
-    return [dashes, *(layer("text", names, UNTRAINED, **look, align="left", dy=-6, fontSize=10)
+    return [dashes, *(layer("text", names, UNTRAINED, **look, align="left", dy=-6, fontSize=10, limit=ROOM)
                       for look in (halo, {"color": SOFT}))]  # fmt: skip
 
 
@@ -217,7 +221,7 @@ def layer_rows(results: Results, name: str, data: str) -> tuple[list[Row], str]:
     known = depths.relative(results.ds)
 
     def place(row: Row) -> int:
-        return index[str(row["of"] if "of" in row else row["checkpoint"])]
+        return index[str(row["twin_of"] if "twin_of" in row else row["checkpoint"])]
 
     def depth(row: Row) -> float:
         found, last = known[place(row), layers[row["layer"]]], results.labels("layer")[results.deepest[place(row)]]

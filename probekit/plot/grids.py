@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from probekit.plot.baselines import fitting
+from probekit.plot.baselines import baselines_for
 from probekit.plot.rows import Row
 
 
@@ -69,7 +69,11 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     if any(row["by"] is not None for row in rows):  # the reader's own grouping takes the place of the grid
         return [Group("", list(rows), "by")]
     found = [
-        Group(", ".join(part for part in (name, group.title) if part), group.rows + fitting(rows, members), group.key)
+        Group(
+            ", ".join(part for part in (name, group.title) if part),
+            group.rows + baselines_for(rows, members),
+            group.key,
+        )
         for name, members in by_family(rows)
         for group in lines(members)
     ]

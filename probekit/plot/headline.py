@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from probekit.plot.baselines import fitting
+from probekit.plot.baselines import baselines_for
 from probekit.plot.grids import in_grid
 from probekit.plot.rows import Results, Row
 from probekit.results.directions import Direction, directions
@@ -77,7 +77,7 @@ class Headline:
     def baseline(self) -> list[Row]:
         """Rows of untrained encoders and of other baselines that fit the family."""
         members = [row for row in self.trained if self.mixed or row["family"] == self.family]
-        return fitting(self.rows, members)
+        return baselines_for(self.rows, members)
 
     @cached_property
     def grid_rows(self) -> list[Row]:

@@ -245,7 +245,7 @@ class Results:
     def rows(self, name: str, data: str, keep: tuple[str, ...] = ()) -> list[Row]:
         """One row per checkpoint (and per label of the dims in `keep`) that has a number on the image set `data`.
 
-        Keys: checkpoint, setting, ratio, patch, seed, untrained, kin (its architecture), value, lower, upper (None
+        Keys: checkpoint, setting, ratio, patch, seed, untrained, architecture, value, lower, upper (None
         without an interval), and the dims in `keep`.
         """
         values, bounds = self.values(name, data, keep)
@@ -280,7 +280,7 @@ class Results:
             "checkpoint": checkpoint.name, "setting": checkpoint.setting, "ratio": checkpoint.ratio,
             "patch": checkpoint.patch, "seed": checkpoint.seed, "family": checkpoint.family,
             "setting_index": checkpoint.setting_index, "untrained": checkpoint.untrained,
-            "by": self.by_values[checkpoint.index], "kin": self.architectures[checkpoint.index],
+            "by": self.by_values[checkpoint.index], "architecture": self.architectures[checkpoint.index],
         }  # fmt: skip
 
     def values(self, name: str, data: str, keep: tuple[str, ...] = ()) -> tuple[np.ndarray, np.ndarray | None]:

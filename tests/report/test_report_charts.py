@@ -12,7 +12,7 @@ import synthetic_results
 import xarray as xr
 
 from probekit.plot import headline, theme
-from probekit.plot.curves import layer_rows
+from probekit.plot.curves import baseline_layers, layer_rows
 from probekit.plot.grids import groups
 from probekit.plot.rows import Results
 from probekit.report.page import Report, assemble
@@ -204,17 +204,17 @@ def test_each_family_stands_beside_the_untrained_encoder_of_its_own_architecture
     rows = Results(ds).rows("representation_level", "quadtree")
     twins = {row["setting"]: row["value"] for row in rows if row["untrained"]}
     assert twins == {
-        "untrained encoder (width 128, 6 blocks, ViT patch 4 px)": 0.128,
-        "untrained encoder (width 64, 6 blocks, ViT patch 4 px)": 0.064,
+        "untrained encoder (width 128)": 0.128,
+        "untrained encoder (width 64)": 0.064,
     }
     seen = set()
     for group in groups(rows):
-        (width,) = {row["kin"][0] for row in group.rows if not row["untrained"]}
+        (width,) = {row["architecture"][0] for row in group.rows if not row["untrained"]}
         assert [row["value"] for row in group.rows if row["untrained"]] == [width / 1000]
         seen.add(width)
     assert seen == {64, 128}
     for found in headline.candidates(Results(ds), "representation_level", "quadtree"):
-        width = {row["kin"][0] for row in found.trained if row["family"] == found.family}
+        width = {row["architecture"][0] for row in found.trained if row["family"] == found.family}
         assert {row["value"] for row in found.baseline} == {one / 1000 for one in width}
 
 
@@ -226,7 +226,7 @@ def test_an_untrained_checkpoint_takes_the_place_of_its_own_twin_alone() -> None
     rows = Results(ds).rows("representation_level", "quadtree")
     names = {row["setting"] for row in rows if row["untrained"]}
     assert names == {
-        "untrained (width 64, 6 blocks, ViT patch 4 px)", "untrained encoder (width 128, 6 blocks, ViT patch 4 px)",
+        "untrained (width 64)", "untrained encoder (width 128)",
     }  # fmt: skip
 
 
@@ -242,3 +242,16 @@ def test_layers_that_were_not_all_measured_are_drawn_at_their_own_depth() -> Non
     assert last == pytest.approx(float(ds.relative_depth[0].sel(layer=3)), abs=1e-4)
     assert Results(part).choose("representation_level").words.startswith("last measured layer")
     assert Results(ds).choose("representation_level").words.startswith("last layer")
+
+
+def test_the_name_of_a_baseline_takes_no_room_from_its_chart() -> None:
+    ds = synthetic_results.grid(ratios=(0.5, 0.9), patches=(4,), seeds=(0,), photos=())
+    ds = with_architecture(ds, wide=1).assign_coords(
+        vit_patch_size=("checkpoint", np.full(ds.sizes["checkpoint"], 4.0)), depth=("checkpoint", [4.0, 4.0, 6.0])
+    )
+    rows = Results(ds).rows("representation_level", "quadtree")
+    names = {row["setting"] for row in rows if row["untrained"]}
+    assert "untrained (width 64 / 6 blocks / ViT patch 4 px)" in names  # no fact alone tells all three
+    texts = [one["mark"] for one in baseline_layers({}, []) if one["mark"]["type"] == "text"]
+    assert texts
+    assert all(mark["limit"] == {"expr": "width - 8"} for mark in texts)
